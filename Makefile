@@ -1,0 +1,34 @@
+# make run    install what is missing and run the four notebooks; results in outputs/
+# make test   install what is missing and run all tests, the notebooks among them
+# make soak   five seeds, each measured on 400 held-out problems (about 25 minutes)
+# make write  run the notebooks and store them, executed, in their place
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH
+FLAGS = $(foreach name,$(PARAMETERS),$(if $($(name)),--set $(name)="$($(name))"))
+
+.PHONY: run test soak write
+run: $(VENV)/.ready
+	@$(BIN)/python -m helpers run $(FLAGS)
+
+test: $(VENV)/.ready-for-tests
+	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+soak: $(VENV)/.ready-for-tests
+	@$(BIN)/python -m pytest -m soak -s $(ARGS)
+
+write: $(VENV)/.ready
+	@$(BIN)/python -m helpers run --write $(FLAGS)
+
+$(VENV)/.ready: requirements.txt requirements-unsloth.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ".\nRun make again with PYTHON=python3.12, say." if sys.version_info < (3, 11) else 0)'
+	@echo "Installing into $(VENV) (once; a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-unsloth.txt
+	@touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready requirements-test.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-test.txt
+	@touch $@

@@ -1,0 +1,23 @@
+"""Teach a small Qwen3 to reason: the package behind the four notebooks.
+
+Read it in this order; each module uses only those before it:
+
+    answers/formats.py   how an answer is written, recognised and read out of a text
+    answers/grading.py   whether an answer that was read is right
+    recipes.py           the published systems, as data
+    data.py              rows of a dataset become examples, prompts and targets
+    rewards.py           what GRPO pays for
+    machine.py           what this computer can do, and which profile follows from it
+    models.py            load in 4-bit, adapters, batched generation
+    training.py          settings for this machine, SFT and GRPO
+    runlog.py            one line a step, samples, the manifest of a run
+    plots.py             figures from a log or from evaluation records
+    evaluation.py        generate, grade, intervals, paired comparison
+    export.py            a merged model that is proven to be the trained one
+    hub.py               model card, and a push that nobody does by accident
+    tiny/                the embedded model and its problems
+
+Importing `helpers` imports nothing heavy.
+"""
+
+__version__ = "0.1.0"

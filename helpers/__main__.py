@@ -1,0 +1,175 @@
+"""`python -m helpers run` executes the four notebooks in order; `make run` calls it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.recipes import get_recipe
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
+NUMBERS = ("SEED", "MAX_STEPS", "PROBLEMS")
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.callback()
+def main() -> None:
+    """Keeps `run` a named command."""
+
+
+@app.command()
+def run(
+    set_: Annotated[list[str], typer.Option("--set", help="a notebook parameter, as NAME=VALUE")] = [],  # noqa: B006
+    write: Annotated[bool, typer.Option(help="store the executed notebooks in their place")] = False,
+) -> None:
+    """Runs 01 to 04 top to bottom and ends with the table of results."""
+    parameters = parse(set_)
+    recipe = parameters.get("RECIPE", "gsm8k_xml")
+    try:
+        get_recipe(recipe)
+    except ValueError as error:
+        fail(str(error))
+    output = Path(parameters.get("OUTPUT", "outputs"))
+    begun = time.time()
+    for name in NOTEBOOKS:
+        started = time.time()
+        print(f"── {name}", flush=True)
+        execute(name, output / recipe / "notebooks" / name, parameters, write)
+        print(f"\r   done in {time.time() - started:.0f} s".ljust(80), flush=True)
+    print(results(output / recipe) + f"\nall four notebooks took {time.time() - begun:.0f} s")
+
+
+def parse(pairs: list[str]) -> dict:
+    """NAME=VALUE pairs as notebook parameters of the right type."""
+    parameters: dict = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            fail(f"--set takes NAME=VALUE, not {pair!r}.\nFor example: --set MAX_STEPS=5")
+        if name in NUMBERS and not value.isdigit():
+            fail(f"{name} is {value!r}.\nGive a whole number.")
+        parameters[name] = int(value) if name in NUMBERS else value.lower() in ("1", "true", "yes") if name == "PUSH" else value
+    return parameters
+
+
+def execute(name: str, copy: Path, parameters: dict, write: bool) -> None:
+    """Runs one notebook with papermill; its progress bars appear as they come."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"Cannot write to {copy.parent} ({error.strerror}).\nSet OUTPUT to a folder you can write to.")
+    try:
+        with without_kernel_log():
+            papermill.execute_notebook(ROOT / name, copy, parameters=parameters, kernel_name="python3", cwd=ROOT, progress_bar=False,
+                                       stdout_file=ProgressOnly() if sys.stdout.isatty() else None)
+    except PapermillExecutionError as error:
+        fail(f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(the whole notebook: {copy})")
+    except DeadKernelError:
+        fail(f"{name}: the kernel died, most likely for lack of memory.\nClose other programs, or take a smaller MODEL.")
+    tidy(copy)
+    if write:
+        store(copy, ROOT / name)
+
+
+@contextlib.contextmanager
+def without_kernel_log():
+    """Keeps the kernels' start-up notices off the terminal. Errors of the notebooks do not go this way: papermill raises them."""
+    sys.stderr.flush()
+    ours, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+        os.close(nowhere)
+
+
+class ProgressOnly:
+    """Shows the notebooks' progress bars on one line of the terminal, and leaves their other prints to the notebooks."""
+
+    def write(self, text: str) -> None:
+        if "\r" in text:
+            sys.stdout.write("\r   " + text.rstrip("\r\n").rpartition("\r")[2][:76].ljust(76))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def tidy(path: Path) -> None:
+    """Joins what was printed in pieces and resolves carriage returns, so that a progress bar that is over leaves nothing behind."""
+    book = json.loads(path.read_text())
+    for cell in (cell for cell in book["cells"] if cell["cell_type"] == "code"):
+        joined: list[dict] = []
+        for output in cell["outputs"]:
+            if output["output_type"] == "stream" and joined and joined[-1].get("name") == output["name"]:
+                joined[-1]["text"] = "".join(joined[-1]["text"]) + "".join(output["text"])
+            else:
+                joined.append(output)
+        for output in (output for output in joined if output["output_type"] == "stream"):
+            output["text"] = "\n".join(overwritten(line) for line in "".join(output["text"]).split("\n"))
+        cell["outputs"] = [output for output in joined if output.get("text", "x").strip()]
+    path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
+
+
+def overwritten(line: str) -> str:
+    """What a terminal shows of a line with carriage returns: later text over earlier text."""
+    shown = ""
+    for part in line.split("\r"):
+        shown = part + shown[len(part):]
+    return shown.rstrip(" ") if "\r" in line else line
+
+
+def store(copy: Path, place: Path) -> None:
+    """Puts an executed copy in the notebook's place, without what papermill added."""
+    book = json.loads(copy.read_text())
+    book["metadata"].pop("papermill", None)
+    book["metadata"].pop("widgets", None)
+    book["cells"] = [cell for cell in book["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
+    for count, cell in enumerate((c for c in book["cells"] if c["cell_type"] == "code"), 1):
+        cell["execution_count"] = count
+        for output in cell["outputs"]:
+            if "execution_count" in output:
+                output["execution_count"] = count
+    for cell in book["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if not cell["metadata"].get("tags", True):
+            del cell["metadata"]["tags"]
+    place.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
+
+
+def results(folder: Path) -> str:
+    """The table at the end: each model with its accuracies, and where everything lies."""
+    summary = json.loads((folder / "eval" / "summary.json").read_text())
+    lines = ["", f"{'':8}{'strict, greedy':>24}{'strict, sampled':>24}{'flexible, greedy':>24}{'n':>6}"]
+    for name, part in summary["greedy"].items():
+        shown = [f"{p['value']:.1%} [{p['low']:.1%}, {p['high']:.1%}]" for p in
+                 (part["strict"], summary["sampled"][name]["strict"], part["flexible"])]
+        lines.append(f"{name:8}" + "".join(f"{cell:>24}" for cell in shown) + f"{part['n']:>6}")
+    lines.append("95 % intervals in brackets; held-out problems; sampled: mean of the samples of each problem")
+    places = (("adapter", "grpo/adapter"), ("merged model", "export/merged-fp32"), ("log", "grpo/log.jsonl"), ("pictures", "grpo/plots"),
+              ("records", "eval"), ("executed notebooks", "notebooks"))
+    return "\n".join(lines + [f"{what:20}{folder / where}" for what, where in places])
+
+
+def fail(message: str) -> None:
+    """Prints a message and ends with status 1."""
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,157 @@
+"""Is it better, and how sure are we? Generates, grades with the recipe's own `extract` and `score`, and counts honestly.
+
+Records are plain dictionaries, one a completion, with the keys of `grade`. Statistics are by statsmodels and scipy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from helpers.answers.equations import hallucinates
+from helpers.data import prompt_text
+from helpers.recipes import Example, Recipe
+from helpers.runlog import append_line, read_lines
+
+OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
+
+
+def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bool) -> dict:
+    """The record of one completion. `score` is that of the extracted answer; `outcome` is exactly one of OUTCOMES."""
+    extracted, flexible = recipe.format.extract(text), recipe.format.extract_flexible(text)
+    score, follows = recipe.score(extracted, example.answer) or 0.0, recipe.format.follows(text)
+    right_anywhere = max(score, recipe.score(flexible, example.answer) or 0.0)
+    outcome = ("correct" if score == 1.0 and follows and finished else "truncated" if not finished
+               else "right_wrong_format" if right_anywhere == 1.0 else "no_answer" if extracted is None else "wrong")
+    return {"id": example.id, "question": example.question, "gold": example.answer, "completion": text, "tokens": tokens, "finished": finished,
+            "extracted": extracted, "flexible": flexible, "flexible_right": right_anywhere == 1.0, "score": score, "follows": follows,
+            "outcome": outcome}
+
+
+def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path: str | Path, samples: int = 0, seed: int = 0) -> list[dict]:
+    """Answers and grades every example; writes the records to `path` when all are done, and returns them.
+
+    samples: 0 for one greedy answer a problem, else that many drawn at GRPO's temperature (records then carry `sample`).
+    """
+    from helpers.models import generate
+
+    if not examples:
+        raise ValueError("There are no problems to evaluate.\nRaise the limit, or set DATASET to one with a test split.")
+    chosen = [(example, k) for example in examples for k in range(max(1, samples))]
+    completions = generate(
+        model, tokenizer, [prompt_text(recipe, tokenizer, e.question) for e, _ in chosen], recipe.grpo.max_completion,
+        temperature=recipe.grpo.temperature if samples else 0.0, batch=recipe.evaluation.batch, seed=seed, label=Path(path).stem)
+    records = [grade(recipe, example, c.text, c.tokens, c.finished) | ({"sample": k} if samples else {})
+               for (example, k), c in zip(chosen, completions, strict=True)]
+    write_records(Path(path), records)
+    return records
+
+
+def write_records(path: Path, records: Sequence[dict]) -> None:
+    """Writes beside the file and renames, so that an interrupted evaluation leaves nothing that looks whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    for record in records:
+        append_line(part, record)
+    os.replace(part, path)
+
+
+def read_records(path: str | Path) -> list[dict]:
+    return read_lines(path)
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of a share, which stays sensible at 0 and at n.
+
+    >>> [round(x, 3) for x in wilson(7, 10)]
+    [0.397, 0.892]
+    """
+    low, high = proportion_confint(successes, n, method="wilson")
+    return float(low), float(high)
+
+
+def per_problem(records: Sequence[dict], key: str = "strict") -> pd.Series:
+    """One number a problem, its mean over samples; index: id. key: strict, flexible, format or score."""
+    values = {"strict": lambda r: r["outcome"] == "correct", "flexible": lambda r: r["flexible_right"],
+              "format": lambda r: r["follows"], "score": lambda r: r["score"]}[key]
+    table = pd.Series([float(values(r)) for r in records], index=[r["id"] for r in records])
+    return table.groupby(level=0).mean()
+
+
+def interval_of_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """The 95 % bootstrap interval (BCa where it exists, else the point) of a mean over problems."""
+    values = np.asarray(values, dtype=float)
+    if np.ptp(values) == 0 or len(values) < 2:
+        return float(values.mean()), float(values.mean())
+    found = stats.bootstrap((values,), np.mean, n_resamples=2000, rng=np.random.default_rng(seed), method="percentile")
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def share(values: pd.Series) -> dict:
+    """A mean over problems with its interval: Wilson's where each problem counts 0 or 1, bootstrap over problems where it is a mean."""
+    whole = set(values.unique()) <= {0.0, 1.0}
+    low, high = wilson(int(values.sum()), len(values)) if whole else interval_of_mean(values)
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def summarise(records: Sequence[dict]) -> dict:
+    """n problems; strict, flexible, format and score with 95 % intervals; outcomes (they sum to the completions); tokens; hallucination rate."""
+    if not records:
+        raise ValueError("There are no records to summarise.\nRun the evaluation first.")
+    counts = Counter(r["outcome"] for r in records)
+    return {"n": len({r["id"] for r in records}), "completions": len(records),
+            **{key: share(per_problem(records, key)) for key in ("strict", "flexible", "format", "score")},
+            "outcomes": {name: counts[name] for name in OUTCOMES},
+            "tokens": float(np.mean([r["tokens"] for r in records])),
+            "hallucination": float(np.mean([hallucinates(r["question"], r["completion"]) for r in records]))}
+
+
+def compare(before: Sequence[dict], after: Sequence[dict], key: str = "strict", seed: int = 0) -> dict:
+    """Two evaluations of the same problems, paired. Raises ValueError if the ids differ.
+
+    Returns the difference of the means with its 95 % bootstrap interval over problems, and p: exact McNemar where each problem
+    counts 0 or 1 (with the 2×2 `table`: both, only before, only after, neither), else a paired permutation test.
+    """
+    a, b = per_problem(before, key), per_problem(after, key)
+    if set(a.index) != set(b.index):
+        raise ValueError(f"The evaluations are of different problems ({len(a)} and {len(b)}, {len(set(a.index) & set(b.index))} in common).\n"
+                         "Evaluate both on the same problems.")
+    b = b.reindex(a.index)
+    low, high = interval_of_mean(b - a, seed)
+    result = {"n": len(a), "difference": float((b - a).mean()), "low": low, "high": high}
+    if set(a.unique()) | set(b.unique()) <= {0.0, 1.0}:
+        both, lost, won = int((a * b).sum()), int((a * (1 - b)).sum()), int(((1 - a) * b).sum())
+        table = {"both": both, "only_before": lost, "only_after": won, "neither": len(a) - both - lost - won}
+        return result | {"p": float(mcnemar([[both, lost], [won, table["neither"]]], exact=True).pvalue), "table": table}
+    test = stats.permutation_test((b.to_numpy(), a.to_numpy()), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
+                                  vectorized=True, n_resamples=9999, rng=np.random.default_rng(seed))
+    return result | {"p": float(test.pvalue)}
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """The unbiased chance that at least one of k answers is right, from n drawn answers. Source: Chen et al., 2021.
+
+    >>> round(pass_at_k(4, 1, 2), 3)
+    0.5
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} needs at least {k} samples a problem; there are {n}.\nDraw more samples.")
+    return 1.0 - float(np.prod([(n - correct - i) / (n - i) for i in range(k)]))
+
+
+def show(summaries: dict[str, dict]) -> pd.DataFrame:
+    """A table for people: a row a model, shares in percent with their 95 % intervals."""
+    def cell(part: dict) -> str:
+        return f"{part['value']:.1%} [{part['low']:.1%}, {part['high']:.1%}]"
+    return pd.DataFrame({name: {"strict": cell(s["strict"]), "flexible": cell(s["flexible"]), "format": cell(s["format"]),
+                                "n": s["n"], "tokens": f"{s['tokens']:.0f}", "hallucinated": f"{s['hallucination']:.1%}"}
+                         for name, s in summaries.items()}).T

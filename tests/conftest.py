@@ -1,0 +1,25 @@
+"""What several tests need: the tiny recipe, a small trained run, and the folder of real data if it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers.recipes import for_profile, get_recipe
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared, with the real datasets and tokenizer, is not here")
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    return for_profile(get_recipe("gsm8k_xml"), "tiny")
+
+
+@pytest.fixture(scope="session")
+def machine():
+    from helpers.machine import detect
+
+    return detect()

@@ -1,0 +1,98 @@
+"""The notebooks run: as they are (nbval compares the by-hand cells), and on real rows with the real tokenizer."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from helpers.__main__ import NOTEBOOKS
+from tests.conftest import ROOT, SHARED, needs_shared
+
+
+def copy_project(folder):
+    shutil.copytree(ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in NOTEBOOKS:
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def run(arguments, folder, **environment):
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_all_four_as_they_are(tmp_path):
+    done = run(["-m", "pytest", "-q", "-x", "--nbval-lax", "--nbval-cell-timeout=600", "-p", "no:cacheprovider", *NOTEBOOKS], copy_project(tmp_path))
+    assert done.returncode == 0, done.stdout[-4000:]
+    summary = json.loads((tmp_path / "outputs/gsm8k_xml/eval/summary.json").read_text())
+    assert summary["greedy"]["grpo"]["strict"]["value"] > summary["greedy"]["base"]["strict"]["high"]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The four notebooks on GSM8K with the real tokenizer and a small random model, one step a stage."""
+    folder = tmp_path_factory.mktemp("real")
+    assert run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT).returncode == 0
+    done = run(["-m", "helpers", "run", "--set", f"MODEL={folder / 'model'}", "--set", f"DATASET={SHARED / 'data/gsm8k'}", "--set",
+                "MAX_STEPS=1", "--set", "PROBLEMS=4", "--set", f"OUTPUT={folder / 'out'}"], ROOT)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    books = {name: (folder / "out/gsm8k_xml/notebooks" / name).read_text() for name in NOTEBOOKS}
+    return folder, done.stdout, books
+
+
+@needs_shared
+def test_real_rows_through_all_four(real, recipe):
+    folder, printed, books = real
+    assert "train: 7473 examples" in books["01_sft.ipynb"] and "test: 1319 examples" in books["01_sft.ipynb"]
+    assert "7473 golds earn 2.0 each" in books["02_grpo.ipynb"]
+    assert "4 problems, 4 samples each" in books["03_eval.ipynb"]
+    for stage, steps in (("sft", 1), ("grpo", 1)):
+        manifest = json.loads((folder / "out/gsm8k_xml" / stage / "run.json").read_text())
+        assert (manifest["status"], manifest["steps"]) == ("finished", steps)
+    assert "base" in printed and "grpo" in printed
+
+
+@needs_shared
+def test_real_template_and_mask(real, recipe):
+    from transformers import AutoTokenizer
+
+    from helpers import data
+
+    splits = data.load(recipe, str(SHARED / "data/gsm8k"), "tiny")
+    with_comma = [e for split in splits.values() for e in split.examples if "," in e.answer]
+    assert len(with_comma) == 93 and not splits["train"].dropped and not splits["test"].dropped
+    tokenizer = AutoTokenizer.from_pretrained(str(real[0] / "model"))
+    example = with_comma[0]
+    row = data.sft_dataset(recipe, [example])[0]
+    prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True, **row["chat_template_kwargs"])
+    whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False, **row["chat_template_kwargs"])
+    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n") and whole.startswith(prompt)
+    assert recipe.format.extract(whole.removesuffix("<|im_end|>\n")) == example.answer
+    assert "<<" not in whole
+
+
+@pytest.mark.parametrize(("settings", "cause", "cure"), [
+    ({"RECIPE": "gsm9k"}, "Unknown recipe 'gsm9k'", "gsm8k_xml"),
+    ({"MAX_STEPS": "many"}, "MAX_STEPS is 'many'", "whole number"),
+    ({"OUTPUT": "/proc/nowhere"}, "Cannot write to", "OUTPUT"),
+    ({"DATASET": "./nothing"}, "nothing at ./nothing", "DATASET"),
+    ({"MODEL": "./nothing"}, "no model at ./nothing", "MODEL"),
+])
+def test_bad_input_ends_with_cause_and_cure(settings, cause, cure, tmp_path):
+    flags = [part for name, value in ({"OUTPUT": str(tmp_path)} | settings).items() for part in ("--set", f"{name}={value}")]
+    done = run(["-m", "helpers", "run", *flags], ROOT)
+    assert done.returncode == 1 and cause in done.stderr and cure in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().split("\n")) <= 3
+    assert not list(tmp_path.rglob("adapter"))
+
+
+def test_later_notebooks_say_what_is_missing(tmp_path):
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    for name, words in (("02_grpo.ipynb", "Run 01_sft.ipynb first, or set ADAPTER"), ("04_export_push.ipynb", "Run 01_sft.ipynb first, or set ADAPTER")):
+        with pytest.raises(PapermillExecutionError) as caught:
+            papermill.execute_notebook(ROOT / name, tmp_path / name, {"OUTPUT": str(tmp_path)}, kernel_name="python3", cwd=ROOT, progress_bar=False)
+        assert words in caught.value.evalue
