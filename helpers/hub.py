@@ -132,7 +132,7 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
         raise RuntimeError(f"The Hub refused the upload to {repo} ({status}).\nCheck that the token may write there, and run the cell again.") from None
-    except httpx.TransportError as error:
+    except (httpx.TransportError, ConnectionError) as error:
         raise RuntimeError(f"The Hub could not be reached for {repo} ({type(error).__name__}).\nCheck the network, and run the cell again.") from None
     wrong = [path for path in planned if path not in there or differs(Path(folder) / path, there[path])]
     if wrong:

@@ -43,3 +43,25 @@ def test_an_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match="Set OUTPUT"):
         machines.writable_folder(tmp_path / "file" / "below")
+
+
+def test_without_the_hub_nothing_waits_for_it(monkeypatch):
+    import os
+    import socket
+    import time
+
+    for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        machines.go_offline_without_hub()
+        assert "HF_HUB_OFFLINE" not in os.environ
+    begun = time.perf_counter()
+    machines.go_offline_without_hub()
+    assert os.environ["HF_HUB_OFFLINE"] == "1" and time.perf_counter() - begun < 3.5
+    del os.environ["HF_HUB_OFFLINE"]
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    machines.go_offline_without_hub()
+    assert "HF_HUB_OFFLINE" not in os.environ
