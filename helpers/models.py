@@ -140,7 +140,7 @@ def generate(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, temp
 def merged_weights(model) -> Iterator[None]:
     """On the CPU, each 4-bit layer computes with W + (α/r)·BA, dequantised once, instead of at every token.
 
-    Halves the time of generation. The merged matrices live only inside the `with`: kept longer, they would go stale with the next
+    The merged matrices live only inside the `with`: kept longer, they would go stale with the next
     training step. On a GPU Unsloth's own kernels do better, and nothing is changed.
     """
     changed = []

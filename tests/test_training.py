@@ -111,7 +111,7 @@ def test_the_log_holds_what_the_step_did(trained, recipe):
         assert line["reward_mean"] == pytest.approx(sum(totals) / len(totals), abs=1e-5)
         expected = rewards.group_advantages(totals, recipe.grpo.generations)
         assert [s["advantage"] for s in mine] == pytest.approx(expected, abs=2e-3)
-        assert line["r_correctness" if "r_correctness" in line else "reward/r_correctness"] == pytest.approx(
+        assert line["reward/r_correctness"] == pytest.approx(
             sum(s["r_correctness"] for s in mine) / len(mine), abs=1e-5)
         parts = line["generation_time_s"] + line["backward_time_s"] + line["other_time_s"]
         assert parts == pytest.approx(line["time_per_step_s"], abs=0.01) and line["kl_loss"] == 0.0
