@@ -1,8 +1,9 @@
 """What GRPO pays for. Every function here follows TRL's contract: `f(completions, **columns)` gives one number a completion.
 
-The published rewards of `gsm8k_xml` are four: three for the form and one for the number. Their weights stand in the recipe.
-`r_correctness` pays for the last number wherever it stands, as published; so that the form does not die while the number is
-right, the three rewards for the form together weigh as much as it.
+`gsm8k_xml` has four rewards of its own: three for the form and one for the last number, wherever it stands, as published; so that
+the form does not die while the number is right, the three for the form together weigh as much. The other recipes use
+`accuracy_reward` and `format_reward`, which read a reply with the recipe's own format and judge it with its own score, as evaluation
+does. The weights stand in the recipe.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from helpers.answers.formats import XML_TAGS, xml_follows, xml_strict
+from helpers.answers import xml
+from helpers.answers.formats import Format
 from helpers.answers.grading import last_number, same_number
+from helpers.answers.reading import after_thinking
 from helpers.recipes import Example, Recipe
 
 Reward = Callable[..., list[float | None]]
+STEPS = 6  # lines of reasoning that earn `trace_reward`
 
 
 def texts(completions: Sequence) -> list[str]:
@@ -26,22 +30,47 @@ def texts(completions: Sequence) -> list[str]:
 
 def r_strict(completions, **_) -> list[float]:
     """1 for exactly the shape that SFT taught, to the line break."""
-    return [float(xml_strict(text)) for text in texts(completions)]
+    return [float(xml.strict(text)) for text in texts(completions)]
 
 
 def r_soft(completions, **_) -> list[float]:
     """1 for all four tags once, in order and filled, with any white space."""
-    return [float(xml_follows(text)) for text in texts(completions)]
+    return [float(xml.follows(text)) for text in texts(completions)]
 
 
 def r_xmlcount(completions, **_) -> list[float]:
     """A quarter for each of the four tags that is there exactly once."""
-    return [sum(text.count(tag) == 1 for tag in XML_TAGS) / 4 for text in texts(completions)]
+    return [sum(text.count(tag) == 1 for tag in xml.TAGS) / 4 for text in texts(completions)]
 
 
 def r_correctness(completions, answer, **_) -> list[float | None]:
-    """1 if the last number of the reply is the answer; None, which TRL leaves out, if the gold cannot be read."""
-    return [same_number(last_number(text), gold) for text, gold in zip(texts(completions), answer, strict=True)]
+    """1 if the last number of the reply, after any thinking, is the answer; None, which TRL leaves out, if the gold cannot be read."""
+    return [same_number(last_number(after_thinking(text) or ""), gold) for text, gold in zip(texts(completions), answer, strict=True)]
+
+
+def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[float | None]:
+    """The score, 0 to 1, of the answer that stands in its place; None, which TRL leaves out, if the gold cannot be read."""
+    return [score(format.extract(text), gold) for text, gold in zip(texts(completions), answer, strict=True)]
+
+
+def format_reward(completions, *, format: Format, **_) -> list[float]:
+    """1 if the parts of the format are there, filled and closed, with one answer: a box, or thinking and a box."""
+    return [float(format.holds(text)) for text in texts(completions)]
+
+
+def trace_reward(completions, prompts=None, **_) -> list[float]:
+    """1 for at least six lines of reasoning: different from each other and from the prompt's lines, with a letter or digit in them.
+
+    >>> trace_reward(["\\n".join("abcdef"), "\\n" * 9, "again\\n" * 9])
+    [1.0, 0.0, 0.0]
+    """
+    asked = ["\n".join(texts([p]) if isinstance(p, str) else [m["content"] for m in p]) for p in prompts or [""] * len(completions)]
+    return [float(len(steps(text) - steps(prompt)) >= STEPS) for text, prompt in zip(texts(completions), asked, strict=True)]
+
+
+def steps(text: str) -> set[str]:
+    """The different lines of a text that say something."""
+    return {line.strip() for line in text.splitlines() if any(c.isalnum() for c in line)}
 
 
 def r_repeat(completions, completion_ids=None, **_) -> list[float]:
@@ -64,7 +93,8 @@ def need_ids(name: str, completion_ids):
     return completion_ids
 
 
-REWARDS: dict[str, Reward] = {f.__name__: f for f in (r_strict, r_soft, r_xmlcount, r_correctness, r_length, r_repeat)}
+REWARDS: dict[str, Reward] = {f.__name__: f for f in (r_strict, r_soft, r_xmlcount, r_correctness, r_length, r_repeat, accuracy_reward,
+                                                      format_reward, trace_reward)}
 
 
 def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
@@ -72,16 +102,18 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
     unknown = [name for name in recipe.rewards if name not in REWARDS]
     if unknown:
         raise ValueError(f"Unknown reward {unknown[0]!r} in recipe {recipe.name!r}.\nThere are: {', '.join(REWARDS)}.")
-    return [with_limit(REWARDS[name], recipe) for name in recipe.rewards], list(recipe.rewards.values())
+    return [bound(REWARDS[name], recipe) for name in recipe.rewards], list(recipe.rewards.values())
 
 
-def with_limit(function: Reward, recipe: Recipe) -> Reward:
-    """`r_length` for this recipe's completion limit, under the same name; every other function as it is."""
-    if function is not r_length:
+def bound(function: Reward, recipe: Recipe) -> Reward:
+    """The function with what it needs from the recipe, under the same name; itself if it needs nothing."""
+    needs = {r_length: {"max_completion_length": recipe.grpo.max_completion}, format_reward: {"format": recipe.format},
+             accuracy_reward: {"format": recipe.format, "score": recipe.score}}.get(function)
+    if needs is None:
         return function
-    limited = functools.partial(r_length, max_completion_length=recipe.grpo.max_completion)
-    limited.__name__ = r_length.__name__
-    return limited
+    ready = functools.partial(function, **needs)
+    ready.__name__ = function.__name__
+    return ready
 
 
 def reward_table(recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **columns) -> dict[str, list[float]]:
@@ -103,7 +135,8 @@ def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
     Returns how many were checked. Raises ValueError with the examples that do not: a reward that does not pay for the truth
     trains nothing, and no curve shows it.
     """
-    written = [recipe.format.write(e.solution or "…", e.answer) for e in examples]
+    worked = "\n".join(f"Step {n}" for n in range(1, STEPS + 1))  # stands for a reply's reasoning where rows have no solution to learn
+    written = [recipe.format.write(e.solution if recipe.sft and e.solution else worked, e.answer) for e in examples]
     ids = [[] for _ in written]
     totals = reward_table(recipe, written, [e.answer for e in examples], completion_ids=ids)["total"]
     bad = [e for e, total in zip(examples, totals, strict=True) if total < maximum(recipe) - 1e-9]

@@ -1,4 +1,4 @@
-"""The XML format: what is written is read back, and nothing else is taken for an answer."""
+"""What is written is read back, and nothing else is taken for an answer."""
 
 import time
 
@@ -6,18 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers.formats import XML, XML_TAGS, xml_strict
+from helpers.answers import xml
+from helpers.answers.formats import XML
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<>"), min_size=1).filter(lambda s: s.strip())
 NUMBERS = st.from_regex(r"-?[0-9]{1,7}(\.[0-9]{1,3})?", fullmatch=True)
-NOISE = st.lists(st.sampled_from([*XML_TAGS, "<think>", "</think>", "The final answer is ", "7", ".", "\n", "or", " ", "�", "\x00", "\ud800"]))
+NOISE = st.lists(st.sampled_from([*xml.TAGS, "<think>", "</think>", "The final answer is ", "7", ".", "\n", "or", " ", "�", "\x00", "\ud800"]))
 
 
 @given(WORDS, NUMBERS)
 def test_what_is_written_is_read_back(solution, answer):
     text = XML.write(solution, answer)
     assert XML.extract(text) == answer
-    assert XML.follows(text) and xml_strict(text)
+    assert XML.follows(text) and xml.strict(text)
 
 
 @given(st.one_of(st.text(), NOISE.map("".join)))
@@ -62,8 +63,8 @@ def test_labelled_texts(text, extracted, follows):
 
 
 def test_strict_is_the_exact_shape():
-    assert xml_strict(GOOD)
-    assert not any(xml_strict(GOOD.replace(*change)) for change in (
+    assert xml.strict(GOOD)
+    assert not any(xml.strict(GOOD.replace(*change)) for change in (
         ("The final answer is", "It is"), ("7.\n", "7\n"), ("</reasoning>\n", "</reasoning>"), ("<reasoning>\n", "\n<reasoning>\n")))
 
 

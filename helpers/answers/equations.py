@@ -10,11 +10,19 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from helpers.answers.grading import DIGITS, last_number, plain, read_number
+from helpers.answers.grading import DIGITS, SIGNS, last_number, read_number
 
 EQUATION = re.compile(rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+) ?= ?\$?(?P<right>(?>-?{DIGITS}))(?! ?[-+*/×])")
 TOKEN = re.compile(rf"{DIGITS}|[-+*/x×]")
 LONGEST = 100_000  # characters; a reply is far shorter
+
+
+def plain(text: str) -> str:
+    """The text with one kind of minus and blank, and without TeX's dress around numbers."""
+    text = text.translate(SIGNS)
+    for dress, bare in (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/")):
+        text = text.replace(dress, bare)
+    return text
 
 
 @dataclass(frozen=True)

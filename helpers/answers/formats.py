@@ -1,8 +1,9 @@
 """Answer formats: how a reply is written, recognised, and read.
 
-A format is four functions. `write` makes the text that SFT teaches, `follows` says whether a text has exactly the shape asked for,
-`extract` reads the answer from the place where it belongs, and `extract_flexible` reads the last number anywhere.
-The text comes from a model: nothing here raises on it, and every function takes time linear in its length.
+A format is a handful of functions. `write` makes the text that SFT teaches, `follows` says whether a text has exactly the shape asked
+for, `holds` whether the parts are there at all, `extract` reads the answer from the place where it belongs, and `extract_flexible`
+reads the last box or number anywhere, for evaluation only. `write` raises ValueError for what it could not read back; nothing else
+here ever raises. The text comes from a model, so every function takes time linear in its length.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from helpers.answers import boxes, xml
 from helpers.answers.grading import last_number
+from helpers.answers.reading import LONGEST, after_thinking, single_value
 
 
 @dataclass(frozen=True)
@@ -22,138 +25,76 @@ class Format:
     instruction: str
     write: Callable[[str, str], str]
     follows: Callable[[str], bool]
+    holds: Callable[[str], bool]
     extract: Callable[[str], str | None]
     extract_flexible: Callable[[str], str | None]
 
 
-XML_TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
-SENTENCE = re.compile(r"(?:the )?(?:final )?answer is:? +(?P<value>\S.*)", re.IGNORECASE)
-CANDIDATES = re.compile(r"\s(?:or|and|either|maybe)\s|[;?=]|\n", re.IGNORECASE)
+MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
+LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
-def after_thinking(text: str) -> str | None:
-    """What follows the last `</think>`; the whole text where there is no thinking; None while thinking is still open.
+def hash_write(solution: str, answer: str) -> str:
+    """The SFT target: the solution, then `#### answer` on a line of its own. Raises ValueError when it cannot be read back.
 
-    >>> after_thinking("<think>18?</think> It is 18.")
-    ' It is 18.'
-    >>> after_thinking("<think>It is 18.") is None
-    True
-    """
-    rest = text.rpartition("</think>")[2]
-    return None if "<think>" in rest else rest
-
-
-def xml_write(solution: str, answer: str) -> str:
-    """The SFT target.
-
-    Raises ValueError when either part is empty or holds one of the four tags, because such a text cannot be read back.
-
-    >>> print(xml_write("3 + 4 = 7", "7"))
-    <reasoning>
+    >>> print(hash_write("3 + 4 = 7", "7"))
     3 + 4 = 7
-    </reasoning>
-    <answer>
-    The final answer is 7.
-    </answer>
+    #### 7
     """
     solution, answer = solution.strip(), answer.strip()
-    text = f"<reasoning>\n{solution}\n</reasoning>\n<answer>\nThe final answer is {answer}.\n</answer>"
-    if xml_extract(text) != answer or not xml_follows(text):
-        raise ValueError(f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written as XML and read back.\n"
-                         "Each must be non-empty, without tags; the answer one value on one line.")
+    text = f"{solution}\n#### {answer}"
+    if hash_extract(text) != answer or not hash_follows(text):
+        raise ValueError(f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written with #### and read back.\n"
+                         "The solution must be non-empty and without ####, the answer one value on one line.")
     return text
 
 
-def xml_parts(text: str) -> tuple[str, str, str, str, str] | None:
-    """The text cut at the four tags, if each is there exactly once and in order: before, reasoning, between, answer, after."""
-    if any(text.count(tag) != 1 for tag in XML_TAGS):
-        return None
-    parts, rest = [], text
-    for tag in XML_TAGS:
-        part, found, rest = rest.partition(tag)
-        if not found:
+def hash_extract(text: str) -> str | None:
+    r"""The value after the last `####`; None when it is missing, names several values, or when text with numbers follows it.
+
+    >>> hash_extract("9 * 2 = 18\n#### $18"), hash_extract("#### 18 or 19"), hash_extract("#### 18\n#### 19")
+    ('$18', None, None)
+    """
+    rest, found, end = after_thinking(text) or "", None, 0
+    for mark in MARK.finditer(rest):
+        value = hash_value(mark["value"])
+        if value is None or found not in (None, value):
             return None
-        parts.append(part)
-    return parts[0], parts[1], parts[2], parts[3], rest
+        found, end = value, mark.end()
+    return None if re.search(r"[0-9]", rest[end:]) else found
 
 
-def xml_follows(text: str) -> bool:
-    """Each part once, in order, not empty, nothing before, between or after; any white space; the answer is one value.
+def hash_value(line: str) -> str | None:
+    """The one value on a marked line: `Answer: 18 dollars` is `18 dollars`."""
+    line = line.strip()
+    label = LABEL.match(line)
+    return single_value(line[label.end():] if label else line) if "#" not in line else None
 
-    >>> xml_follows("<reasoning> 3 + 4 = 7 </reasoning><answer>7</answer>")
-    True
-    >>> xml_follows("<reasoning></reasoning><answer>7</answer>")
-    False
+
+def hash_follows(text: str) -> bool:
+    r"""Some reasoning, then one `#### value` line, and nothing after it.
+
+    >>> hash_follows("3 + 4 = 7\n#### 7"), hash_follows("#### 7"), hash_follows("3 + 4 = 7\n#### 7\nDone.")
+    (True, False, False)
     """
-    parts = xml_parts(text)
-    if parts is None:
+    if text.count("####") != 1 or hash_extract(text) is None:
         return False
-    before, reasoning, between, answer, after = (part.strip() for part in parts)
-    return not (before or between or after) and bool(reasoning) and single_value(answer) is not None
-
-
-def xml_strict(text: str) -> bool:
-    """Exactly the shape that `xml_write` gives, to the line break and the sentence; white space after the end is forgiven.
-
-    >>> xml_strict(xml_write("3 + 4 = 7", "7")), xml_strict("<reasoning>3 + 4 = 7</reasoning><answer>7</answer>")
-    (True, False)
-    """
-    parts = xml_parts(text)
-    if parts is None or not xml_follows(text):
-        return False
-    before, reasoning, between, answer, _ = parts
-    lines = reasoning.startswith("\n") and reasoning.endswith("\n") and len(reasoning) > 2
-    sentence = answer.startswith("\nThe final answer is ") and answer.endswith(".\n") and answer.count("\n") == 2
-    return before == "" and between == "\n" and lines and sentence
-
-
-def xml_extract(text: str) -> str | None:
-    """The last answer, or None when the answer part is missing, cut off, inside the reasoning, or names several values.
-
-    >>> xml_extract("<reasoning>…</reasoning><answer>The final answer is 1,234.</answer>")
-    '1,234'
-    >>> xml_extract("<reasoning>…</reasoning><answer>18</answer> or <answer>19</answer>") is None
-    True
-    >>> xml_extract("<reasoning>…</reasoning><answer>The final answer is 18") is None
-    True
-    """
     rest = after_thinking(text)
-    if rest is None:
-        return None
-    before, closed, after = rest.rpartition("</reasoning>")
-    if "<reasoning>" in after or (not closed and "<reasoning>" in rest):
-        return None
-    blocks = [block.partition("</answer>") for block in after.split("<answer>")[1:]]
-    if not blocks or not all(end for _, end, _ in blocks):
-        return None
-    values = {single_value(inside) for inside, _, _ in blocks}
-    return values.pop() if len(values) == 1 else None
+    mark = MARK.search(rest)
+    return bool(rest[:mark.start()].strip()) and not rest[mark.end():].strip()
 
 
-def single_value(text: str) -> str | None:
-    """The value that an answer part states; None when it is empty or holds more than one.
-
-    >>> single_value("The final answer is $18."), single_value("18 or 19"), single_value(" 42 ")
-    ('$18', None, '42')
-    """
-    text = text.strip()
-    sentence = SENTENCE.fullmatch(text)
-    if sentence:
-        text = sentence["value"].removesuffix(".").rstrip()
-    elif text.endswith("."):
-        text = text[:-1].rstrip()
-    if not text or "<" in text or CANDIDATES.search(text):
-        return None
-    return text
+def last_box_or_number(text: str) -> str | None:
+    """The last filled box anywhere, else the last number anywhere."""
+    found = None
+    for box in boxes.boxes(text[-LONGEST:]):
+        found = box.value or found
+    return found or last_number(text)
 
 
-def xml_flexible(text: str) -> str | None:
-    """The last number anywhere, which is also what the published reward of `gsm8k_xml` compares."""
-    return last_number(text)
-
-
-XML = Format(
-    name="xml",
-    instruction=("Reply in exactly this shape:\n<reasoning>\nyour steps\n</reasoning>\n"
-                 "<answer>\nThe final answer is NUMBER.\n</answer>"),
-    write=xml_write, follows=xml_follows, extract=xml_extract, extract_flexible=xml_flexible)
+XML = Format("xml", xml.INSTRUCTION, xml.write, xml.follows, xml.follows, xml.extract, last_number)
+HASH = Format("hash", "Reason step by step. End with a line of its own: #### NUMBER", hash_write, hash_follows, hash_follows, hash_extract,
+              last_number)
+BOXED = Format("boxed", boxes.INSTRUCTION, boxes.write, boxes.follows, boxes.holds, boxes.extract, last_box_or_number)
+THINK_BOXED = Format("think_boxed", boxes.THINK_INSTRUCTION, boxes.think_write, boxes.think_follows, boxes.think_holds, boxes.extract,
+                     last_box_or_number)

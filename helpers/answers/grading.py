@@ -1,4 +1,4 @@
-"""Reads numbers exactly and compares them. No rounding, no tolerance, no near misses.
+"""Reads numbers and mathematical answers and compares them exactly. No rounding, no tolerance, no near misses.
 
 >>> same_number("$1,234.50", "1234.5"), same_number("1/2", "0.5"), same_number("18 apples", "18"), same_number("18.01", "18")
 (1.0, 1.0, 1.0, 0.0)
@@ -6,63 +6,60 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 
-MINUS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "-": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
-DIGITS = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-NUMBER = re.compile(
-    rf"(?P<sign>[-+]?) ?(?:[$€£] ?)?(?P<late>-?)(?P<number>{DIGITS})(?: ?/ ?(?P<below>{DIGITS}))? ?(?P<percent>%?)\.?(?P<unit>(?: ?[^\W\d_]+(?:[ .²³/-][^\W\d_]+){{0,2}}\.?)?)")
-SIGNED = re.compile(rf"(?<![0-9A-Za-z.)])-?(?:[$€£] ?)?{DIGITS}(?: ?/ ?{DIGITS})?|{DIGITS}(?: ?/ ?{DIGITS})?")
-TEX = (("\\!", ""), ("\\,", ""), ("{,}", ","), ("\\$", "$"), ("\\%", "%"), ("\\ ", " "))
-FRACTION = re.compile(r"\\[dt]?frac\{(-?[0-9]+)\}\{([0-9]+)\}")
-MONEY = re.compile(r"\$(?P<inside>[^$]*)\$")
+from helpers.answers import isolation
+from helpers.answers.comparing import NeedsSymbols, exactly, same, split_unit
+from helpers.answers.latex import DRESSED, Unreadable, read
+from helpers.answers.reading import LONGEST as LONGEST_REPLY
+
+SIGNS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "-": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+SIGNED = re.compile(rf"-?\\[dt]?frac\{{-?[0-9]+\}}\{{[0-9]+\}}|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{DIGITS}(?: ?/ ?{DIGITS})?|{DIGITS}(?: ?/ ?{DIGITS})?")
+PLAIN = re.compile(r"\s*(-?[0-9]+)(?:\.([0-9]*))?\s*")
 LONGEST = 200  # a number in words and units fits in this many characters; what is longer is not one number
-
-
-def plain(text: str) -> str:
-    """The same text with Unicode minus signs, hard spaces and TeX's dress around numbers replaced.
-
-    >>> plain("$1{,}234$"), plain("\\\\frac{1}{2}")
-    ('1,234', '1/2')
-    """
-    text = text.translate(MINUS).strip()
-    for dress, bare in TEX:
-        text = text.replace(dress, bare)
-    whole = MONEY.fullmatch(text)
-    return FRACTION.sub(r"\1/\2", whole["inside"] if whole else text).strip()
 
 
 def read_number(text: str) -> Fraction | None:
     """The one number that a text states, exactly; None when it states none, several, or something else.
 
-    Currency signs, thousands commas, a percent sign, a unit and a full stop are understood; 50 % reads as 50.
+    Currency signs, thousands separators in plain text and TeX, a unit, `million`, and a full stop are understood; 50 % reads as 50.
 
-    >>> read_number("1,234"), read_number("−3.50 dollars"), read_number("1,2"), read_number("3 + 4")
-    (Fraction(1234, 1), Fraction(-7, 2), None, None)
+    >>> read_number("1,234"), read_number("−3.50 dollars"), read_number("1,2"), read_number("3 + 4"), read_number("10{,}080")
+    (Fraction(1234, 1), Fraction(-7, 2), None, None, Fraction(10080, 1))
     """
-    if len(text) > LONGEST:
+    return number_of(text) if len(text) <= LONGEST else None
+
+
+@functools.lru_cache(maxsize=8192)
+def number_of(text: str) -> Fraction | None:
+    plain = PLAIN.fullmatch(text)
+    if plain:
+        return Fraction(f"{plain[1]}.{plain[2]}") if plain[2] else Fraction(int(plain[1]))
+    try:
+        node, _ = split_unit(read(text, units="any"))
+    except Unreadable:
         return None
-    match = NUMBER.fullmatch(plain(text))
-    if not match or (match["sign"] and match["late"]):
-        return None
-    below = Fraction(match["below"].replace(",", "")) if match["below"] else Fraction(1)
-    if below == 0:
-        return None
-    value = Fraction(match["number"].replace(",", "")) / below
-    return -value if "-" in (match["sign"], match["late"]) else value
+    return node.args[0] if node.kind == "number" else None
 
 
 def last_number(text: str) -> str | None:
     """The last number written anywhere in a text, with its sign, commas, decimals and fraction; None when there is none.
 
-    >>> last_number("5 - 3 = 2, so she has 1,200."), last_number("half is 1/2"), last_number("none")
-    ('1,200', '1/2', None)
+    >>> last_number("5 - 3 = 2, so she has 1,200."), last_number("half is 1/2"), last_number(r"\\frac{1}{2}"), last_number("none")
+    ('1,200', '1/2', '\\\\frac{1}{2}', None)
     """
-    found = None
-    for match in SIGNED.finditer(text.translate(MINUS)):
-        found = match.group()
-    return found
+    text = text[-LONGEST_REPLY:]
+    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    for length in (500, 10_000, LONGEST_REPLY):  # from the end, so that a long reply need not be searched whole
+        tail, found = text[max(0, end - length):end + 1].translate(SIGNS), None
+        for found in SIGNED.finditer(tail):
+            pass
+        if found and (found.start() > length // 2 or length >= end):
+            break
+    return found.group() if found else None
 
 
 def same_number(predicted: str | None, gold: str) -> float | None:
@@ -75,3 +72,24 @@ def same_number(predicted: str | None, gold: str) -> float | None:
     if truth is None:
         return None
     return float(predicted is not None and read_number(predicted) == truth)
+
+
+def same_math(predicted: str | None, gold: str) -> float | None:
+    r"""1.0 if both texts, in TeX or typed, say the same mathematical answer, else 0.0; None when the gold itself cannot be read.
+
+    Numbers, expressions, equations, pairs, sets, intervals, vectors, angles, units and words. Rational numbers are compared here,
+    exactly; all else by SymPy in a child process (`isolation`), and what takes it too long is not equal. Never raises on a text.
+
+    >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("0.333", r"\frac13"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
+    (1.0, 0.0, 0.0, 1.0)
+    """
+    try:
+        truth = read(gold)
+    except Unreadable:
+        return None
+    try:
+        return float(predicted is not None and same(read(predicted), truth, exactly))
+    except Unreadable:
+        return 0.0
+    except NeedsSymbols:
+        return isolation.ask("same_symbols", predicted, gold) or 0.0

@@ -1,0 +1,162 @@
+"""Expression Edit Distance (EED), the score of PHYBench (Qiu et al., 2025, arXiv 2504.16074): partial credit for a formula.
+
+Both formulas are simplified, all symbols taken as positive, and become trees whose leaves are numbers and symbols. D is the least cost
+of turning the answer's tree into the gold's, S the gold's number of nodes, and the score is 1 if they are equal, else
+max(0, 0.6 − D/S). The scale is 0 to 1 where the paper has 0 to 100.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+from fractions import Fraction
+
+from helpers.answers import isolation
+from helpers.answers.comparing import names, rational
+from helpers.answers.latex import Node, Unreadable, read
+
+LIMIT = 2.8  # seconds for one pair
+PATIENCE = 1.0  # seconds for one simplification
+MOST_NODES = 300
+
+
+def eed_score(predicted: str | None, gold: str) -> float | None:
+    r"""How near the formula `predicted` is to `gold`: 1.0 if equal, else up to 0.6; None when the gold cannot be read.
+
+    Of an equation the right side counts. Integrals and sums, cut-off or unreadable text, and what takes too long earn 0.
+
+    >>> eed_score(r"4\frac{mv^2}{l} + 2 m g", r"T = 2 m g + 4\frac{mv^2}{l}"), round(eed_score(r"2 m g + 2\frac{mv^2}{l}", r"2 m g + 4\frac{mv^2}{l}"), 4)
+    (1.0, 0.4667)
+    """
+    try:
+        truth = formula(gold)
+    except Unreadable:
+        return None
+    try:
+        answer = formula(predicted or "")
+    except Unreadable:
+        return 0.0
+    if answer == truth:
+        return 1.0
+    if rational(truth) is not None and rational(answer) is not None:  # any edit of a tree with one node costs all of it
+        return float(rational(truth) == rational(answer))
+    return isolation.ask("edit_distance", predicted, gold, LIMIT) or 0.0
+
+
+def formula(text: str) -> Node:
+    """The tree of the formula in a text; of an equation such as `E = mc^2`, of its right side."""
+    node = read(text, units="none")
+    if node.kind == "relation" and set(node.args[0].split()) == {"="} and names(node.args[1]) and node.args[-1] not in node.args[1:-1]:
+        node = node.args[-1]
+    check(node)
+    return node
+
+
+FORMULAS = frozenset(("number", "symbol", "constant", "add", "multiply", "power", "call", "unit"))
+
+
+def check(node: Node) -> None:
+    """Raises Unreadable for what is no formula: several values, relations, text, infinity, functions that SymPy does not get here."""
+    if node.kind not in FORMULAS or node.args[0] in ("infinity", "cap", "setminus", "backslash"):
+        raise Unreadable(f"{node.kind} is no formula")
+    for part in node.args:
+        if isinstance(part, Node):
+            check(part)
+
+
+def edit_distance(predicted: str, gold: str) -> float:
+    """The score of a pair that is not trivially equal. Runs inside a child of `isolation`."""
+    import sympy
+
+    from helpers.answers.symbolic import equal, expression
+
+    answer, truth = expression(formula(predicted), positive=True), expression(formula(gold), positive=True)
+    if equal(answer, truth):
+        return 1.0
+    goal = simplified(truth)
+    tree = simplified(answer)
+    if len(list(sympy.preorder_traversal(tree))) > MOST_NODES:
+        return 0.0
+    a, b = Tree(tree), Tree(goal)
+    return max(0.0, 0.6 - a.distance(b) / len(b.labels))
+
+
+@functools.lru_cache(maxsize=256)
+def simplified(formula):
+    """SymPy's `simplify`, or the formula as it is where that takes more than PATIENCE seconds."""
+    import sympy
+
+    if not hasattr(signal, "setitimer"):
+        return sympy.simplify(formula)
+    signal.signal(signal.SIGALRM, impatient)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        return sympy.simplify(formula)
+    except Impatient:
+        return formula
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class Impatient(Exception):
+    """`simplify` took too long."""
+
+
+def impatient(*_):
+    raise Impatient
+
+
+class Tree:
+    """A SymPy expression as lists in postorder: labels, and for each node the index of its leftmost leaf."""
+
+    def __init__(self, expression):
+        self.labels: list[str] = []
+        self.left: list[int] = []
+        self.add(expression)
+        rightmost = {leaf: node for node, leaf in enumerate(self.left)}
+        self.roots = sorted(rightmost.values())  # the nodes that have a left sibling, and the root
+
+    def add(self, expression) -> int:
+        """Adds a subtree; returns the index of its leftmost leaf."""
+        number = expression.is_Number or not expression.args
+        leaves = [self.add(child) for child in (() if number else expression.args)]
+        self.left.append(leaves[0] if leaves else len(self.labels))
+        self.labels.append(f"{expression}" if number else type(expression).__name__)
+        return self.left[-1]
+
+    def distance(self, other: Tree) -> float:
+        """The least cost to turn this tree into `other`: one node costs 1, a whole subtree `bulk`. After Zhang and Shasha (1989)."""
+        done = [[0.0] * len(other.labels) for _ in self.labels]
+        for i in self.roots:
+            for j in other.roots:
+                self.forests(other, i, j, done)
+        return done[-1][-1]
+
+    def forests(self, other: Tree, i: int, j: int, done: list[list[float]]) -> None:
+        """Fills `done` for the pairs of subtrees whose leftmost leaves are those of i and j."""
+        first, second = self.left[i], other.left[j]
+        rows, columns = i - first + 2, j - second + 2
+        cost = [[0.0] * columns for _ in range(rows)]
+        for x in range(1, rows):
+            start = self.left[first + x - 1] - first
+            cost[x][0] = min(cost[x - 1][0] + 1, cost[start][0] + bulk(x - start))
+        for y in range(1, columns):
+            start = other.left[second + y - 1] - second
+            cost[0][y] = min(cost[0][y - 1] + 1, cost[0][start] + bulk(y - start))
+        for x in range(1, rows):
+            a = first + x - 1
+            above = self.left[a] - first
+            for y in range(1, columns):
+                b = second + y - 1
+                beside = other.left[b] - second
+                best = min(cost[x - 1][y] + 1, cost[x][y - 1] + 1, cost[above][y] + bulk(x - above), cost[x][beside] + bulk(y - beside))
+                if above == beside == 0:
+                    best = done[a][b] = min(best, cost[x - 1][y - 1] + (self.labels[a] != other.labels[b]))
+                else:
+                    best = min(best, cost[above][beside] + done[a][b])
+                cost[x][y] = best
+
+
+def bulk(nodes: int) -> float:
+    """What it costs to insert or delete a whole subtree at once."""
+    return min(nodes, 0.6 * (nodes - 5) + 5)

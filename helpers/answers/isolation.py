@@ -1,0 +1,179 @@
+"""Runs symbolic work in small child processes that can be killed.
+
+SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the interpreter lock: only killing
+a process is safe. The children are warm, shared by training and evaluation, limited in time and memory, and end with their parent.
+They start as fresh interpreters, not as forks: nothing of a GPU, of threads or of the user's `__main__` comes with them, so they work
+the same in Jupyter, in threads, in a script without a `__main__` guard, and under `accelerate launch`. Only JSON passes between them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+
+WORKERS = 2  # one works while the other one is started again after a kill
+MEMORY = 1 << 30  # bytes a child may hold
+LIMIT = 2.0  # seconds for one answer
+BOOT = "from helpers.answers.isolation import serve; serve()"
+
+
+class Worker:
+    """One child. `ready` is the pool's queue, into which the child puts itself when it is warm."""
+
+    def __init__(self, ready: queue.Queue):
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")}
+        paths = [os.path.abspath(p) for p in (os.path.join(os.path.dirname(__file__), "..", ".."), *sys.path)]
+        self.replies: queue.Queue[str] = queue.Queue()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}, start_new_session=True)
+        threading.Thread(target=self.listen, args=(ready,), daemon=True).start()
+
+    def listen(self, ready: queue.Queue) -> None:
+        if self.process.stdout.readline() == "ready\n":
+            ready.put(self)
+        for line in self.process.stdout:
+            self.replies.put(line)
+        self.replies.put("")  # the child has ended
+
+    def ask(self, request: str, limit: float) -> str | None:
+        """The child's reply; None when it does not come in time or the child ends."""
+        try:
+            self.process.stdin.write(request)
+            self.process.stdin.flush()
+            return self.replies.get(timeout=limit) or None
+        except (queue.Empty, OSError):
+            return None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+
+
+class Pool:
+    """The children of this process. Started by the first question, closed at exit."""
+
+    def __init__(self, workers: int = WORKERS):
+        self.ready: queue.Queue[Worker] = queue.Queue()
+        self.lock = threading.Lock()
+        self.alive = {Worker(self.ready) for _ in range(workers)}
+
+    def ask(self, request: str, limit: float) -> str | None:
+        worker = self.warm()
+        if worker is None:
+            return None
+        reply = worker.ask(request, limit)
+        if reply is None:
+            self.replace(worker)
+        else:
+            self.ready.put(worker)
+        return reply
+
+    def warm(self) -> Worker | None:
+        """The next free child; None when the pool was closed meanwhile. Raises RuntimeError when no child can be started."""
+        while self.alive:
+            try:
+                worker = self.ready.get(timeout=0.5)
+                if worker.process.poll() is None:
+                    return worker
+                self.replace(worker)
+            except queue.Empty:
+                with self.lock:
+                    if self.alive and all(w.process.poll() is not None for w in self.alive):
+                        raise RuntimeError("The process for symbolic answers does not start.\n"
+                                           f"Try it by hand to see why: {sys.executable} -c {BOOT!r}") from None
+        return None
+
+    def replace(self, worker: Worker) -> None:
+        with self.lock:
+            worker.kill()
+            if worker in self.alive:
+                self.alive.remove(worker)
+                self.alive.add(Worker(self.ready))
+
+    def close(self) -> None:
+        with self.lock:
+            for worker in self.alive:
+                worker.kill()
+            self.alive.clear()
+
+
+_pool: Pool | None = None
+_starting = threading.Lock()
+
+
+def pool() -> Pool:
+    global _pool
+    with _starting:
+        if _pool is None:
+            _pool = Pool()
+        return _pool
+
+
+def close() -> None:
+    """Ends all children now; the next question starts new ones."""
+    global _pool
+    with _starting:
+        if _pool is not None:
+            _pool.close()
+        _pool = None
+
+
+def forget() -> None:
+    """After a fork: the children and the locks belong to the parent."""
+    global _pool, _starting
+    _pool, _starting = None, threading.Lock()
+
+
+atexit.register(close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | None:
+    """What `task` in a child says of (predicted, gold): a score, or None when it took longer than `limit` seconds or failed.
+
+    Answers are remembered, also the missing ones: the completions of a GRPO group repeat each other.
+
+    >>> ask("same_symbols", "\\\\sqrt{12}", "2\\\\sqrt{3}"), ask("same_symbols", "\\\\sqrt{12}", "2\\\\sqrt{5}")
+    (1.0, 0.0)
+    """
+    reply = pool().ask(json.dumps([task, predicted, gold, limit]) + "\n", limit)
+    return None if reply is None else json.loads(reply)
+
+
+def serve() -> None:
+    """The life of a child: read a line, compute, write a line."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else prints must not end up among the replies
+    limit_memory()
+    from helpers.answers import eed, symbolic
+
+    tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": eed.edit_distance}
+    print("ready", file=replies, flush=True)
+    for line in sys.stdin:
+        name, predicted, gold, limit = json.loads(line)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, limit + 1)  # should the parent have died: SIGPROF ends this process
+        try:
+            score = tasks[name](predicted, gold)
+        except Exception:  # any text may come: what cannot be computed earns nothing
+            score = None
+        print(json.dumps(score), file=replies, flush=True)
+
+
+def limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
