@@ -1,6 +1,7 @@
 # make run    install what is missing and run the four notebooks; results in outputs/
 # make test   install what is missing and run all tests, the notebooks among them
 # make soak   five seeds, each measured on 400 held-out problems (about 25 minutes)
+# make bench  what grading costs beside math-verify and straight SymPy (half a minute)
 # make write  run the notebooks and store them, executed, in their place
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH
 FLAGS = $(foreach name,$(PARAMETERS),$(if $($(name)),--set $(name)="$($(name))"))
 
-.PHONY: run test soak write
+.PHONY: run test soak bench write
 run: $(VENV)/.ready
 	@$(BIN)/python -m helpers run $(FLAGS)
 
@@ -17,6 +18,9 @@ test: $(VENV)/.ready-for-tests
 
 soak: $(VENV)/.ready-for-tests
 	@$(BIN)/python -m pytest -m soak -s $(ARGS)
+
+bench: $(VENV)/.ready-for-tests
+	@$(BIN)/python -W ignore -m tests.bench_grading 2>/dev/null
 
 write: $(VENV)/.ready
 	@$(BIN)/python -m helpers run --write $(FLAGS)

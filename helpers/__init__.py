@@ -3,7 +3,7 @@
 Read it in this order; each module uses only those before it:
 
     answers/formats.py   how an answer is written, recognised and read out of a text
-    answers/grading.py   whether an answer that was read is right
+    answers/grading.py   whether an answer that was read is right (answers/__init__.py gives the order within)
     recipes.py           the published systems, as data
     data.py              rows of a dataset become examples, prompts and targets
     rewards.py           what GRPO pays for

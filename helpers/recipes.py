@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from helpers.answers.formats import XML, Format
-from helpers.answers.grading import same_number
+from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, same_math, same_number
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -163,7 +162,109 @@ GSM8K_XML = Recipe(
     },
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (GSM8K_XML,)}
+GSM8K_HASH = Recipe(
+    name="gsm8k_hash",
+    title="GSM8K with ####",
+    model="Qwen/Qwen3-4B",
+    source=Source("openai/gsm8k", "main", train="train", test="test", licence="MIT"),
+    read_row=read_gsm8k,
+    system="Solve the problem. " + HASH.instruction,
+    format=HASH,
+    score=same_number,
+    rewards={"accuracy_reward": 1.0},  # exact, where the published reward compares floats with a tolerance
+    lora=LoRASettings(r=16, alpha=16, load_in_4bit=False),
+    sft=SFTSettings(batch=4, learning_rate=2e-4, epochs=3, max_length=1024),  # the length is ours
+    grpo=GRPOSettings(batch=16, generations=4, learning_rate=1e-6, temperature=0.7, beta=0.01, epsilon=0.2, max_prompt=512, max_completion=512),
+    evaluation=EvaluationSettings(problems=1319, samples=4),
+)
+
+
+def read_openr1(row: Mapping) -> Example | None:
+    """An OpenR1-Math row; the solution is the first generation that math-verify found right, None where there is none.
+
+    >>> read_openr1({"problem": "2 + 3?", "answer": "5", "generations": ["4", "2 + 3 = 5"], "correctness_math_verify": [False, True]}).solution
+    '2 + 3 = 5'
+    """
+    verified = zip(row["generations"] or [], row["correctness_math_verify"] or [], strict=False)
+    solution = next((text for text, right in verified if right), None)
+    return None if solution is None or not row["answer"] else Example("", row["problem"].strip(), solution.strip(), row["answer"].strip())
+
+
+OPENR1_BOXED = Recipe(
+    name="openr1_boxed",
+    title="OpenR1-Math with a box",
+    model="Qwen/Qwen3-4B-Base",
+    source=Source("open-r1/OpenR1-Math-220k", "default", train="train", test="test", licence="Apache-2.0"),
+    read_row=read_openr1,
+    system=BOXED.instruction,
+    format=BOXED,
+    score=same_math,
+    rewards={"accuracy_reward": 1.0, "format_reward": 0.5},  # the weights are ours
+    lora=LoRASettings(r=32, alpha=32),
+    sft=SFTSettings(batch=16, learning_rate=2e-4, epochs=1, max_length=3072),  # batch and length are ours
+    grpo=GRPOSettings(batch=16, generations=4, learning_rate=5e-6, max_prompt=1024, max_completion=2048),  # ours
+    evaluation=EvaluationSettings(problems=2000, samples=4),
+)
+
+WRAPPER = ("Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer "
+           "(without quotes) where $Answer is the answer to the problem.\n\n", '\n\nRemember to put your answer on its own line after "Answer:".')
+
+
+def read_dapo(row: Mapping) -> Example:
+    """A DAPO-Math row of either published schema, without the wrapper around the question; there is no solution to learn from.
+
+    >>> read_dapo({"prompt": "2 + 3?", "solution": "5"})
+    Example(id='', question='2 + 3?', solution='', answer='5')
+    """
+    if isinstance(row["prompt"], str):
+        return Example("", row["prompt"].strip(), "", row["solution"].strip())
+    question = row["prompt"][0]["content"].removeprefix(WRAPPER[0]).removesuffix(WRAPPER[1])
+    return Example("", question.strip(), "", row["reward_model"]["ground_truth"].strip())
+
+
+DAPO_THINK = Recipe(
+    name="dapo_think",
+    title="DAPO-Math with thinking and a box",
+    model="Qwen/Qwen2.5-Math-1.5B",
+    source=Source("BytedTsinghua-SIA/DAPO-Math-17k", None, train="train", test="test", licence="Apache-2.0"),
+    read_row=read_dapo,
+    system=THINK_BOXED.instruction,
+    format=THINK_BOXED,
+    score=same_math,
+    rewards={"accuracy_reward": 1.0, "format_reward": 0.5},
+    lora=LoRASettings(r=32, alpha=32),  # ours
+    grpo=GRPOSettings(batch=8, generations=8, learning_rate=1e-6, max_prompt=512, max_completion=2048, epochs=1),
+    evaluation=EvaluationSettings(problems=500, samples=4),
+)
+
+
+def read_phybench(row: Mapping) -> Example | None:
+    r"""A PHYBench row; the answer, else the last box of the solution; None where neither is public.
+
+    >>> read_phybench({"content": "The energy?", "solution": r"so \boxed{mgh}", "answer": ""}).answer
+    'mgh'
+    """
+    answer = row["answer"].strip() or BOXED.extract(row["solution"])
+    return Example("", row["content"].strip(), row["solution"].strip(), answer) if answer else None
+
+
+PHYBENCH_EED = Recipe(
+    name="phybench_eed",
+    title="PHYBench with partial credit",
+    model="Qwen/Qwen3-1.7B",
+    source=Source("Eureka-Lab/PHYBench", None, train="train", test="test", licence="MIT"),
+    read_row=read_phybench,
+    system="Solve the physics problem. Write each step on a line of its own. " + BOXED.instruction,
+    format=BOXED,
+    score=eed_score,
+    rewards={"format_reward": 0.2, "trace_reward": 0.3, "accuracy_reward": 0.5},
+    lora=LoRASettings(r=64, alpha=64, targets=("q_proj", "v_proj")),
+    grpo=GRPOSettings(batch=4, generations=4, learning_rate=5e-7, schedule="linear", warmup=0.03, beta=0.1, steps=550,
+                      max_prompt=4096, max_completion=1024),
+    evaluation=EvaluationSettings(problems=100, samples=4),
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -177,4 +278,7 @@ def for_profile(recipe: Recipe, profile: str) -> Recipe:
     """The recipe with the settings that a profile ("tiny" or "gpu") uses."""
     if profile != "tiny":
         return recipe
+    if not recipe.tiny:
+        raise ValueError(f"{recipe.name} has no settings for the embedded model yet: it needs a GPU.\nWithout one, set RECIPE to "
+                         f"{', '.join(r.name for r in RECIPES.values() if r.tiny)}.")
     return replace(recipe, **{part: replace(getattr(recipe, part), **values) for part, values in recipe.tiny.items()})

@@ -1,13 +1,15 @@
 """What GRPO pays: labelled texts, cheats, golds, advantages."""
 
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.recipes import Example
+from helpers.recipes import RECIPES, Example, get_recipe
 from helpers.rewards import REWARDS, check_golds, group_advantages, maximum, reward_functions, reward_table, texts
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
@@ -90,3 +92,79 @@ def test_advantages_equal_torch_s():
 
 def test_texts_of_both_kinds():
     assert texts(["a", [{"role": "assistant", "content": "b"}]]) == ["a", "b"]
+
+
+SHARED = Path(__file__).parents[2] / "shared"
+STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
+# Replies to "Tom has 18 eggs. How many are three more than 15?" whose answer is 18; {} is where a format puts its answer
+CHEATS = {
+    "answer only in the reasoning": {"gsm8k_hash": f"{STEPS} It is 18.", "openr1_boxed": f"{STEPS} It is 18.",
+                                     "dapo_think": f"<think>{STEPS} \\boxed{{18}}</think> Done.", "phybench_eed": "It is 18."},
+    "two answers": {"gsm8k_hash": "so\n#### 17\n#### 18", "openr1_boxed": r"\boxed{17} or \boxed{18}",
+                    "dapo_think": r"<think>so</think> \boxed{17} \boxed{18}", "phybench_eed": r"\boxed{17}, \boxed{18}"},
+    "a list of candidates": {"gsm8k_hash": "so\n#### 16, 17, 18", "openr1_boxed": r"so \boxed{16,17,18}",
+                             "dapo_think": r"<think>so</think> \boxed{16, 17, 18}", "phybench_eed": r"so \boxed{16 \text{ or } 18}"},
+    "marker spam": {"gsm8k_hash": "#### " * 20 + "18", "openr1_boxed": r"\boxed{}" * 20, "dapo_think": "<think></think>" * 9 + r"\boxed{",
+                    "phybench_eed": r"\boxed{" * 20},
+    "unclosed thinking": {"gsm8k_hash": "<think>so\n#### 18", "openr1_boxed": r"<think>so \boxed{18}", "dapo_think": r"<think>so \boxed{18}",
+                          "phybench_eed": r"<think>so \boxed{18}"},
+    "cut off": {"gsm8k_hash": "so\n####", "openr1_boxed": r"so \boxed{18", "dapo_think": r"<think>so</think> \boxed{18", "phybench_eed": r"so \boxed{18"},
+    "an equation": {"gsm8k_hash": "so\n#### 18=18", "openr1_boxed": r"so \boxed{18=18}", "dapo_think": r"<think>so</think> \boxed{18=18}",
+                    "phybench_eed": r"so \boxed{18=18}"},
+    "the question again": {name: "Tom has 18 eggs. How many are three more than 15?" for name in RECIPES if name != "gsm8k_xml"},
+    "the instruction again": {name: recipe.system for name, recipe in RECIPES.items() if name != "gsm8k_xml"},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "gsm8k_xml"])
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_cheats_earn_nothing(name, cheat):
+    recipe = get_recipe(name)
+    table = reward_table(recipe, [CHEATS[cheat][name]], ["18"], prompts=[recipe.system])
+    assert table["accuracy_reward"] == [0.0]
+    if cheat not in ("a list of candidates", "an equation"):  # those do have the form
+        assert table.get("format_reward", [0.0]) == [0.0]
+
+
+def test_empty_reasoning_has_no_form():
+    assert reward_table(get_recipe("dapo_think"), ["<think> </think> \\boxed{18}"], ["18"])["format_reward"] == [0.0]
+    assert not any(get_recipe(name).format.follows(text) for name, text in (
+        ("gsm8k_hash", "#### 18"), ("openr1_boxed", "\\boxed{18}"), ("gsm8k_xml", "<reasoning> </reasoning><answer>18</answer>")))
+
+
+@pytest.mark.parametrize("text", [
+    "<reasoning>It is 18.</reasoning>", "<reasoning>x</reasoning><answer>17 or 18</answer>", "<reasoning>x</reasoning><answer>18", "<think>18",
+    "<reasoning>x</reasoning><answer>17</answer><answer>18</answer>", "<answer>" * 9 + "18", "<reasoning>x</reasoning><answer>18=18</answer>"])
+def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe, text):
+    """The published reward for the last number stands apart: it pays wherever the number is, other than in open thinking."""
+    table = reward_table(recipe, [text], ["18"])
+    assert table["r_strict"] == table["r_soft"] == [0.0] and recipe.format.extract(text) is None
+    assert table["total"][0] < maximum(recipe)
+
+
+def test_weights_of_phybench_and_its_parts():
+    recipe = get_recipe("phybench_eed")
+    full, wrong, short, prompt = (reward_table(recipe, [text], ["mgh"], prompts=[[{"role": "user", "content": STEPS}]])["total"][0] for text in (
+        STEPS.replace("add", "plus") + r" \boxed{mgh}", STEPS.replace("add", "plus") + r" \boxed{2mgh}", r"\boxed{mgh}", STEPS + r"\boxed{mgh}"))
+    assert (full, short) == (1.0, pytest.approx(0.7)) and wrong == pytest.approx(0.5 + 0.5 * 0.35) and prompt == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bound_rewards_can_be_pickled_and_keep_their_names(name):
+    functions, _ = reward_functions(get_recipe(name))
+    again = [pickle.loads(pickle.dumps(f)) for f in functions]
+    assert [f.__name__ for f in again] == list(get_recipe(name).rewards)
+    assert all(len(f(completions=["x", "y"], answer=["1", "2"], prompts=["p", "q"])) == 2 for f in again)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the datasets are not part of the project")
+@pytest.mark.parametrize(("name", "files", "count"), [
+    ("gsm8k_xml", ("gsm8k/main/train.jsonl", "gsm8k/main/test.jsonl"), 8792), ("gsm8k_hash", ("gsm8k/main/train.jsonl", "gsm8k/main/test.jsonl"), 8792),
+    ("dapo_think", ("dapo_math_17k/original_schema_14.jsonl", "dapo_math_17k/processed_schema_14.jsonl"), 28),
+    ("phybench_eed", ("phybench/PHYBench-fullques_v1.json",), 100)])
+def test_real_golds_earn_the_maximum(name, files, count):
+    recipe = get_recipe(name)
+    texts = [(SHARED / "data" / file).read_text() for file in files]
+    rows = [row for text in texts for row in (json.loads(text) if text.lstrip().startswith("[") else map(json.loads, text.splitlines()))]
+    examples = [e for e in map(recipe.read_row, rows) if e is not None]
+    assert check_golds(recipe, examples) == count

@@ -18,7 +18,7 @@ from helpers.answers.reading import LONGEST as LONGEST_REPLY
 SIGNS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "-": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 SIGNED = re.compile(rf"-?\\[dt]?frac\{{-?[0-9]+\}}\{{[0-9]+\}}|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{DIGITS}(?: ?/ ?{DIGITS})?|{DIGITS}(?: ?/ ?{DIGITS})?")
-PLAIN = re.compile(r"\s*(-?[0-9]+)(?:\.([0-9]*))?\s*")
+PLAIN = re.compile(r"\s*(-?)(?:([0-9]+)(?:\.([0-9]*))?|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}|([0-9]+)/([0-9]+))\s*")
 LONGEST = 200  # a number in words and units fits in this many characters; what is longer is not one number
 
 
@@ -35,14 +35,27 @@ def read_number(text: str) -> Fraction | None:
 
 @functools.lru_cache(maxsize=8192)
 def number_of(text: str) -> Fraction | None:
-    plain = PLAIN.fullmatch(text)
-    if plain:
-        return Fraction(f"{plain[1]}.{plain[2]}") if plain[2] else Fraction(int(plain[1]))
+    value = plain_number(text)
+    if value is not None:
+        return Fraction(value)
     try:
         node, _ = split_unit(read(text, units="any"))
     except Unreadable:
         return None
     return node.args[0] if node.kind == "number" else None
+
+
+def plain_number(text: str) -> int | Fraction | None:
+    """The value of the commonest ways to write a number: whole, with decimals, as a fraction. None for all else."""
+    match = PLAIN.fullmatch(text) if len(text) <= LONGEST else None
+    if match is None:
+        return None
+    minus, whole, decimals, above, below, left, right = match.groups()
+    sign = -1 if minus else 1
+    if whole:
+        return sign * (Fraction(f"{whole}.{decimals}") if decimals else int(whole))
+    below = int(below or right)
+    return Fraction(sign * int(above or left), below) if below else None
 
 
 def last_number(text: str) -> str | None:
@@ -83,6 +96,8 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("0.333", r"\frac13"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
     (1.0, 0.0, 0.0, 1.0)
     """
+    if predicted is not None and (value := plain_number(gold)) is not None and (answer := plain_number(predicted)) is not None:
+        return float(answer == value)
     try:
         truth = read(gold)
     except Unreadable:

@@ -15,7 +15,8 @@ from helpers.answers.latex import Node, Unreadable, read
 
 LARGEST = 20_000  # bits of a whole number that is written out
 DIGITS = 40
-POINTS = 4
+POINTS = 3
+SCALES = (1, 12, sympy.Rational(1, 5))
 FUNCTIONS = {"sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc, "arcsin": sympy.asin,
              "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec, "arccsc": sympy.acsc, "sinh": sympy.sinh,
              "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "arcsinh": sympy.asinh, "arccosh": sympy.acosh, "arctanh": sympy.atanh,
@@ -73,37 +74,35 @@ def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
     """Same form, or same value at random points; where a value cannot be had at any point, unequal."""
     if a == b:
         return True
-    difference, symbols = a - b, sorted(a.free_symbols | b.free_symbols, key=str)
-    dice, tried = random.Random(0), 0
-    points = POINTS if all(s.is_positive for s in symbols) else 5 * POINTS  # a function with a kink needs both of its sides
-    for _ in range(3 * points if symbols else 1):
-        point = {s: coordinate(s, dice) for s in symbols}
-        verdict = vanishes(difference, a, point)
+    symbols = sorted(a.free_symbols | b.free_symbols, key=str)
+    dice, agreed = random.Random(0), 0
+    points = POINTS if all(s.is_positive for s in symbols) else 8 * POINTS  # a function with a kink needs both of its sides
+    for turn in range(3 * points if symbols else 1):
+        verdict = agree(a, b, {s: coordinate(s, dice, SCALES[turn % 3]) for s in symbols})
         if verdict is False:
             return False
-        tried += verdict is True
-        if tried == points:
+        agreed += verdict is True
+        if agreed == points:
             return True
-    return tried > 0
+    return agreed > 0
 
 
-def coordinate(symbol: sympy.Symbol, dice: random.Random) -> sympy.Rational:
-    """A random number: in 0.1 … 3 for a positive symbol, else in −30 … 30."""
-    if symbol.is_positive:
-        return sympy.Rational(dice.randint(10**5, 3 * 10**6), 10**6)
-    return sympy.Rational(dice.randint(-3 * 10**7, 3 * 10**7), 10 ** dice.choice((6, 7)))
+def coordinate(symbol: sympy.Symbol, dice: random.Random, scale: sympy.Rational) -> sympy.Rational:
+    """A random number of either sign, or positive for a positive symbol: about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x."""
+    size = sympy.Rational(dice.randint(2 * 10**5, 3 * 10**6), 2 * 10**6) * scale
+    return size if symbol.is_positive or dice.random() < 0.5 else -size
 
 
-def vanishes(difference: sympy.Expr, scale: sympy.Expr, point: dict) -> bool | None:
-    """Whether the difference is zero at a point, measured against the value itself; None where there is no finite value."""
+def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
+    """Whether both have the same value at a point, to 35 digits; None where one has no finite value."""
     try:
-        size = abs(sympy.N(scale, DIGITS, subs=point))
-        rest = sympy.N(difference, DIGITS, subs=point, maxn=4 * DIGITS, chop=False)
+        left, right = (sympy.N(e, DIGITS, subs=point) for e in (a, b))
+        if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
+            return None
+        gap, size = abs(left - right), max(abs(left), abs(right))
+        return bool(gap <= size * sympy.Float(10) ** (5 - DIGITS) or size < sympy.Float(10) ** (-2 * DIGITS))
     except (ArithmeticError, ValueError, TypeError):
         return None
-    if not (size.is_Float or size.is_zero) or not rest.is_number or not rest.is_finite:
-        return None
-    return bool(abs(rest) <= size * sympy.Float(10) ** (5 - DIGITS) or abs(rest) < sympy.Float(10) ** (-2 * DIGITS))
 
 
 KINKS = frozenset(("abs", "floor", "ceil", "max", "min"))
