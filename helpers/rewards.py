@@ -49,12 +49,22 @@ def r_correctness(completions, answer, **_) -> list[float | None]:
 
 
 def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[float | None]:
-    """The score, 0 to 1, of the answer that stands in its place; None, which TRL leaves out, if the gold cannot be read."""
+    r"""The score, 0 to 1, of the answer that stands in its place; None, which TRL leaves out, if the gold cannot be read.
+
+    >>> from helpers.answers import BOXED, same_math
+    >>> accuracy_reward([r"so \boxed{\frac12}", "so 0.5"], answer=["0.5", "0.5"], format=BOXED, score=same_math)
+    [1.0, 0.0]
+    """
     return [score(format.extract(text), gold) for text, gold in zip(texts(completions), answer, strict=True)]
 
 
 def format_reward(completions, *, format: Format, **_) -> list[float]:
-    """1 if the parts of the format are there, filled and closed, with one answer: a box, or thinking and a box."""
+    r"""1 if the parts of the format are there, filled and closed, with one answer: a box, or thinking and a box.
+
+    >>> from helpers.answers import THINK_BOXED
+    >>> format_reward([r"<think>so</think> \boxed{7}", r"\boxed{7}"], format=THINK_BOXED)
+    [1.0, 0.0]
+    """
     return [float(format.holds(text)) for text in texts(completions)]
 
 

@@ -98,7 +98,11 @@ def reasons(text: str) -> bool:
 
 
 def holds(text: str) -> bool:
-    """Whether a box with one answer is there, wherever else text stands."""
+    r"""Whether a box with one answer is there, wherever else text stands.
+
+    >>> holds(r"It is \boxed{18}, I think."), holds(r"It is \boxed{}.")
+    (True, False)
+    """
     return extract(text) is not None
 
 
@@ -149,7 +153,11 @@ def think_parts(text: str) -> tuple[str, str] | None:
 
 
 def think_holds(text: str) -> bool:
-    """Whether both a filled `<think>…</think>` and, after it, a box with one answer are there."""
+    r"""Whether both a filled `<think>…</think>` and, after it, a box with one answer are there.
+
+    >>> think_holds(r"<think>so</think> It is \boxed{18}."), think_holds(r"<think>\boxed{18}</think>")
+    (True, False)
+    """
     return think_parts(text) is not None and extract(text) is not None
 
 

@@ -85,7 +85,11 @@ def hash_follows(text: str) -> bool:
 
 
 def last_box_or_number(text: str) -> str | None:
-    """The last filled box anywhere, else the last number anywhere."""
+    r"""The last filled box anywhere, else the last number anywhere.
+
+    >>> last_box_or_number(r"<think>\boxed{x+1}</think> 18"), last_box_or_number("It is 18.")
+    ('x+1', '18')
+    """
     found = None
     for box in boxes.boxes(text[-LONGEST:]):
         found = box.value or found
