@@ -1,4 +1,4 @@
-"""`python -m helpers run` executes the four notebooks in order; `make run` calls it."""
+"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `python -m helpers recipes` lists what they can teach."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from typing import Annotated
 
 import typer
 
-from helpers.recipes import get_recipe
+from helpers.recipes import get_recipe, overview
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
 NUMBERS = ("SEED", "MAX_STEPS", "PROBLEMS")
 app = typer.Typer(add_completion=False, help=__doc__)
-
-
-@app.callback()
-def main() -> None:
-    """Keeps `run` a named command."""
 
 
 @app.command()
@@ -45,6 +40,19 @@ def run(
         execute(name, output / recipe / "notebooks" / name, parameters, write)
         print(f"\r   done in {time.time() - started:.0f} s".ljust(80), flush=True)
     print(results(output / recipe) + f"\nall four notebooks took {time.time() - begun:.0f} s")
+
+
+@app.command()
+def recipes() -> None:
+    """Prints the five recipes side by side, as a Markdown table."""
+    print(markdown(overview()))
+
+
+def markdown(columns: dict[str, dict[str, str]]) -> str:
+    """A table with a column for each key, and their common keys as rows."""
+    rows = [["", *(f"`{name}`" for name in columns)], ["---"] * (len(columns) + 1)]
+    rows += [[key, *(column[key] for column in columns.values())] for key in next(iter(columns.values()))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def parse(pairs: list[str]) -> dict:

@@ -7,17 +7,20 @@ left out and counted by reason; nothing is cut and nothing is repaired in silenc
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
-from helpers.recipes import Example, Recipe
+from helpers.recipes import SUPERVISED, Recipe, Source
+from helpers.rows import Example
 
 EMBEDDED = "embedded"
 READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
-EMBEDDED_ROWS = {"train": 4000, "test": 2000}
-HELD_OUT = 0.1  # share of the rows that is kept for the test where a dataset has no test split
+LONGEST = 10  # characters a token: a question with more for each token of the limit cannot fit
+Rows = dict[str, Iterable[Mapping]]
 
 
 @dataclass(frozen=True)
@@ -35,27 +38,51 @@ class Split:
 
 
 def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
-    """The splits "train" and "test" of a recipe's data, as examples.
+    """The splits "train" and "test" of a recipe's data, as examples; no question is in both.
 
-    dataset: None for the recipe's own (the generated problems on the tiny profile), a Hub id, or a local folder or file
-    (JSON, JSONL, Parquet, CSV). Questions that are in the test split are left out of the training split.
-    Raises ValueError or FileNotFoundError with the cause and the cure.
+    dataset: None for the recipe's own (the generated problems on the tiny profile), a Hub id (`id:config` for one of its
+    configurations), or a local folder or file (JSON, JSONL, Parquet, CSV). Where there is no test split, a share of the examples
+    is held out, the same every time.
+    Raises ValueError, FileNotFoundError or ConnectionError with the cause and the cure.
     """
-    where = dataset or (EMBEDDED if profile == "tiny" else recipe.source.path)
-    rows = embedded_rows() if where == EMBEDDED else stored_rows(recipe, where)
+    where = place(recipe.source, dataset, profile)
+    rows = raw_rows(recipe.source, where)
+    if "test" not in rows:
+        return hold_out(to_examples(recipe, rows["train"], "train", where), recipe.source.held_out, where)
     test = to_examples(recipe, rows["test"], "test", where)
-    held_out = {normalised(e.question) for e in test.examples}
-    return {"train": to_examples(recipe, rows["train"], "train", where, held_out), "test": test}
+    return {"train": to_examples(recipe, rows["train"], "train", where, {normalised(e.question) for e in test.examples}), "test": test}
 
 
-def embedded_rows() -> dict[str, list[dict]]:
-    from helpers.tiny.problems import gsm8k_rows
+def load_further(recipe: Recipe, dataset: str | None, profile: str) -> Split:
+    """The test split of the recipe's second held-out dataset (`recipe.further`)."""
+    where = place(recipe.further, dataset, profile)
+    rows = raw_rows(recipe.further, where)
+    return to_examples(replace(recipe, read_row=recipe.read_further), rows.get("test", rows["train"]), "test", where)
 
-    return {split: gsm8k_rows(split, count) for split, count in EMBEDDED_ROWS.items()}
+
+def raw_row(recipe: Recipe, dataset: str | None, profile: str, index: int = 0) -> Mapping:
+    """One row of the test split (else of the training split), as the dataset has it; the first one where there are too few."""
+    rows = raw_rows(recipe.source, place(recipe.source, dataset, profile))
+    found = list(islice(rows.get("test", rows["train"]), index + 1))
+    return found[index if index < len(found) else 0]
 
 
-def stored_rows(recipe: Recipe, where: str) -> dict[str, Iterable[Mapping]]:
-    """The rows under "train" and "test", from a Hub id, a folder or a file."""
+def place(source: Source, dataset: str | None, profile: str) -> str:
+    """Where the rows are read from: what the user says, else the generator on the tiny profile, else the source."""
+    from helpers.tiny.schemas import SCHEMAS
+
+    return dataset or (EMBEDDED if profile == "tiny" and source.path in SCHEMAS else source.path)
+
+
+def raw_rows(source: Source, where: str) -> Rows:
+    """The rows under "train" and, where there is such a split, "test"."""
+    from helpers.tiny.schemas import embedded_rows
+
+    return embedded_rows(source.path) if where == EMBEDDED else named_splits(stored(source, where), source, where)
+
+
+def stored(source: Source, where: str) -> Mapping:
+    """What `load_dataset` finds at a Hub id, in a folder, or in a file."""
     from datasets import load_dataset
 
     path = Path(where).expanduser()
@@ -63,17 +90,18 @@ def stored_rows(recipe: Recipe, where: str) -> dict[str, Iterable[Mapping]]:
         if path.is_file():
             if path.suffix not in READERS:
                 raise ValueError(f"{where} is not one of {', '.join(READERS)}.\nConvert it, or set DATASET to a Hub id or a folder.")
-            found = load_dataset(READERS[path.suffix], data_files=str(path))
-        elif path.is_dir():
-            config = recipe.source.config
-            found = load_dataset(str(path), config if config and (path / config).is_dir() else None)
-        elif where.startswith((".", "/", "~")):
+            return load_dataset(READERS[path.suffix], data_files=str(path))
+        if path.is_dir():
+            files = source.files if source.files and (path / source.files).is_file() else None
+            return load_dataset(str(path), source.config if source.config and (path / source.config).is_dir() else None, data_files=files)
+        if where.startswith((".", "/", "~")):
             raise FileNotFoundError(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id.")
-        else:
-            found = load_dataset(where, recipe.source.config if where == recipe.source.path else None)
+        if where == source.path:
+            return load_dataset(where, source.config, data_files=source.files, revision=source.revision)
+        name, _, config = where.partition(":")
+        return load_dataset(name, config or None)
     except Exception as error:  # the readers raise all kinds, StopIteration among them; the cause stays attached
         raise explain(where, path, error) from error
-    return with_test_split(found, recipe, where)
 
 
 def explain(where: str, path: Path, error: Exception) -> Exception:
@@ -87,53 +115,66 @@ def explain(where: str, path: Path, error: Exception) -> Exception:
                            "Check the network and the id, or set DATASET to a local folder, or DATASET=embedded.")
 
 
-def with_test_split(found: Mapping, recipe: Recipe, where: str) -> dict[str, Iterable[Mapping]]:
-    """Train and test rows; where there is no test split, every tenth row by a fixed draw is held out."""
-    train = found.get(recipe.source.train, next(iter(found.values())) if len(found) == 1 else None)
-    if train is None:
-        raise ValueError(f"{where} has the splits {', '.join(found)}, but no {recipe.source.train!r}.\nRename one of them.")
-    if recipe.source.test in found:
-        return {"train": train, "test": found[recipe.source.test]}
-    rows = list(train)
-    random.Random(0).shuffle(rows)
-    held = max(1, round(len(rows) * HELD_OUT)) if len(rows) > 1 else 0
-    return {"train": rows[held:], "test": rows[:held]}
+def named_splits(found: Mapping, source: Source, where: str) -> Rows:
+    """The dataset's splits under our names; a single split, whatever it is called, is for training."""
+    if source.train in found:
+        return {"train": found[source.train]} | ({"test": found[source.test]} if source.test in found else {})
+    if len(found) == 1:
+        return {"train": next(iter(found.values()))}
+    raise ValueError(f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\nRename one of them.")
+
+
+def hold_out(split: Split, share: float, where: str) -> dict[str, Split]:
+    """Keeps a share of the examples, always the same ones, for the test. The counts of what was dropped stay with the training split."""
+    if len(split.examples) < 2:
+        raise ValueError(f"{where} has one usable row and no test split.\nAdd rows: one must be held out for the test.")
+    mixed = sorted(split.examples, key=lambda e: (e.id, e.question))
+    random.Random(0).shuffle(mixed)
+    count = max(1, round(len(mixed) * share))
+    return {"train": Split(mixed[count:], split.dropped), "test": Split(mixed[:count], {})}
 
 
 def to_examples(recipe: Recipe, rows: Iterable[Mapping], split: str, where: str, held_out: Iterable[str] = ()) -> Split:
-    """Reads rows by the recipe's `read_row` and leaves out, with a reason, those that cannot be taught or graded."""
-    examples, dropped, seen = [], Counter(), set(held_out)
+    """Reads rows by the recipe's `read_row` and leaves out, with a reason, those that cannot be taught or graded.
+
+    held_out: normalised questions that must not occur. Raises ValueError with the counts when nothing is left.
+    """
+    held_out, examples, dropped, seen, names = set(held_out), [], Counter(), set(), set()
     for index, row in enumerate(rows):
-        try:
-            example = recipe.read_row(row)
-        except KeyError as error:
-            raise ValueError(f"{where} has no column {error}; its columns are: {', '.join(row)}.\n"
-                             f"{recipe.name} needs question and answer, or messages, answer_text and answer.") from error
-        except (TypeError, AttributeError):
-            dropped["not text"] += 1
-            continue
-        reason = unusable(recipe, example, seen)
+        example, reason = read(recipe.read_row, row)
+        reason = reason or repeated(example, seen, names, held_out) or unusable(recipe, example)
         if reason:
             dropped[reason] += 1
             continue
         seen.add(normalised(example.question))
-        examples.append(replace(example, id=f"{split}-{index}"))
+        names.add(example.id)
+        examples.append(replace(example, id=example.id or f"{split}-{index}"))
     if not examples:
         counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "it is empty"
-        raise ValueError(f"The {split} split of {where} has no usable row ({counts}).\nLook at its rows, or set DATASET to another.")
+        raise ValueError(f"The {split} split of {where} has no usable row ({counts}).\n"
+                         f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer.")
     return Split(examples, dict(dropped))
 
 
-def unusable(recipe: Recipe, example: Example | None, seen: set[str]) -> str | None:
-    """Why an example cannot be used; None if it can."""
-    if example is None:
-        return "without an answer"
+def read(read_row: Callable[[Mapping], Example | None], row: Mapping) -> tuple[Example | None, str | None]:
+    """The row as an example, or the reason why it cannot be read."""
+    try:
+        example = read_row(row)
+    except KeyError as error:
+        return None, f"without {error}"
+    except (TypeError, AttributeError, IndexError):  # None, a number or an empty list where text belongs
+        return None, "with a field of the wrong type"
+    return example, None if example else "without an answer or a verified solution"
+
+
+def unusable(recipe: Recipe, example: Example) -> str | None:
+    """Why an example can be neither taught nor graded; None if it can."""
     if not example.question:
         return "without a question"
+    if len(example.question) > LONGEST * recipe.grpo.max_prompt:
+        return f"with a question of over {LONGEST * recipe.grpo.max_prompt} characters"
     if recipe.score(example.answer, example.answer) != 1.0:
-        return "with an answer that cannot be graded"
-    if normalised(example.question) in seen:
-        return "seen before"
+        return "with an answer that does not verify"
     try:
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:
@@ -141,9 +182,19 @@ def unusable(recipe: Recipe, example: Example | None, seen: set[str]) -> str | N
     return None
 
 
+def repeated(example: Example, seen: set[str], names: set[str], held_out: set[str]) -> str | None:
+    """Where a question, or an id, was before; None if it is new."""
+    question = normalised(example.question)
+    if question in held_out:
+        return "with a question of the test split"
+    if question in seen:
+        return "with a question seen before"
+    return "with an id seen before" if example.id and example.id in names else None
+
+
 def normalised(question: str) -> str:
-    """A question without case and spacing, to find the same one again."""
-    return " ".join(question.lower().split())
+    """A question without case, spacing and variants of characters, to find the same one again."""
+    return "".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 
 def messages(recipe: Recipe, question: str) -> list[dict[str, str]]:
@@ -162,17 +213,31 @@ def prompt_text(recipe: Recipe, tokenizer, question: str) -> str:
         messages(recipe, question), tokenize=False, add_generation_prompt=True, **template_options(recipe))
 
 
+def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -> Split:
+    """The examples that a stage ("priming", "sft", "grpo") trains on, whole, and how many were left out for which reason.
+
+    Priming takes the shortest examples, which show the format with little else; the others a draw by the seed. What has no solution is
+    nothing to learn from for priming and SFT.
+    """
+    settings = getattr(recipe, stage)
+    solved = [e for e in split.examples if e.solution or stage == "grpo"]
+    unsolved = len(split.examples) - len(solved)
+    if stage == "priming":
+        solved.sort(key=lambda e: (len(e.question) + len(e.solution), e.id))
+    drawn = solved[:settings.rows] if stage == "priming" else Split(solved, {}).take(settings.rows, seed)
+    fitting = short_enough(recipe, tokenizer, drawn, stage)
+    return Split(fitting.examples, dict(fitting.dropped) | ({"without a solution": unsolved} if unsolved else {}))
+
+
 def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: str) -> Split:
-    """Leaves out what is longer than the stage allows: whole prompts for GRPO, prompt and target for SFT. Nothing is cut."""
-    settings = recipe.sft if stage == "sft" else recipe.grpo
-    limit = settings.max_length if stage == "sft" else settings.max_prompt
-    prompts = [prompt_text(recipe, tokenizer, e.question) for e in examples]
-    if stage == "sft":
-        prompts = [p + recipe.format.write(e.solution or "…", e.answer) for p, e in zip(prompts, examples, strict=True)]
-    lengths = [len(ids) + 2 * (stage == "sft") for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
+    """Leaves out what is longer than the stage allows: whole prompts for GRPO, prompt and target before it. Nothing is cut."""
+    taught = stage in SUPERVISED
+    limit = getattr(recipe, stage).max_length if taught else recipe.grpo.max_prompt
+    texts = [prompt_text(recipe, tokenizer, e.question) + (recipe.format.write(e.solution or "…", e.answer) if taught else "") for e in examples]
+    lengths = [len(ids) + 2 * taught for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]] if texts else []
     kept = [e for e, length in zip(examples, lengths, strict=True) if length <= limit]
     if not kept:
-        raise ValueError(f"All {len(examples)} rows are longer than {limit} tokens.\nRaise the recipe's limit for {stage}.")
+        raise ValueError(f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\nRaise the recipe's limit for {stage}.")
     too_long = len(examples) - len(kept)
     return Split(kept, {f"longer than {limit} tokens": too_long} if too_long else {})
 

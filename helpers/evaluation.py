@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 from helpers.answers.equations import hallucinates
 from helpers.data import prompt_text
-from helpers.recipes import Example, Recipe
+from helpers.recipes import Recipe
+from helpers.rewards import PENALTIES, reward_table
+from helpers.rows import Example
 from helpers.runlog import append_line, read_lines
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
@@ -33,7 +36,14 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
                else "right_wrong_format" if right_anywhere == 1.0 else "no_answer" if extracted is None else "wrong")
     return {"id": example.id, "question": example.question, "gold": example.answer, "completion": text, "tokens": tokens, "finished": finished,
             "extracted": extracted, "flexible": flexible, "flexible_right": right_anywhere == 1.0, "score": score, "follows": follows,
-            "outcome": outcome}
+            "outcome": outcome, **paid(recipe, example, text)}
+
+
+def paid(recipe: Recipe, example: Example, text: str) -> dict:
+    """What training would have paid: `rewards`, each of the recipe's (but for penalties), and `reward`, their weighted sum."""
+    judged = replace(recipe, rewards={name: weight for name, weight in recipe.rewards.items() if name not in PENALTIES})
+    table = reward_table(judged, [text], [example.answer], prompts=[example.question])
+    return {"reward": table.pop("total")[0], "rewards": {name: values[0] for name, values in table.items()}}
 
 
 def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path: str | Path, samples: int = 0, seed: int = 0) -> list[dict]:
@@ -80,9 +90,9 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def per_problem(records: Sequence[dict], key: str = "strict") -> pd.Series:
-    """One number a problem, its mean over samples; index: id. key: strict, flexible, format or score."""
-    values = {"strict": lambda r: r["outcome"] == "correct", "flexible": lambda r: r["flexible_right"],
-              "format": lambda r: r["follows"], "score": lambda r: r["score"]}[key]
+    """One number a problem, its mean over samples; index: id. key: strict, flexible, format, score, reward, or a reward's name."""
+    values = {"strict": lambda r: r["outcome"] == "correct", "flexible": lambda r: r["flexible_right"], "format": lambda r: r["follows"],
+              "score": lambda r: r["score"], "reward": lambda r: r["reward"]}.get(key, lambda r: r["rewards"][key])
     table = pd.Series([float(values(r)) for r in records], index=[r["id"] for r in records])
     return table.groupby(level=0).mean()
 
@@ -104,13 +114,14 @@ def share(values: pd.Series) -> dict:
 
 
 def summarise(records: Sequence[dict]) -> dict:
-    """n problems; strict, flexible, format and score with 95 % intervals; outcomes (they sum to the completions); tokens; hallucination rate."""
+    """n problems; strict, flexible, format, score, total reward and each reward (under `rewards`) with 95 % intervals; outcomes (they sum to the
+    completions); tokens; hallucination rate."""
     if not records:
         raise ValueError("There are no records to summarise.\nRun the evaluation first.")
     counts = Counter(r["outcome"] for r in records)
     return {"n": len({r["id"] for r in records}), "completions": len(records),
-            **{key: share(per_problem(records, key)) for key in ("strict", "flexible", "format", "score")},
-            "outcomes": {name: counts[name] for name in OUTCOMES},
+            **{key: share(per_problem(records, key)) for key in ("strict", "flexible", "format", "score", "reward")},
+            "rewards": {name: share(per_problem(records, name)) for name in records[0]["rewards"]}, "outcomes": {name: counts[name] for name in OUTCOMES},
             "tokens": float(np.mean([r["tokens"] for r in records])),
             "hallucination": float(np.mean([hallucinates(r["question"], r["completion"]) for r in records]))}
 
@@ -152,6 +163,16 @@ def show(summaries: dict[str, dict]) -> pd.DataFrame:
     """A table for people: a row a model, shares in percent with their 95 % intervals."""
     def cell(part: dict) -> str:
         return f"{part['value']:.1%} [{part['low']:.1%}, {part['high']:.1%}]"
+
     return pd.DataFrame({name: {"strict": cell(s["strict"]), "flexible": cell(s["flexible"]), "format": cell(s["format"]),
                                 "n": s["n"], "tokens": f"{s['tokens']:.0f}", "hallucinated": f"{s['hallucination']:.1%}"}
+                         for name, s in summaries.items()}).T
+
+
+def show_rewards(summaries: dict[str, dict]) -> pd.DataFrame:
+    """A table for people: a row a model, the mean of each reward and of their weighted sum with 95 % intervals."""
+    def cell(part: dict) -> str:
+        return f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]"
+
+    return pd.DataFrame({name: {**{reward: cell(part) for reward, part in s["rewards"].items()}, "total": cell(s["reward"])}
                          for name, s in summaries.items()}).T

@@ -77,7 +77,7 @@ def model_card(recipe: Recipe, manifest: Mapping, summaries: Mapping[str, Mappin
         cells = (f"{s[key]['value']:.1%} [{s[key]['low']:.1%}, {s[key]['high']:.1%}]" for key in ("strict", "flexible", "format"))
         rows.append(f"| {model} | " + " | ".join(cells) + " |")
     return ModelCard.from_template(
-        card_data, template_str=CARD, title=repo.rpartition("/")[2], base=display_name(manifest["model"]), stages=" and ".join(recipe.stages).upper(),
+        card_data, template_str=CARD, title=repo.rpartition("/")[2], base=display_name(manifest["model"]), stages=", ".join(recipe.stages).upper(),
         recipe=recipe.name, summary=recipe.title + ".", system=recipe.system, thinking=recipe.thinking, results="\n".join(rows), n=last["n"],
         data=name, limit=recipe.grpo.max_completion, seed=manifest["seed"], commit=manifest["commit"] or "not recorded",
         versions=", ".join(f"{k} {v}" for k, v in manifest["versions"].items()))

@@ -20,6 +20,7 @@ import torch
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
 from tqdm.std import tqdm
 
+END_OF_TURN = "<|im_end|>"
 TINY_MODEL = Path(__file__).parent / "tiny" / "model"
 
 
@@ -43,7 +44,7 @@ def load(name: str, recipe: Recipe, machine: Machine):
     name: Hub id or local folder. Returns (model, tokenizer); an adapter comes back trainable.
     Raises ConnectionError or FileNotFoundError that say what to do.
     """
-    longest = max(recipe.grpo.max_prompt + recipe.grpo.max_completion, recipe.sft.max_length if recipe.sft else 0)
+    longest = max(recipe.grpo.max_prompt + recipe.grpo.max_completion, *(getattr(recipe, stage).max_length for stage in recipe.supervised), 0)
     try:
         with quiet():
             model, tokenizer = FastLanguageModel.from_pretrained(
@@ -51,11 +52,23 @@ def load(name: str, recipe: Recipe, machine: Machine):
                 use_gradient_checkpointing=checkpointing(machine))
     except (OSError, ValueError, RuntimeError) as error:
         raise explain(name, error) from error
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.pad_token = "<|endoftext|>"  # else the end token is masked as padding and the model never learns to stop
-    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.padding_side = "left"
+    settle_end(model, tokenizer)
     return model, tokenizer
+
+
+def settle_end(model, tokenizer) -> None:
+    """Makes the end of a chat turn the end token, and another token the padding.
+
+    Qwen's base models end and pad with the same `<|endoftext|>`: the end of a turn would not end a reply, and an end that is also
+    padding is masked, so that the model never learns to stop.
+    """
+    if END_OF_TURN in tokenizer.get_vocab():
+        tokenizer.eos_token = END_OF_TURN
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.pad_token = "<|endoftext|>"
+    tokenizer.padding_side = "left"
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = sorted({tokenizer.eos_token_id} | end_tokens(model, tokenizer))
 
 
 def explain(name: str, error: Exception) -> Exception:

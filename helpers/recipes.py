@@ -3,39 +3,37 @@
 `gsm8k_xml` is the one that the notebooks tell the story with. Numbers are those of the published system; what is not published
 is marked "ours". `tiny` holds what is different for the embedded model, where there is no GPU.
 
-To add a recipe: write a `read_row` that turns one row of your data into an `Example`, and one literal entry in `RECIPES`.
+To add a recipe: write a `read_row` that turns one row of your data into an `Example` (see `helpers/rows.py`), and one literal entry
+in `RECIPES`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, same_math, same_number
+from helpers.rows import Example, read_dapo, read_gsm8k, read_math500, read_openr1, read_phybench
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One problem: a stable id, the question, the worked solution ("" where there is none), and the answer."""
-
-    id: str
-    question: str
-    solution: str
-    answer: str
+SUPERVISED = ("priming", "sft")  # the stages that learn from written solutions
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the rows come from: a Hub dataset, its configuration and licence, and the splits to train and to test on."""
+    """Where the rows come from: a Hub dataset or a local path, its configuration, file and licence, and the splits.
+
+    Where there is no test split, a share `held_out` of the examples is kept for the test.
+    """
 
     path: str
-    config: str | None
-    train: str
-    test: str
-    licence: str
+    config: str | None = None
+    files: str | None = None  # of a dataset whose files must not be merged
+    revision: str | None = None  # a branch, tag or commit; None: the newest
+    train: str = "train"
+    test: str = "test"
+    held_out: float = 0.1
+    licence: str = "not stated"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class LoRASettings:
 
 @dataclass(frozen=True)
 class SFTSettings:
-    """`batch` is the effective batch: examples a step. `rows` limits the examples (None: all)."""
+    """Settings of priming and SFT. `batch` is the effective batch: examples a step. `rows` limits the examples (None: all)."""
 
     batch: int
     learning_rate: float
@@ -97,6 +95,8 @@ class Recipe:
     """A system to teach. `rewards` maps the names of functions in `helpers.rewards` to their weights.
 
     `thinking` is what Qwen3's chat template is told everywhere: in SFT, GRPO, evaluation and export.
+    `sft` is None where GRPO starts from the base; `priming` is a first, short SFT on the shortest examples, where there is one.
+    `further` is a second held-out dataset, read by `read_further`.
     `tiny` maps a settings' name to the values that the tiny profile changes.
     """
 
@@ -112,40 +112,36 @@ class Recipe:
     lora: LoRASettings
     grpo: GRPOSettings
     evaluation: EvaluationSettings
+    tiny: Mapping[str, Mapping]
     sft: SFTSettings | None = None
+    priming: SFTSettings | None = None
     thinking: bool = False
-    tiny: Mapping[str, Mapping] = field(default_factory=dict)
+    further: Source | None = None
+    read_further: Callable[[Mapping], Example | None] | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
-        return ("sft", "grpo") if self.sft else ("grpo",)
+        """The stages that apply, in order."""
+        return tuple(stage for stage in (*SUPERVISED, "grpo") if getattr(self, stage))
+
+    @property
+    def supervised(self) -> tuple[str, ...]:
+        """The stages of notebook 01: none, SFT, or priming and SFT."""
+        return tuple(stage for stage in self.stages if stage in SUPERVISED)
 
 
-CALCULATOR = re.compile(r"<<[^<>]*>>")
-
-
-def read_gsm8k(row: Mapping) -> Example | None:
-    r"""A GSM8K row, or anyone's own row with `messages`, `answer_text` and `answer`. None when there is no `####` line.
-
-    The calculator's marks, `<<48/2=24>>`, are taken out: they were written for a tool that the model does not have.
-
-    >>> read_gsm8k({"question": "2 + 3?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"})
-    Example(id='', question='2 + 3?', solution='2 + 3 = 5', answer='5')
-    """
-    if "messages" in row:
-        question = next((m["content"] for m in row["messages"] if m["role"] == "user"), "")
-        return Example("", question, row["answer_text"].strip(), str(row["answer"]).strip())
-    solution, mark, answer = row["answer"].rpartition("####")
-    if not mark:
-        return None
-    return Example("", row["question"].strip(), CALCULATOR.sub("", solution).strip(), answer.strip())
-
+TINY_SFT = {"batch": 8, "learning_rate": 1.5e-3, "epochs": 1, "rows": 800, "max_length": 512}
+TINY_GRPO = {"batch": 64, "generations": 8, "learning_rate": 5e-4, "steps": 20, "temperature": 0.8, "max_prompt": 256, "max_completion": 96}
+TINY_EVALUATION = {"problems": 100, "batch": 128}
+TINY = {"sft": TINY_SFT, "grpo": TINY_GRPO, "evaluation": TINY_EVALUATION}
+GSM8K = Source("openai/gsm8k", "main", licence="MIT")
+MATH_500 = Source("HuggingFaceH4/MATH-500", licence="MIT")
 
 GSM8K_XML = Recipe(
     name="gsm8k_xml",
     title="GSM8K with XML tags",
     model="Qwen/Qwen3-4B",
-    source=Source("openai/gsm8k", "main", train="train", test="test", licence="MIT"),
+    source=GSM8K,
     read_row=read_gsm8k,
     system="Solve the problem. " + XML.instruction,
     format=XML,
@@ -155,18 +151,14 @@ GSM8K_XML = Recipe(
     sft=SFTSettings(batch=20, learning_rate=9e-4, epochs=2, max_length=1024),
     grpo=GRPOSettings(batch=16, generations=4, learning_rate=5e-4, max_prompt=512, max_completion=700),
     evaluation=EvaluationSettings(problems=1319, samples=4),
-    tiny={
-        "sft": {"batch": 8, "learning_rate": 1.5e-3, "epochs": 1, "rows": 800, "max_length": 512},
-        "grpo": {"batch": 64, "generations": 8, "learning_rate": 5e-4, "steps": 20, "temperature": 0.8, "max_prompt": 256, "max_completion": 96},
-        "evaluation": {"problems": 100, "batch": 128},
-    },
+    tiny=TINY,
 )
 
 GSM8K_HASH = Recipe(
     name="gsm8k_hash",
     title="GSM8K with ####",
     model="Qwen/Qwen3-4B",
-    source=Source("openai/gsm8k", "main", train="train", test="test", licence="MIT"),
+    source=GSM8K,
     read_row=read_gsm8k,
     system="Solve the problem. " + HASH.instruction,
     format=HASH,
@@ -176,83 +168,54 @@ GSM8K_HASH = Recipe(
     sft=SFTSettings(batch=4, learning_rate=2e-4, epochs=3, max_length=1024),  # the length is ours
     grpo=GRPOSettings(batch=16, generations=4, learning_rate=1e-6, temperature=0.7, beta=0.01, epsilon=0.2, max_prompt=512, max_completion=512),
     evaluation=EvaluationSettings(problems=1319, samples=4),
+    tiny=TINY,
 )
-
-
-def read_openr1(row: Mapping) -> Example | None:
-    """An OpenR1-Math row; the solution is the first generation that math-verify found right, None where there is none.
-
-    >>> read_openr1({"problem": "2 + 3?", "answer": "5", "generations": ["4", "2 + 3 = 5"], "correctness_math_verify": [False, True]}).solution
-    '2 + 3 = 5'
-    """
-    verified = zip(row["generations"] or [], row["correctness_math_verify"] or [], strict=False)
-    solution = next((text for text, right in verified if right), None)
-    return None if solution is None or not row["answer"] else Example("", row["problem"].strip(), solution.strip(), row["answer"].strip())
-
 
 OPENR1_BOXED = Recipe(
     name="openr1_boxed",
     title="OpenR1-Math with a box",
     model="Qwen/Qwen3-4B-Base",
-    source=Source("open-r1/OpenR1-Math-220k", "default", train="train", test="test", licence="Apache-2.0"),
+    source=Source("open-r1/OpenR1-Math-220k", "default", licence="Apache-2.0"),
     read_row=read_openr1,
     system=BOXED.instruction,
+    thinking=True,  # the verified generations think between <think> tags
     format=BOXED,
     score=same_math,
     rewards={"accuracy_reward": 1.0, "format_reward": 0.5},  # the weights are ours
     lora=LoRASettings(r=32, alpha=32),
+    priming=SFTSettings(batch=16, learning_rate=2e-4, epochs=2, max_length=3072, rows=60),  # batch, rate and length are ours
     sft=SFTSettings(batch=16, learning_rate=2e-4, epochs=1, max_length=3072),  # batch and length are ours
     grpo=GRPOSettings(batch=16, generations=4, learning_rate=5e-6, max_prompt=1024, max_completion=2048),  # ours
     evaluation=EvaluationSettings(problems=2000, samples=4),
+    further=MATH_500,
+    read_further=read_math500,
+    tiny=TINY | {"priming": TINY_SFT | {"rows": 60, "epochs": 2}},
 )
-
-WRAPPER = ("Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer "
-           "(without quotes) where $Answer is the answer to the problem.\n\n", '\n\nRemember to put your answer on its own line after "Answer:".')
-
-
-def read_dapo(row: Mapping) -> Example:
-    """A DAPO-Math row of either published schema, without the wrapper around the question; there is no solution to learn from.
-
-    >>> read_dapo({"prompt": "2 + 3?", "solution": "5"})
-    Example(id='', question='2 + 3?', solution='', answer='5')
-    """
-    if isinstance(row["prompt"], str):
-        return Example("", row["prompt"].strip(), "", row["solution"].strip())
-    question = row["prompt"][0]["content"].removeprefix(WRAPPER[0]).removesuffix(WRAPPER[1])
-    return Example("", question.strip(), "", row["reward_model"]["ground_truth"].strip())
-
 
 DAPO_THINK = Recipe(
     name="dapo_think",
     title="DAPO-Math with thinking and a box",
     model="Qwen/Qwen2.5-Math-1.5B",
-    source=Source("BytedTsinghua-SIA/DAPO-Math-17k", None, train="train", test="test", licence="Apache-2.0"),
+    source=Source("BytedTsinghua-SIA/DAPO-Math-17k", licence="Apache-2.0"),
     read_row=read_dapo,
     system=THINK_BOXED.instruction,
+    thinking=True,
     format=THINK_BOXED,
     score=same_math,
     rewards={"accuracy_reward": 1.0, "format_reward": 0.5},
     lora=LoRASettings(r=32, alpha=32),  # ours
     grpo=GRPOSettings(batch=8, generations=8, learning_rate=1e-6, max_prompt=512, max_completion=2048, epochs=1),
     evaluation=EvaluationSettings(problems=500, samples=4),
+    further=MATH_500,
+    read_further=read_math500,
+    tiny=TINY | {"grpo": TINY_GRPO | {"learning_rate": 1e-3, "steps": 30}},
 )
-
-
-def read_phybench(row: Mapping) -> Example | None:
-    r"""A PHYBench row; the answer, else the last box of the solution; None where neither is public.
-
-    >>> read_phybench({"content": "The energy?", "solution": r"so \boxed{mgh}", "answer": ""}).answer
-    'mgh'
-    """
-    answer = row["answer"].strip() or BOXED.extract(row["solution"])
-    return Example("", row["content"].strip(), row["solution"].strip(), answer) if answer else None
-
 
 PHYBENCH_EED = Recipe(
     name="phybench_eed",
     title="PHYBench with partial credit",
     model="Qwen/Qwen3-1.7B",
-    source=Source("Eureka-Lab/PHYBench", None, train="train", test="test", licence="MIT"),
+    source=Source("Eureka-Lab/PHYBench", files="PHYBench-fullques_v1.json", held_out=0.3, licence="MIT"),  # 100 rows have a public answer
     read_row=read_phybench,
     system="Solve the physics problem. Write each step on a line of its own. " + BOXED.instruction,
     format=BOXED,
@@ -262,6 +225,7 @@ PHYBENCH_EED = Recipe(
     grpo=GRPOSettings(batch=4, generations=4, learning_rate=5e-7, schedule="linear", warmup=0.03, beta=0.1, steps=550,
                       max_prompt=4096, max_completion=1024),
     evaluation=EvaluationSettings(problems=100, samples=4),
+    tiny=TINY | {"lora": {"targets": ALL_PROJECTIONS}, "grpo": TINY_GRPO | {"learning_rate": 1e-3, "steps": 30, "max_completion": 128}},
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)}
@@ -278,7 +242,33 @@ def for_profile(recipe: Recipe, profile: str) -> Recipe:
     """The recipe with the settings that a profile ("tiny" or "gpu") uses."""
     if profile != "tiny":
         return recipe
-    if not recipe.tiny:
-        raise ValueError(f"{recipe.name} has no settings for the embedded model yet: it needs a GPU.\nWithout one, set RECIPE to "
-                         f"{', '.join(r.name for r in RECIPES.values() if r.tiny)}.")
-    return replace(recipe, **{part: replace(getattr(recipe, part), **values) for part, values in recipe.tiny.items()})
+    return replace(recipe, **{part: replace(getattr(recipe, part), **values) for part, values in recipe.tiny.items() if getattr(recipe, part)})
+
+
+def overview() -> dict[str, dict[str, str]]:
+    """The recipes side by side, in words: name of the recipe → what → value. README and notebook 01 show this table."""
+    return {name: summary(recipe) for name, recipe in RECIPES.items()}
+
+
+def summary(recipe: Recipe) -> dict[str, str]:
+    """One column of the overview."""
+    lora, grpo = recipe.lora, recipe.grpo
+    targets = "7 projections" if lora.targets == ALL_PROJECTIONS else " and ".join(lora.targets)
+    length = f"{grpo.steps} steps" if grpo.steps else f"{grpo.epochs:g} epoch"
+    return {
+        "base model": recipe.model, "data": " ".join(filter(None, (recipe.source.path, recipe.source.config, recipe.source.files))),
+        "licence of the data": recipe.source.licence, "stages": " → ".join(recipe.stages),
+        "thinking mode": "on" if recipe.thinking else "off", "answer format": recipe.format.name,
+        "rewards": " + ".join(f"{weight:g} {name}" for name, weight in recipe.rewards.items()), "score": recipe.score.__name__,
+        "LoRA": f"{'4-bit' if lora.load_in_4bit else '16-bit'}, r {lora.r}, {targets}",
+        **{stage: supervised_words(getattr(recipe, stage)) for stage in SUPERVISED},
+        "grpo": f"{grpo.batch} completions a step in groups of {grpo.generations}, lr {grpo.learning_rate:g}, {grpo.schedule}, {length}",
+        "KL beta / epsilon / temperature": f"{grpo.beta:g} / {grpo.epsilon:g} / {grpo.temperature:g}",
+        "prompt / completion tokens": f"{grpo.max_prompt} / {grpo.max_completion}"}
+
+
+def supervised_words(part: SFTSettings | None) -> str:
+    if part is None:
+        return "none"
+    rows = f" of the {part.rows} shortest" if part.rows else ""
+    return f"{part.batch} rows a step, lr {part.learning_rate:g}, {part.schedule}, {part.epochs:g} epochs{rows}"

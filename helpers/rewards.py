@@ -17,9 +17,11 @@ from helpers.answers import xml
 from helpers.answers.formats import Format
 from helpers.answers.grading import last_number, same_number
 from helpers.answers.reading import after_thinking
-from helpers.recipes import Example, Recipe
+from helpers.recipes import Recipe
+from helpers.rows import Example
 
 Reward = Callable[..., list[float | None]]
+PENALTIES = ("r_length", "r_repeat")  # optional, at most 0, and judged by token ids
 STEPS = 6  # lines of reasoning that earn `trace_reward`
 
 
@@ -136,7 +138,13 @@ def reward_table(recipe: Recipe, completions: Sequence[str], answers: Sequence[s
 
 def maximum(recipe: Recipe) -> float:
     """The most that a completion can earn: penalties add nothing."""
-    return sum(weight for name, weight in recipe.rewards.items() if name not in ("r_length", "r_repeat"))
+    return sum(weight for name, weight in recipe.rewards.items() if name not in PENALTIES)
+
+
+def written(recipe: Recipe, example: Example) -> str:
+    """A right reply in the recipe's format; numbered steps stand for its reasoning where the recipe learns from no solution."""
+    worked = "\n".join(f"Step {n}" for n in range(1, STEPS + 1))
+    return recipe.format.write(example.solution if recipe.sft and example.solution else worked, example.answer)
 
 
 def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
@@ -145,10 +153,9 @@ def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
     Returns how many were checked. Raises ValueError with the examples that do not: a reward that does not pay for the truth
     trains nothing, and no curve shows it.
     """
-    worked = "\n".join(f"Step {n}" for n in range(1, STEPS + 1))  # stands for a reply's reasoning where rows have no solution to learn
-    written = [recipe.format.write(e.solution if recipe.sft and e.solution else worked, e.answer) for e in examples]
-    ids = [[] for _ in written]
-    totals = reward_table(recipe, written, [e.answer for e in examples], completion_ids=ids)["total"]
+    replies = [written(recipe, e) for e in examples]
+    ids = [[] for _ in replies]
+    totals = reward_table(recipe, replies, [e.answer for e in examples], completion_ids=ids)["total"]
     bad = [e for e, total in zip(examples, totals, strict=True) if total < maximum(recipe) - 1e-9]
     if bad or not examples:
         shown = ", ".join(f"{e.id}: {e.answer!r}" for e in bad[:5]) or "no examples"

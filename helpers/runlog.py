@@ -39,7 +39,8 @@ TIMES = ("timestamp_iso", "time_per_step_s", "tokens_per_second", "memory_gb", "
 class Run:
     """A run's folder, `<output>/<recipe>/<stage>/`. Creating it starts the run afresh; `finish` is what makes it whole."""
 
-    def __init__(self, output: str | Path, recipe: Recipe, stage: str, machine: Machine, seed: int, model: str, parent: str | None = None):
+    def __init__(self, output: str | Path, recipe: Recipe, stage: str, machine: Machine, seed: int, model: str,
+                 parent: Path | None = None):
         self.folder = fresh_folder(Path(output) / recipe.name / stage)
         self.machine, self.seed, self.stage = machine, seed, stage
         self.adapter, self.log, self.samples = self.folder / "adapter", self.folder / "log.jsonl", self.folder / "samples.jsonl"
@@ -47,7 +48,7 @@ class Run:
         self.manifest = {
             "recipe": recipe.name, "stage": stage, "settings": settings(recipe), "seed": seed, "model": model,
             "machine": machines.as_dict(machine), "versions": machines.versions(), "commit": commit(),
-            "parent": parent, "parent_hash": parent_hash, "start": now(), "end": None, "status": "running"}
+            "parent": str(parent) if parent else None, "parent_hash": parent_hash, "start": now(), "end": None, "status": "running"}
         self.write_manifest()
 
     def write_manifest(self) -> None:
@@ -82,7 +83,7 @@ def finished_run(folder: str | Path, hint: str) -> dict:
 
 
 def settings(recipe: Recipe) -> dict:
-    parts = ("lora", "sft", "grpo", "evaluation")
+    parts = ("lora", "priming", "sft", "grpo", "evaluation")
     return {part: asdict(getattr(recipe, part)) for part in parts if is_dataclass(getattr(recipe, part))} | {"rewards": dict(recipe.rewards)}
 
 
@@ -123,7 +124,7 @@ def rename(logs: Mapping, stage: str, beta: float) -> dict:
         if key.startswith("rewards/") and value is not None:
             name, _, kind = key.removeprefix("rewards/").rpartition("/")
             line[f"reward/{name}" + ("_std" if kind == "std" else "")] = value
-    if stage == "sft":
+    if stage != "grpo":
         return line | {"loss": logs["loss"]}
     kl_loss = beta * logs["kl"] if beta and logs.get("kl") is not None else 0.0 if not beta else None
     known = {} if kl_loss is None else {"kl_loss": kl_loss, "policy_loss": logs["loss"] - kl_loss}

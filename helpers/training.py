@@ -13,15 +13,15 @@ from pathlib import Path
 
 from helpers import machine as machines
 from helpers.machine import Machine
-from helpers.models import merged_weights
+from helpers.models import check_adapter, merged_weights
 from helpers.recipes import Recipe
-from helpers.runlog import Run, watch
+from helpers.runlog import Run, finished_run, watch
 
 from helpers.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
 from transformers import TrainerCallback, get_scheduler
 from trl import GRPOConfig, SFTConfig
 
-QUICK_MINUTES = {"sft": 8.0, "grpo": 30.0}  # what the quick budget gives a stage on a GPU; evaluation has the rest of the hour
+QUICK_MINUTES = {"priming": 1.0, "sft": 8.0, "grpo": 30.0}  # what the quick budget gives a stage on a GPU; evaluation has the rest of the hour
 
 
 def device_batch(effective: int, machine: Machine, tokens: int, vocabulary: int) -> tuple[int, int]:
@@ -49,10 +49,23 @@ def check_group(batch: int, generations: int) -> None:
 
 def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -> int:
     """How many steps a stage takes over that many examples."""
-    part = recipe.sft if stage == "sft" else recipe.grpo
-    prompts = part.batch if stage == "sft" else part.batch // part.generations
+    part = getattr(recipe, stage)
+    prompts = part.batch // part.generations if stage == "grpo" else part.batch
     planned = getattr(part, "steps", None) or max(1, round(part.epochs * examples / prompts))
     return min(planned, max_steps) if max_steps else planned
+
+
+def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -> Path | None:
+    """The adapter that GRPO goes on from: the one given, else that of the SFT run; None where the recipe starts from the base.
+
+    Raises FileNotFoundError or ValueError that say what is missing or does not fit.
+    """
+    if not adapter and not recipe.sft:
+        return None
+    sft = Path(output) / recipe.name / "sft"
+    if not adapter:
+        finished_run(sft, "Run 01_sft.ipynb first, or set ADAPTER.")
+    return check_adapter(adapter or sft / "adapter", base)
 
 
 def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary: int) -> dict:
@@ -69,8 +82,9 @@ def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary
 
 
 def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int) -> SFTConfig:
-    """SFTTrainer's settings: only the completion is learned, one example a row, nothing packed."""
-    return SFTConfig(**common(recipe.sft, run, machine, steps, recipe.sft.max_length, vocabulary), max_length=recipe.sft.max_length, packing=False,
+    """SFTTrainer's settings for priming or SFT: only the completion is learned, one example a row, nothing packed."""
+    part = getattr(recipe, run.stage)
+    return SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary), max_length=part.max_length, packing=False,
                      padding_free=False, completion_only_loss=True, dataset_num_proc=1)
 
 

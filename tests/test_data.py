@@ -5,8 +5,8 @@ import json
 import pytest
 
 from helpers import data
-from helpers.recipes import Example
-from helpers.tiny.problems import gsm8k_rows
+from helpers.rows import Example
+from helpers.tiny.schemas import gsm8k_rows
 from tests.conftest import ROOT
 
 MODEL = ROOT / "helpers" / "tiny" / "model"
@@ -38,8 +38,8 @@ def test_rows_are_dropped_by_reason(recipe, tmp_path):
             {"question": "tags", "answer": "a <answer> b\n#### 7"}, gsm8k_rows("train", 1)[0] | {"answer": "again\n#### 3"}]
     split = data.to_examples(recipe, rows, "train", "here")
     assert len(split.examples) == 30 and sum(split.dropped.values()) == 6
-    assert split.dropped == {"without an answer": 1, "without a question": 1, "with an answer that cannot be graded": 1, "not text": 1,
-                             "that cannot be written in the format": 1, "seen before": 1}
+    assert split.dropped == {"without an answer or a verified solution": 1, "without a question": 1, "with an answer that does not verify": 1,
+                             "with a field of the wrong type": 1, "that cannot be written in the format": 1, "with a question seen before": 1}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
@@ -64,9 +64,9 @@ def test_own_rows_with_messages(recipe, tmp_path):
 
 
 @pytest.mark.parametrize(("make", "cause", "cure"), [
-    (lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": "x #### 7"}] * 3), "no column 'question'", "needs question and answer"),
+    (lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": "x #### 7"}] * 3), "3 without 'question'", "messages, answer_text and answer"),
     (lambda p: write(p / "a.jsonl", []), "no dataset that can be read", "non-empty"),
-    (lambda p: write(p / "a.jsonl", [{"question": f"q{n}", "answer": "7"} for n in range(5)]), "no usable row", "set DATASET"),
+    (lambda p: write(p / "a.jsonl", [{"question": f"q{n}", "answer": "7"} for n in range(5)]), "no usable row", "Set DATASET"),
     (lambda p: str(p), "no dataset that can be read", "non-empty"),
     (lambda p: str(p / "missing"), "nothing at", "Set DATASET"),
     (lambda p: str(p / "a.jsonl") if (p / "a.jsonl").write_bytes(b"\x00\xff{{{") else "", "no dataset that can be read", "non-empty"),
@@ -105,5 +105,5 @@ def test_long_rows_are_left_out_and_counted(recipe, tokenizer):
     for stage, limit in (("sft", recipe.sft.max_length), ("grpo", recipe.grpo.max_prompt)):
         kept = data.short_enough(recipe, tokenizer, examples, stage)
         assert [e.id for e in kept.examples] == ["a"] and kept.dropped == {f"longer than {limit} tokens": 1}
-    with pytest.raises(ValueError, match="longer than"):
+    with pytest.raises(ValueError, match="None of the 1 rows"):
         data.short_enough(recipe, tokenizer, examples[1:], "grpo")

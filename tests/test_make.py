@@ -4,6 +4,7 @@ import torch
 
 from helpers import machine as machines
 from helpers.models import TINY_MODEL
+from helpers.tiny.__main__ import DOCUMENTS
 from helpers.tiny.corpus import documents
 from helpers.tiny.make import batches, make_model, make_tokenizer, pretrain, write
 
@@ -29,7 +30,7 @@ def test_the_shipped_model_has_a_card_and_everything_else():
 
 def test_the_shipped_tokenizer_is_the_one_that_the_maker_makes(tmp_path):
     write_to = tmp_path / "tokenizer"
-    make_tokenizer(list(documents(96_000, seed=0))[:5000]).save_pretrained(write_to)
+    make_tokenizer(list(documents(DOCUMENTS, seed=0))[:5000]).save_pretrained(write_to)
     assert (write_to / "tokenizer.json").read_text() == (TINY_MODEL / "tokenizer.json").read_text()
 
 

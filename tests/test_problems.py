@@ -4,11 +4,14 @@ import re
 
 import pytest
 
+from helpers.answers import eed_score
 from helpers.answers.equations import equations
 from helpers.answers.grading import same_number
-from helpers.recipes import read_gsm8k
+from helpers.recipes import RECIPES
+from helpers.rows import read_gsm8k
 from helpers.tiny.corpus import documents
-from helpers.tiny.problems import SPLITS, generate, gsm8k_rows, split_of
+from helpers.tiny.problems import SPLITS, generate, split_of
+from helpers.tiny.schemas import SCHEMAS, gsm8k_rows, openr1_rows, phybench_rows
 
 COUNT = {"pretrain": 20_000, "train": 4000, "test": 2000}
 
@@ -40,8 +43,8 @@ def test_every_step_and_every_result_is_right(problems):
     for problem in problems["train"]:
         stated = [e for step in problem.steps for e in equations(re.sub(r"<<.*?>>", "", step))]
         assert len(stated) == 2 and all(e.true for e in stated)
-        assert stated[-1].value == problem.result
-        assert same_number(re.findall(r"\d+", problem.short)[-1], str(problem.result)) == 1.0
+        assert str(stated[-1].value) == problem.result
+        assert same_number(re.findall(r"\d+", problem.short)[-1], problem.result) == 1.0
 
 
 def test_rows_are_gsm8k_rows_and_repeatable():
@@ -60,3 +63,52 @@ def test_no_document_is_in_the_recipe_s_format():
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match="pretrain, train, test"):
         generate("valid", 3)
+
+
+@pytest.fixture(scope="module")
+def physics():
+    return {split: generate(split, count, kind="physics") for split, count in {"pretrain": 5000, "train": 3000, "test": 1500}.items()}
+
+
+def test_physics_problems_share_no_numbers_across_splits(physics):
+    numbers = {split: {tuple(sorted(p.numbers)) for p in found} for split, found in physics.items()}
+    assert all(split_of(n) == split for split, found in numbers.items() for n in found)
+    assert all(tuple(map(int, re.findall(r"\d+", p.question))) == p.numbers for p in physics["test"])
+
+
+def test_physics_answers_follow_from_their_arithmetic(physics):
+    for problem in physics["train"]:
+        stated = [e for line in problem.brief for e in equations(line)]
+        assert stated and all(e.true for e in stated)
+        assert str(stated[-1].value) == problem.result.split()[0] and problem.result in problem.short
+        assert len(problem.steps) >= 6 and eed_score(problem.result, problem.result) == 1.0
+
+
+def test_what_pretraining_reads_holds_no_held_out_formula(physics):
+    read = "".join(documents(5000, seed=0))
+    assert physics["pretrain"][0].question in read
+    assert not [p.question for split in ("train", "test") for p in physics[split] if p.question in read]
+
+
+COLUMNS = {
+    "openai/gsm8k": {"question", "answer"},
+    "open-r1/OpenR1-Math-220k": {"problem", "solution", "answer", "problem_type", "question_type", "source", "uuid", "is_reasoning_complete",
+                                 "generations", "correctness_math_verify", "correctness_llama", "finish_reasons", "correctness_count", "messages"},
+    "BytedTsinghua-SIA/DAPO-Math-17k": {"data_source", "prompt", "ability", "reward_model", "extra_info"},
+    "Eureka-Lab/PHYBench": {"id", "tag", "content", "solution", "answer"},
+    "HuggingFaceH4/MATH-500": {"problem", "solution", "answer", "subject", "level", "unique_id"}}
+
+
+@pytest.mark.parametrize("dataset", SCHEMAS)
+def test_rows_have_the_published_columns(dataset):
+    rows = SCHEMAS[dataset]("train", 60)
+    assert all(set(row) == COLUMNS[dataset] for row in rows) and rows == SCHEMAS[dataset]("train", 60)
+
+
+def test_every_recipe_has_generated_rows():
+    assert {recipe.source.path for recipe in RECIPES.values()} | {r.further.path for r in RECIPES.values() if r.further} == set(SCHEMAS)
+
+
+def test_generated_rows_have_the_datasets_traps():
+    assert any(not any(row["correctness_math_verify"]) for row in openr1_rows("train", 60))
+    assert any(not row["answer"] and "boxed" in row["solution"] for row in phybench_rows("train", 60))

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from helpers.__main__ import NOTEBOOKS
+from helpers.recipes import RECIPES
 from tests.conftest import ROOT, SHARED, needs_shared
 
 
@@ -71,6 +72,27 @@ def test_real_template_and_mask(real, recipe):
     assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n") and whole.startswith(prompt)
     assert recipe.format.extract(whole.removesuffix("<|im_end|>\n")) == example.answer
     assert "<<" not in whole
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "gsm8k_xml"])
+def test_every_recipe_through_all_four(name, tmp_path):
+    """From the generated rows to the proven export, with few steps. gsm8k_xml runs in full in test_all_four_as_they_are."""
+    flags = [part for setting in (f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={tmp_path}") for part in ("--set", setting)]
+    done = run(["-m", "helpers", "run", *flags], ROOT)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    recipe, folder = RECIPES[name], tmp_path / name
+    for stage in recipe.stages:
+        manifest = json.loads((folder / stage / "run.json").read_text())
+        assert (manifest["status"], manifest["steps"], manifest["recipe"]) == ("finished", 2, name)
+    assert {path.name for path in folder.iterdir() if (path / "run.json").is_file()} == set(recipe.stages)
+    summary = json.loads((folder / "eval/summary.json").read_text())
+    assert list(summary["sampled"]) == ["base", *(stage for stage in recipe.stages if stage != "priming")]
+    assert all(set(part["rewards"]) == set(recipe.rewards) and part["n"] == 6 for part in summary["sampled"].values())
+    assert (folder / "eval/further_base_sampled.jsonl").is_file() == bool(recipe.further)
+    assert list((folder / "export/merged-fp32").glob("*.safetensors")) and recipe.system in (folder / "export/merged-bf16/README.md").read_text()
+    texts = {book: (folder / "notebooks" / book).read_text() for book in NOTEBOOKS}
+    assert f"stages    {' → '.join(recipe.stages)}" in texts["02_grpo.ipynb"]
+    assert ("has no SFT" in texts["01_sft.ipynb"]) == (recipe.sft is None)
 
 
 @pytest.mark.parametrize(("settings", "cause", "cure"), [

@@ -33,8 +33,7 @@ def test_a_group_that_does_not_divide_names_what_does():
         training.check_group(64, 1)
 
 
-@pytest.mark.parametrize(("name", "profile"), [(name, profile) for name, recipe in RECIPES.items() for profile in ("gpu", "tiny")
-                                               if profile == "gpu" or recipe.tiny])  # test_recipes.py: the others refuse
+@pytest.mark.parametrize(("name", "profile"), [(name, profile) for name in RECIPES for profile in ("gpu", "tiny")])
 def test_settings_arrive_in_both_configs(name, profile, tmp_path, machine):
     recipe = for_profile(RECIPES[name], profile)
     run = runlog.Run(tmp_path, recipe, "grpo", machine, 3, BASE)
@@ -47,7 +46,7 @@ def test_settings_arrive_in_both_configs(name, profile, tmp_path, machine):
     assert config.reward_weights == list(recipe.rewards.values()) and config.seed == 3 and config.max_steps == 10
     assert config.chat_template_kwargs == {"enable_thinking": recipe.thinking}
     if recipe.sft:
-        sft = training.sft_config(recipe, run, machine, 10, 600)
+        sft = training.sft_config(recipe, runlog.Run(tmp_path, recipe, "sft", machine, 3, BASE), machine, 10, 600)
         assert isinstance(sft, SFTConfig) and sft.max_length == recipe.sft.max_length and sft.learning_rate == recipe.sft.learning_rate
         assert sft.completion_only_loss and not sft.packing and not sft.gradient_checkpointing
 
@@ -75,7 +74,7 @@ def trained(recipe, machine, tmp_path_factory):
         row = trainer.data_collator([trainer.train_dataset[0]])
         adapter = training.train(trainer, run)
         model, tokenizer = models.load(str(adapter), recipe, machine)
-        grpo = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=str(adapter))
+        grpo = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=adapter)
         functions, _ = rewards.reward_functions(recipe)
         trainer = GRPOTrainer(model=model, reward_funcs=functions, args=training.grpo_config(recipe, grpo, machine, 2, 600),
                               train_dataset=data.grpo_dataset(recipe, splits["train"].examples[:100]), processing_class=tokenizer)

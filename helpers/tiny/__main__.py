@@ -14,7 +14,7 @@ from helpers.recipes import for_profile, get_recipe
 
 app = typer.Typer(add_completion=False, help=__doc__)
 MODEL = Path(__file__).parent / "model"
-DOCUMENTS = 96_000
+DOCUMENTS = 120_000
 
 
 @app.callback(invoke_without_command=True)
@@ -50,10 +50,11 @@ tags: [qwen3, tiny, education]
 
 # A tiny Qwen3
 
-{parameters:,} parameters, {tokens} tokens, made by `python -m helpers.tiny` from generated word problems with two steps. It is a base model
-for learning how SFT and GRPO work, and of no other use: it knows two dozen names and things, and numbers up to about a hundred.
+{parameters:,} parameters, {tokens} tokens, made by `python -m helpers.tiny` from generated word problems with two steps and physics problems
+with a formula as the answer. It is a base model for learning how SFT and GRPO work, and of no other use: it knows a few dozen names and things, and
+numbers up to about a hundred.
 
-On {problems} held-out problems, with the system prompt of the recipe `gsm8k_xml`, loaded in 4-bit:
+On {problems} held-out word problems, with the system prompt of the recipe `gsm8k_xml`, loaded in 4-bit:
 
 | temperature | last number right | in the recipe's format |
 |---|---|---|

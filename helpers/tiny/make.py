@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
@@ -28,7 +28,7 @@ TEMPLATE = """\
 """
 
 
-def make_tokenizer(texts: list[str], vocab_size: int = 640) -> PreTrainedTokenizerFast:
+def make_tokenizer(texts: list[str], vocab_size: int = 720) -> PreTrainedTokenizerFast:
     """Byte-level BPE as Qwen3 has it: words with their leading space, every digit on its own."""
     tokenizer = Tokenizer(models.BPE())
     words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+")
@@ -38,6 +38,7 @@ def make_tokenizer(texts: list[str], vocab_size: int = 640) -> PreTrainedTokeniz
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=[PAD, START, END, "<think>", "</think>"], show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in ("<think>", "</think>")])  # as Qwen3: kept in texts
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, padding_side="left",
                                    model_max_length=1024, clean_up_tokenization_spaces=False)
     fast.chat_template = TEMPLATE

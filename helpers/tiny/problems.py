@@ -1,12 +1,9 @@
-"""Generated word problems, in the row schema of GSM8K.
+"""Generated problems: word problems with two steps, and physics problems whose answer is a formula.
 
-One raw row:
+    Mia has 34 pens. She buys 4 boxes with 9 pens in each. How many pens does Mia have now?          → 70
+    A ball of mass 3 m is at the height 5 z and holds the heat 5 Q. What is its energy?              → 15 m g z + 5 Q
 
-    {"question": "Mia has 34 pens. She buys 4 boxes with 9 pens in each. How many pens does Mia have now?",
-     "answer": "4 * 9 = <<4*9=36>>36 pens.\\n34 + 36 = <<34+36=70>>70 pens.\\n#### 70"}
-
-Every problem takes two steps. As in real data, the solutions differ in how much they show: some write both steps out, some
-("terse") only state the result. Every result is right; but a terse solution asks a small model to do two steps in its head.
+`helpers/tiny/schemas.py` puts them into the rows of each recipe's dataset.
 
 Three splits that share no problem, by construction: a problem belongs to the split that its three numbers fall into
 (`split_of`), so the same three numbers, in any order, never occur in two splits, whatever the story around them.
@@ -17,8 +14,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from helpers.tiny import physics
+
 SPLITS = ("pretrain", "train", "test")
-TERSE_SHARE = 0.6
 
 NAMES = {"Mia": "She", "Tom": "He", "Ana": "She", "Ben": "He", "Eva": "She", "Sam": "He", "Zoe": "She", "Max": "He",
          "Lea": "She", "Kim": "She", "Ali": "He", "Noa": "She"}
@@ -27,13 +25,14 @@ THINGS = ("pens", "apples", "books", "coins", "cards", "stones", "shells", "bead
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem with its three numbers (in the order of the question), its two steps and its result."""
+    """A problem with its three numbers (in the order of the question), and solutions of it that show more or less."""
 
     question: str
     numbers: tuple[int, int, int]
-    steps: tuple[str, str]  # one line each, with GSM8K's calculator marks: "3 + 4 = <<3+4=7>>7 pens."
-    result: int
+    steps: tuple[str, ...]  # everything written out, a line each; word problems with GSM8K's calculator marks: "3 + 4 = <<3+4=7>>7 pens."
+    brief: tuple[str, ...]  # the arithmetic only
     short: str  # a sentence that states the result and nothing else
+    result: str
 
 
 def split_of(numbers: tuple[int, int, int]) -> str:
@@ -85,32 +84,35 @@ def many_times(rng: random.Random, name: str, he: str, things: str):
 STORIES = (buys_boxes, gives_boxes, finds_and_loses, loses_and_finds, many_times)
 
 
-def write_problem(question: str, numbers: tuple, first: tuple, second: tuple, things: str) -> Problem:
+def word_problem(rng: random.Random) -> Problem:
     """A story with its two steps worked out; None in the second stands for the first's result."""
+    name, things = rng.choice(list(NAMES)), rng.choice(THINGS)
+    question, numbers, first, second = rng.choice(STORIES)(rng, name, NAMES[name], things)
     one, between = calculation(*first)
     two, result = calculation(*(between if part is None else part for part in second))
-    return Problem(question, numbers, (f"{one} {things}.", f"{two} {things}."), result, f"It is {result} {things}.")
+    steps = (f"{one} {things}.", f"{two} {things}.")
+    return Problem(question, numbers, steps, steps, f"It is {result} {things}.", str(result))
 
 
-def generate(split: str, count: int, seed: int = 0) -> list[Problem]:
-    """`count` different problems of one split; the same arguments give the same problems."""
+def physics_problem(rng: random.Random) -> Problem:
+    """A story with a formula as its answer."""
+    story = physics.draw(rng)
+    short = f"So it is {story.answer}."
+    steps = (f"Given: {story.known}.", story.law, *story.working, short)
+    return Problem(story.question, story.numbers, steps, tuple(line for line in story.working if "=" in line), short, story.answer)
+
+
+KINDS = {"words": word_problem, "physics": physics_problem}
+
+
+def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> list[Problem]:
+    """`count` different problems of one split and kind; the same arguments give the same problems."""
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}.\nUse one of: {', '.join(SPLITS)}.")
-    rng, problems, seen = random.Random(f"{split}-{seed}"), [], set()
+    rng, problems, seen = random.Random(f"{split}-{seed}" if kind == "words" else f"{kind}-{split}-{seed}"), [], set()
     while len(problems) < count:
-        name, things = rng.choice(list(NAMES)), rng.choice(THINGS)
-        problem = write_problem(*rng.choice(STORIES)(rng, name, NAMES[name], things), things)
+        problem = KINDS[kind](rng)
         if split_of(problem.numbers) == split and problem.question not in seen:
             seen.add(problem.question)
             problems.append(problem)
     return problems
-
-
-def gsm8k_rows(split: str, count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Rows with `question` and `answer`, as `load_dataset("openai/gsm8k", "main")` gives them."""
-    rng = random.Random(f"style-{split}-{seed}")
-    rows = []
-    for problem in generate(split, count, seed):
-        solution = problem.short if rng.random() < TERSE_SHARE else "\n".join(problem.steps)
-        rows.append({"question": problem.question, "answer": f"{solution}\n#### {problem.result}"})
-    return rows

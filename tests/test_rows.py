@@ -1,0 +1,146 @@
+"""Rows of every published schema become examples: by hand, from the real files, and from people's own, bad ones among them."""
+
+import dataclasses
+import json
+
+import pytest
+
+from helpers import data
+from helpers.recipes import RECIPES, for_profile
+from helpers.rewards import check_golds, maximum
+from helpers.rows import WRAPPER, Example, read_dapo, read_gsm8k, read_math500, read_openr1, read_phybench
+from tests.conftest import SHARED, needs_shared
+
+OWN = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": " 3 + 4? "}], "answer_text": " 3 + 4 = 7 ", "answer": 7}
+OPENR1 = {"uuid": "u", "problem": "3 + 4?", "solution": "s", "answer": "7", "generations": ["<think>x</think> 7, long", "<think>y</think> 7", "8"],
+          "correctness_math_verify": [True, True, False], "correctness_llama": None, "is_reasoning_complete": [True, True, True]}
+
+
+@pytest.mark.parametrize("read_row", [recipe.read_row for recipe in RECIPES.values()] + [read_math500])
+def test_everybody_s_own_rows_are_read_by_every_recipe(read_row):
+    assert read_row(OWN) == Example("", "3 + 4?", "3 + 4 = 7", "7")
+    assert read_row(OWN | {"id": 5, "answer": "x", "answer_text": None}) == Example("5", "3 + 4?", "", "x")
+    assert read_row(OWN | {"answer": None}) is None
+
+
+def test_gsm8k():
+    assert read_gsm8k({"question": "q", "answer": "a <<1+1=2>>2\n#### 1,234"}) == Example("", "q", "a 2", "1,234")
+    assert read_gsm8k({"question": "q", "answer": "no mark"}) is None
+
+
+@pytest.mark.parametrize(("change", "solution"), [
+    ({}, "<think>y</think> 7"),
+    ({"is_reasoning_complete": [True, False, True]}, "<think>x</think> 7, long"),
+    ({"correctness_math_verify": [False, False, False], "correctness_llama": [True, False, False]}, "<think>x</think> 7, long"),
+    ({"correctness_math_verify": None, "is_reasoning_complete": None}, None),
+    ({"correctness_math_verify": [False] * 3}, None),
+    ({"generations": None}, None),
+    ({"generations": []}, None),
+    ({"answer": ""}, None),
+    ({"answer": None}, None),
+])
+def test_openr1_takes_the_shortest_verified_generation(change, solution):
+    found = read_openr1(OPENR1 | change)
+    assert found == (solution and Example("u", "3 + 4?", solution, "7"))
+
+
+def test_dapo_in_both_schemas_loses_its_wrapper():
+    original = {"prompt": [{"role": "user", "content": "3 + 4?".join(WRAPPER)}], "reward_model": {"ground_truth": "7"}, "extra_info": {"index": "i"}}
+    assert read_dapo(original) == Example("i", "3 + 4?", "", "7")
+    assert read_dapo({"prompt": "3 + 4?", "solution": "7", "extra_info": {"index": "i"}}) == Example("i", "3 + 4?", "", "7")
+    assert read_dapo({"prompt": "3 + 4?", "solution": None}) is None
+
+
+def test_phybench_falls_back_to_the_last_box():
+    row = {"id": "9", "content": "q", "solution": r"first \boxed{a}, then $2 a = \boxed{b}$", "answer": "  "}
+    assert read_phybench(row).answer == "b" and read_phybench(row | {"answer": " c "}).answer == "c"
+    assert read_phybench(row | {"solution": ""}) is None
+
+
+REAL = [  # recipe, file or folder, kept in (train, test), dropped from train
+    ("gsm8k_xml", "gsm8k", (7473, 1319), {}),
+    ("gsm8k_hash", "gsm8k", (7473, 1319), {}),
+    ("dapo_think", "dapo_math_17k/original_schema_14.jsonl", (13, 1), {}),
+    ("dapo_think", "dapo_math_17k/processed_schema_14.jsonl", (13, 1), {}),
+    ("dapo_think", "aime24/aime-2024_dapo.parquet", (27, 3), {"with a question seen before": 930}),
+    ("phybench_eed", "phybench", (70, 30), {}),  # the one file; all three together would hold each question twice
+    ("phybench_eed", "phybench/PHYBench-fullques_v1.json", (70, 30), {}),
+]
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "where", "kept", "dropped"), REAL)
+def test_real_files(name, where, kept, dropped):
+    recipe = RECIPES[name]
+    splits = data.load(recipe, str(SHARED / "data" / where), "gpu")
+    assert (len(splits["train"].examples), len(splits["test"].examples)) == kept
+    assert (splits["train"].dropped, splits["test"].dropped) == (dropped, {})
+    everything = splits["train"].examples + splits["test"].examples
+    assert check_golds(recipe, everything) == sum(kept) and len({data.normalised(e.question) for e in everything}) == sum(kept)
+    assert len({e.id for e in splits["train"].examples}) == kept[0]
+    assert not any(part.strip() in e.question for e in everything for part in WRAPPER)
+
+
+@needs_shared
+def test_phybench_items_without_a_public_answer_stop_with_the_count():
+    with pytest.raises(ValueError, match="400 without an answer"):
+        data.load(RECIPES["phybench_eed"], str(SHARED / "data/phybench/PHYBench-onlyques_v1.json"), "gpu")
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["openr1_boxed", "dapo_think"])
+def test_math_500_is_a_further_held_out_set(name):
+    found = data.load_further(RECIPES[name], str(SHARED / "data/math500"), "gpu")
+    assert (len(found.examples), found.dropped) == (500, {})
+
+
+BAD = [({"answer": None}, "without an answer or a verified solution"), ({"answer": ""}, "without an answer or a verified solution"),
+       ({"answer": []}, "with an answer that does not verify"), ({"answer": "no number"}, "with an answer that does not verify"),
+       ({"messages": 5}, "with a field of the wrong type"), ({"messages": [{"role": "user", "content": None}]}, "with a field of the wrong type"),
+       ({"answer_text": 5}, "with a field of the wrong type"), ({"messages": []}, "without a question"),
+       ({"messages": [{"role": "user", "content": "  "}]}, "without a question"),
+       ({"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
+       ({"messages": [{"role": "user", "content": "3 + 4? " * 15_000}]}, "with a question of over 2560 characters"),
+       ({"id": "good"}, "with an id seen before")]
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD)
+def test_bad_rows_are_counted_by_reason(recipe, change, reason):
+    good = OWN | {"id": "good", "messages": [{"role": "user", "content": "1 + 6?"}]}
+    split = data.to_examples(recipe, [good, OWN | {"id": "other"} | change], "train", "here")
+    assert ([e.id for e in split.examples], split.dropped) == (["good"], {reason: 1})
+
+
+def test_a_dataset_with_nothing_left_stops_with_the_counts(recipe):
+    with pytest.raises(ValueError, match=r"no usable row \(2 without an answer or a verified solution, 1 without a question\)"):
+        data.to_examples(recipe, [OWN | {"answer": None}, OWN | {"answer": ""}, OWN | {"messages": []}], "train", "here")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_held_out_share_is_disjoint_and_always_the_same(name, tmp_path):
+    """Rows come twice, the second time in another case and spacing: neither copy may end in the other split."""
+    recipe, path = for_profile(RECIPES[name], "tiny"), tmp_path / "own.jsonl"
+    rows = [OWN | {"messages": [{"role": "user", "content": question}], "answer": n} for n in range(100)
+            for question in (f"What is {n} + 0?", f"  what IS {n}  + 0 ?")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits, again = data.load(recipe, str(path), "tiny"), data.load(recipe, str(path), "tiny")
+    asked = {split: {data.normalised(e.question) for e in part.examples} for split, part in splits.items()}
+    assert not asked["train"] & asked["test"] and len(asked["train"] | asked["test"]) == 100
+    assert len(asked["test"]) == round(100 * recipe.source.held_out) and splits == again
+    assert splits["train"].dropped == {"with a question seen before": 100}
+
+
+def test_training_questions_that_the_test_split_holds_are_left_out(recipe, tmp_path):
+    for split, numbers in (("train", range(10)), ("test", range(7, 12))):
+        rows = [OWN | {"messages": [{"role": "user", "content": f"{n} + 1?"}], "answer": n + 1} for n in numbers]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = data.load(dataclasses.replace(recipe), str(tmp_path), "tiny")
+    assert splits["train"].dropped == {"with a question of the test split": 3} and len(splits["test"].examples) == 5
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_generated_rows_earn_the_full_reward(name):
+    recipe = for_profile(RECIPES[name], "tiny")
+    splits = data.load(recipe, None, "tiny")
+    assert check_golds(recipe, splits["test"].examples) == len(splits["test"].examples) > 1500 and maximum(recipe) > 0
+    assert not {data.normalised(e.question) for e in splits["train"].examples} & {data.normalised(e.question) for e in splits["test"].examples}
