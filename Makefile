@@ -1,6 +1,6 @@
-# make run    install what is missing and run the four notebooks; results in outputs/
+# make run    install what is missing and run the four notebooks (RECIPE=dapo_think for another of the five); results in outputs/
 # make test   install what is missing and run all tests, the notebooks among them
-# make soak   five seeds, each measured on 400 held-out problems (about 25 minutes)
+# make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables (about an hour)
 # make bench  what grading costs beside math-verify and straight SymPy (half a minute)
 # make write  run the notebooks and store them, executed, in their place
 PYTHON ?= python3
@@ -18,6 +18,7 @@ test: $(VENV)/.ready-for-tests
 
 soak: $(VENV)/.ready-for-tests
 	@$(BIN)/python -m pytest -m soak -s $(ARGS)
+	@$(BIN)/python -W ignore -m tests.results
 
 bench: $(VENV)/.ready-for-tests
 	@$(BIN)/python -W ignore -m tests.bench_grading 2>/dev/null

@@ -4,8 +4,10 @@ Read it in this order; each module uses only those before it:
 
     answers/formats.py   how an answer is written, recognised and read out of a text
     answers/grading.py   whether an answer that was read is right (answers/__init__.py gives the order within)
-    recipes.py           the published systems, as data
-    data.py              rows of a dataset become examples, prompts and targets
+    rows.py              one row of a dataset becomes an example
+    recipes.py           the five published systems, as data (overview.py puts them side by side)
+    sources.py           rows from the Hub, a folder, a file or the generator
+    data.py              examples are checked and split, and become prompts and targets
     rewards.py           what GRPO pays for
     machine.py           what this computer can do, and which profile follows from it
     models.py            load in 4-bit, adapters, batched generation

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from helpers.recipes import get_recipe, overview
+from helpers import overview
+from helpers.recipes import get_recipe
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
@@ -45,7 +46,7 @@ def run(
 @app.command()
 def recipes() -> None:
     """Prints the five recipes side by side, as a Markdown table."""
-    print(markdown(overview()))
+    print(markdown(overview.table()))
 
 
 def markdown(columns: dict[str, dict[str, str]]) -> str:
@@ -167,6 +168,10 @@ def results(folder: Path) -> str:
         shown = [f"{p['value']:.1%} [{p['low']:.1%}, {p['high']:.1%}]" for p in
                  (part["strict"], summary["sampled"][name]["strict"], part["flexible"])]
         lines.append(f"{name:8}" + "".join(f"{cell:>24}" for cell in shown) + f"{part['n']:>6}")
+    earned = {name: f"{part['reward']['value']:.2f} [{part['reward']['low']:.2f}, {part['reward']['high']:.2f}]" for name, part in summary["sampled"].items()}
+    lines.append("total reward, sampled: " + ", ".join(f"{name} {value}" for name, value in earned.items()))
+    lines += [f"  {reward}: " + ", ".join(f"{name} {part['rewards'][reward]['value']:.2f}" for name, part in summary["sampled"].items())
+              for reward in next(iter(summary["sampled"].values()))["rewards"]]
     lines.append("95 % intervals in brackets; held-out problems; sampled: mean of the samples of each problem")
     places = (("adapter", "grpo/adapter"), ("merged model", "export/merged-fp32"), ("log", "grpo/log.jsonl"), ("pictures", "grpo/plots"),
               ("records", "eval"), ("executed notebooks", "notebooks"))

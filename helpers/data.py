@@ -1,26 +1,26 @@
 """From a dataset's rows to examples, and from examples to what SFT and GRPO train on.
 
-The rows come from the Hub, a local folder or file, or, on the tiny profile, from the generator. Rows that cannot be used are
-left out and counted by reason; nothing is cut and nothing is repaired in silence.
+Rows that cannot be used are left out and counted by reason; nothing is cut and nothing is repaired in silence.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
 
-from helpers.recipes import SUPERVISED, Recipe, Source
+from tqdm.std import tqdm
+
+from helpers import sources
+from helpers.recipes import SUPERVISED, Recipe
 from helpers.rows import Example
 
-EMBEDDED = "embedded"
-READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
+CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LONGEST = 10  # characters a token: a question with more for each token of the limit cannot fit
-Rows = dict[str, Iterable[Mapping]]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
     is held out, the same every time.
     Raises ValueError, FileNotFoundError or ConnectionError with the cause and the cure.
     """
-    where = place(recipe.source, dataset, profile)
-    rows = raw_rows(recipe.source, where)
+    where, rows = sources.rows_of(recipe.source, dataset, profile)
+    if "train" not in rows:
+        raise ValueError(f"{where} has test rows and no training split {recipe.source.train!r}.\nName its splits in the recipe's Source(train=…, test=…).")
     if "test" not in rows:
         return hold_out(to_examples(recipe, rows["train"], "train", where), recipe.source.held_out, where)
     test = to_examples(recipe, rows["test"], "test", where)
@@ -55,79 +56,30 @@ def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
 
 def load_further(recipe: Recipe, dataset: str | None, profile: str) -> Split:
     """The test split of the recipe's second held-out dataset (`recipe.further`)."""
-    where = place(recipe.further, dataset, profile)
-    rows = raw_rows(recipe.further, where)
-    return to_examples(replace(recipe, read_row=recipe.read_further), rows.get("test", rows["train"]), "test", where)
+    where, rows = sources.rows_of(recipe.further, dataset, profile)
+    further = replace(recipe, read_row=recipe.read_further, source=recipe.further)
+    return to_examples(further, rows["test"] if "test" in rows else rows["train"], "test", where)
 
 
-def raw_row(recipe: Recipe, dataset: str | None, profile: str, index: int = 0) -> Mapping:
-    """One row of the test split (else of the training split), as the dataset has it; the first one where there are too few."""
-    rows = raw_rows(recipe.source, place(recipe.source, dataset, profile))
-    found = list(islice(rows.get("test", rows["train"]), index + 1))
-    return found[index if index < len(found) else 0]
-
-
-def place(source: Source, dataset: str | None, profile: str) -> str:
-    """Where the rows are read from: what the user says, else the generator on the tiny profile, else the source."""
-    from helpers.tiny.schemas import SCHEMAS
-
-    return dataset or (EMBEDDED if profile == "tiny" and source.path in SCHEMAS else source.path)
-
-
-def raw_rows(source: Source, where: str) -> Rows:
-    """The rows under "train" and, where there is such a split, "test"."""
-    from helpers.tiny.schemas import embedded_rows
-
-    return embedded_rows(source.path) if where == EMBEDDED else named_splits(stored(source, where), source, where)
-
-
-def stored(source: Source, where: str) -> Mapping:
-    """What `load_dataset` finds at a Hub id, in a folder, or in a file."""
-    from datasets import load_dataset
-
-    path = Path(where).expanduser()
-    try:
-        if path.is_file():
-            if path.suffix not in READERS:
-                raise ValueError(f"{where} is not one of {', '.join(READERS)}.\nConvert it, or set DATASET to a Hub id or a folder.")
-            return load_dataset(READERS[path.suffix], data_files=str(path))
-        if path.is_dir():
-            files = source.files if source.files and (path / source.files).is_file() else None
-            return load_dataset(str(path), source.config if source.config and (path / source.config).is_dir() else None, data_files=files)
-        if where.startswith((".", "/", "~")):
-            raise FileNotFoundError(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id.")
-        if where == source.path:
-            return load_dataset(where, source.config, data_files=source.files, revision=source.revision)
-        name, _, config = where.partition(":")
-        return load_dataset(name, config or None)
-    except Exception as error:  # the readers raise all kinds, StopIteration among them; the cause stays attached
-        raise explain(where, path, error) from error
-
-
-def explain(where: str, path: Path, error: Exception) -> Exception:
-    """The two lines that a person needs when a dataset does not load."""
-    if str(error).startswith((f"{where} is not", "There is nothing")):
-        return error
-    if path.exists():
-        return ValueError(f"{where} holds no dataset that can be read ({type(error).__name__}).\n"
-                          "It needs non-empty JSON, JSONL, Parquet or CSV files with one row a problem.")
-    return ConnectionError(f"The dataset {where!r} could not be loaded from the Hub ({type(error).__name__}).\n"
-                           "Check the network and the id, or set DATASET to a local folder, or DATASET=embedded.")
-
-
-def named_splits(found: Mapping, source: Source, where: str) -> Rows:
-    """The dataset's splits under our names; a single split, whatever it is called, is for training."""
-    if source.train in found:
-        return {"train": found[source.train]} | ({"test": found[source.test]} if source.test in found else {})
-    if len(found) == 1:
-        return {"train": next(iter(found.values()))}
-    raise ValueError(f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\nRename one of them.")
+def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0) -> Mapping:
+    """A row as the dataset has it, of the test split where there is one: the first from number `start` on that can be used, else the first of all."""
+    where, rows = sources.rows_of(recipe.source, dataset, profile)
+    split = "test" if "test" in rows else "train"
+    dropped: Counter = Counter()
+    for row in readable(chain(islice(rows[split], start, None), rows[split]), where):
+        example, reason = read(recipe.read_row, row)
+        reason = reason or unusable(recipe, example)
+        if not reason:
+            return row
+        dropped[reason] += 1
+    raise nothing_left(recipe, split, where, dropped)
 
 
 def hold_out(split: Split, share: float, where: str) -> dict[str, Split]:
     """Keeps a share of the examples, always the same ones, for the test. The counts of what was dropped stay with the training split."""
     if len(split.examples) < 2:
-        raise ValueError(f"{where} has one usable row and no test split.\nAdd rows: one must be held out for the test.")
+        counts = ", ".join(f"{count} {reason}" for reason, count in split.dropped.items()) or "nothing was left out"
+        raise ValueError(f"{where} has one usable row ({counts}) and no test split.\nAdd rows: one must be held out for the test.")
     mixed = sorted(split.examples, key=lambda e: (e.id, e.question))
     random.Random(0).shuffle(mixed)
     count = max(1, round(len(mixed) * share))
@@ -140,20 +92,33 @@ def to_examples(recipe: Recipe, rows: Iterable[Mapping], split: str, where: str,
     held_out: normalised questions that must not occur. Raises ValueError with the counts when nothing is left.
     """
     held_out, examples, dropped, seen, names = set(held_out), [], Counter(), set(), set()
-    for index, row in enumerate(rows):
+    for index, row in enumerate(tqdm(readable(rows, where), f"reading {split}", leave=False, file=sys.stdout, mininterval=0.5, ncols=78, delay=2)):
         example, reason = read(recipe.read_row, row)
         reason = reason or repeated(example, seen, names, held_out) or unusable(recipe, example)
         if reason:
             dropped[reason] += 1
             continue
+        example = replace(example, id=example.id or f"{split}-{index}")
         seen.add(normalised(example.question))
         names.add(example.id)
-        examples.append(replace(example, id=example.id or f"{split}-{index}"))
+        examples.append(example)
     if not examples:
-        counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "it is empty"
-        raise ValueError(f"The {split} split of {where} has no usable row ({counts}).\n"
-                         f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer.")
+        raise nothing_left(recipe, split, where, dropped)
     return Split(examples, dict(dropped))
+
+
+def nothing_left(recipe: Recipe, split: str, where: str, dropped: Mapping[str, int]) -> ValueError:
+    counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "it is empty"
+    return ValueError(f"The {split} split of {where} has no usable row ({counts}).\n"
+                      f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer.")
+
+
+def readable(rows: Iterable[Mapping], where: str) -> Iterator[Mapping]:
+    """The rows; a file that turns out to be broken on the way is named."""
+    try:
+        yield from rows
+    except (UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{where} has a row that cannot be decoded ({type(error).__name__}).\nSave its files as UTF-8 text.") from error
 
 
 def read(read_row: Callable[[Mapping], Example | None], row: Mapping) -> tuple[Example | None, str | None]:
@@ -162,7 +127,7 @@ def read(read_row: Callable[[Mapping], Example | None], row: Mapping) -> tuple[E
         example = read_row(row)
     except KeyError as error:
         return None, f"without {error}"
-    except (TypeError, AttributeError, IndexError):  # None, a number or an empty list where text belongs
+    except (TypeError, AttributeError, IndexError, ValueError):  # None, a number or an empty list where text belongs
         return None, "with a field of the wrong type"
     return example, None if example else "without an answer or a verified solution"
 
@@ -173,6 +138,8 @@ def unusable(recipe: Recipe, example: Example) -> str | None:
         return "without a question"
     if len(example.question) > LONGEST * recipe.grpo.max_prompt:
         return f"with a question of over {LONGEST * recipe.grpo.max_prompt} characters"
+    if any(token in text for token in CONTROL for text in (example.question, example.solution, example.answer)):
+        return "with a control token of the chat template"
     if recipe.score(example.answer, example.answer) != 1.0:
         return "with an answer that does not verify"
     try:
@@ -193,8 +160,8 @@ def repeated(example: Example, seen: set[str], names: set[str], held_out: set[st
 
 
 def normalised(question: str) -> str:
-    """A question without case, spacing and variants of characters, to find the same one again."""
-    return "".join(unicodedata.normalize("NFKC", question).casefold().split())
+    """A question without case, spacing, invisible characters and ways to write an accent, to find the same one again."""
+    return "".join(c for c in unicodedata.normalize("NFC", question).casefold() if not c.isspace() and unicodedata.category(c) != "Cf")
 
 
 def messages(recipe: Recipe, question: str) -> list[dict[str, str]]:
@@ -222,6 +189,8 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     settings = getattr(recipe, stage)
     solved = [e for e in split.examples if e.solution or stage == "grpo"]
     unsolved = len(split.examples) - len(solved)
+    if not solved:
+        raise ValueError(f"None of the {unsolved} rows has a solution that {stage} could teach.\nAdd answer_text, or take a recipe without SFT.")
     if stage == "priming":
         solved.sort(key=lambda e: (len(e.question) + len(e.solution), e.id))
     drawn = solved[:settings.rows] if stage == "priming" else Split(solved, {}).take(settings.rows, seed)

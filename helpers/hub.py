@@ -14,6 +14,8 @@ import httpx
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
+from helpers.answers.formats import last_box_or_number
+from helpers.answers.grading import last_number
 from helpers.machine import file_hash, place
 from helpers.recipes import Recipe
 
@@ -41,16 +43,20 @@ The chat template is called with `enable_thinking={{ thinking }}`, as in trainin
 {{ results }}
 
 Measured on {{ n }} held-out problems ({{ data }}); greedy decoding, at most {{ limit }} new tokens; intervals are 95 %.
-One seed ({{ seed }}). Strict: the right answer in the format asked for. Flexible: the last number anywhere is right.
+One seed ({{ seed }}). Measured with the adapter on {{ base_as }}, as in training. Strict: the right answer in the format asked for.
+Flexible: {{ flexible }} is right.
 
 ## Limits
 
-Trained on short word problems and measured on problems like them; nothing is known about other tasks. A reply can state false steps.
+Trained on {{ data }} and measured on problems like them; nothing is known about other tasks. A reply can state false steps.
 
 ## How it was made
 
 Versions: {{ versions }}. Commit: {{ commit }}.
 """
+
+
+LAST = {last_number: "the last number anywhere", last_box_or_number: "the last box, else the last number, anywhere"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def model_card(recipe: Recipe, manifest: Mapping, summaries: Mapping[str, Mappin
     """
     last = list(summaries.values())[-1]
     embedded = data == "embedded"
-    name = "generated word problems" if embedded else data
+    name = "generated problems" if embedded else data
     card_data = ModelCardData(
         base_model=None if Path(manifest["model"]).exists() else manifest["model"], library_name="transformers", license="apache-2.0",
         datasets=None if embedded or Path(data).exists() else [data], tags=["grpo", "lora", recipe.name], model_name=repo.rpartition("/")[2],
@@ -79,7 +85,7 @@ def model_card(recipe: Recipe, manifest: Mapping, summaries: Mapping[str, Mappin
     return ModelCard.from_template(
         card_data, template_str=CARD, title=repo.rpartition("/")[2], base=display_name(manifest["model"]), stages=", ".join(recipe.stages).upper(),
         recipe=recipe.name, summary=recipe.title + ".", system=recipe.system, thinking=recipe.thinking, results="\n".join(rows), n=last["n"],
-        data=name, limit=recipe.grpo.max_completion, seed=manifest["seed"], commit=manifest["commit"] or "not recorded",
+        data=name, base_as="the base in 4-bit" if recipe.lora.load_in_4bit else "the base", flexible=LAST.get(recipe.format.extract_flexible, "the last answer anywhere"), limit=recipe.grpo.max_completion, seed=manifest["seed"], commit=manifest["commit"] or "not recorded",
         versions=", ".join(f"{k} {v}" for k, v in manifest["versions"].items()))
 
 

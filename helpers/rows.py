@@ -10,8 +10,9 @@ True
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from helpers.answers import BOXED
@@ -19,6 +20,8 @@ from helpers.answers import BOXED
 CALCULATOR = re.compile(r"<<[^<>]*>>")
 WRAPPER = ("Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer "
            "(without quotes) where $Answer is the answer to the problem.\n\n", '\n\nRemember to put your answer on its own line after "Answer:".')
+
+NOTHING = ("nan", "none", "null", "n/a")
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,43 @@ class Example:
 
 def is_own(row: Mapping) -> bool:
     """Whether a row is in this project's own schema, whatever dataset the recipe has."""
-    return "messages" in row and "answer_text" in row
+    return row.get("messages") is not None and "answer_text" in row
+
+
+def plain(value: object) -> str:
+    """A field as text: "" for None, NaN and words that mean nothing is there; numbers as they are written, 5.0 from a float column as 5.
+
+    Raises TypeError for what is no text and no exact number: files hold integers from 2**53 on as floats that have lost digits.
+
+    >>> plain(" 7 "), plain(5.0), plain(0.5), plain(None), plain(float("nan")), plain("N/A")
+    ('7', '5', '0.5', '', '', '')
+    """
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        if abs(value) >= 2**53:
+            raise TypeError(f"{value} is not exact")
+        return str(int(value)) if value == int(value) else repr(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(f"{value!r} is no text")
+    text = str(value).strip()
+    return "" if text.lower() in NOTHING else text
+
+
+def last_user_turn(messages: Sequence[Mapping] | str) -> str:
+    """The question of a conversation; from a CSV, which has no lists, the conversation as JSON or the question itself."""
+    if isinstance(messages, str):
+        if not messages.lstrip().startswith("["):
+            return messages.strip()
+        messages = json.loads(messages)
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    return asked[-1].strip() if asked else ""
 
 
 def read_own(row: Mapping) -> Example | None:
     """A row with `messages` (the last user turn asks), `answer_text` (the worked solution, may be empty) and `answer`."""
-    asked = [message["content"] for message in row["messages"] if message["role"] == "user"]
-    answer = "" if row["answer"] is None else str(row["answer"]).strip()
-    return Example(str(row.get("id") or ""), asked[-1].strip() if asked else "", (row["answer_text"] or "").strip(), answer) if answer else None
+    answer = plain(row["answer"])
+    return Example(plain(row.get("id")), last_user_turn(row["messages"]), plain(row["answer_text"]), answer) if answer else None
 
 
 def read_gsm8k(row: Mapping) -> Example | None:
@@ -53,10 +85,8 @@ def read_gsm8k(row: Mapping) -> Example | None:
     """
     if is_own(row):
         return read_own(row)
-    solution, mark, answer = row["answer"].rpartition("####")
-    if not mark:
-        return None
-    return Example(str(row.get("id") or ""), row["question"].strip(), CALCULATOR.sub("", solution).strip(), answer.strip())
+    solution, mark, answer = plain(row["answer"]).rpartition("####")
+    return Example(plain(row.get("id")), row["question"].strip(), CALCULATOR.sub("", solution).strip(), answer.strip()) if mark else None
 
 
 def read_openr1(row: Mapping) -> Example | None:
@@ -67,17 +97,15 @@ def read_openr1(row: Mapping) -> Example | None:
     """
     if is_own(row):
         return read_own(row)
-    found = verified(row)
-    if not found or not row["answer"]:
-        return None
-    return Example(str(row.get("uuid") or ""), row["problem"].strip(), min(found, key=len).strip(), row["answer"].strip())
+    found, answer = verified(row), plain(row["answer"])
+    return Example(plain(row.get("uuid")), row["problem"].strip(), min(found, key=len).strip(), answer) if found and answer else None
 
 
 def verified(row: Mapping) -> list[str]:
     """The finished generations that math-verify, or the judge where it could not tell, found right. Any of the lists may be null."""
     texts = row["generations"] or []
     checks = [row.get(name) or [None] * len(texts) for name in ("correctness_math_verify", "correctness_llama", "is_reasoning_complete")]
-    return [text for text, rule, judge, whole in zip(texts, *checks, strict=False) if text and (rule or judge) and whole is not False]
+    return [text for text, rule, judge, whole in zip(texts, *checks, strict=False) if text and (rule is True or judge is True) and whole is not False]
 
 
 def read_dapo(row: Mapping) -> Example | None:
@@ -88,12 +116,11 @@ def read_dapo(row: Mapping) -> Example | None:
     """
     if is_own(row):
         return read_own(row)
-    identity = str((row.get("extra_info") or {}).get("index") or "")
-    answer = row["solution"] if isinstance(row["prompt"], str) else row["reward_model"]["ground_truth"]
-    if not answer:
-        return None
-    question = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][0]["content"].removeprefix(WRAPPER[0]).removesuffix(WRAPPER[1])
-    return Example(identity, question.strip(), "", answer.strip())
+    processed, extra = isinstance(row["prompt"], str), row.get("extra_info")
+    answer = plain(row["solution"] if processed else row["reward_model"]["ground_truth"])
+    question = row["prompt"].strip() if processed else last_user_turn(row["prompt"])
+    question = question.removeprefix(WRAPPER[0].strip()).removesuffix(WRAPPER[1].strip()).strip()
+    return Example(plain(extra.get("index")) if isinstance(extra, Mapping) else "", question, "", answer) if answer else None
 
 
 def read_phybench(row: Mapping) -> Example | None:
@@ -104,8 +131,9 @@ def read_phybench(row: Mapping) -> Example | None:
     """
     if is_own(row):
         return read_own(row)
-    answer = (row["answer"] or "").strip() or BOXED.extract(row["solution"])
-    return Example(str(row.get("id") or ""), row["content"].strip(), row["solution"].strip(), answer) if answer else None
+    solution = plain(row.get("solution"))
+    answer = plain(row["answer"]) or BOXED.extract(solution)
+    return Example(plain(row.get("id")), row["content"].strip(), solution, answer) if answer else None
 
 
 def read_math500(row: Mapping) -> Example | None:
@@ -116,4 +144,5 @@ def read_math500(row: Mapping) -> Example | None:
     """
     if is_own(row):
         return read_own(row)
-    return Example(str(row.get("unique_id") or ""), row["problem"].strip(), row["solution"].strip(), row["answer"].strip()) if row["answer"] else None
+    answer = plain(row["answer"])
+    return Example(plain(row.get("unique_id")), row["problem"].strip(), plain(row.get("solution")), answer) if answer else None

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from helpers import data
+from helpers.recipes import RECIPES
 from helpers.rows import Example
 from helpers.tiny.schemas import gsm8k_rows
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED, needs_shared
 
 MODEL = ROOT / "helpers" / "tiny" / "model"
 
@@ -90,14 +91,21 @@ def test_no_network_for_a_hub_id(recipe, monkeypatch):
         data.load(recipe, "nobody/nothing", "tiny")
 
 
-def test_one_template_for_sft_grpo_and_evaluation(recipe, tokenizer):
-    example = Example("a", "3 + 4?", "3 + 4 = 7", "7")
+@pytest.mark.parametrize("folder", [MODEL, pytest.param(SHARED / "qwen3", marks=needs_shared)], ids=["tiny", "qwen3"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_one_template_for_sft_grpo_and_evaluation(name, folder):
+    from transformers import AutoTokenizer
+
+    recipe, tokenizer = RECIPES[name], AutoTokenizer.from_pretrained(str(folder))
+    thought = "<think>\n3 + 4 = 7\n</think>\n\nIt is 7." if name == "openr1_boxed" else "3 + 4 = 7"
+    example = Example("a", "3 + 4?", thought, "7")
     prompt = data.prompt_text(recipe, tokenizer, example.question)
-    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert prompt.endswith("<|im_start|>assistant\n" + ("" if recipe.thinking else "<think>\n\n</think>\n\n"))
     sft, grpo = data.sft_dataset(recipe, [example])[0], data.grpo_dataset(recipe, [example])[0]
     assert sft["prompt"] == grpo["prompt"] and grpo["answer"] == "7"
     whole = tokenizer.apply_chat_template(sft["prompt"] + sft["completion"], tokenize=False, **sft["chat_template_kwargs"])
     assert whole == prompt + recipe.format.write(example.solution, example.answer) + "<|im_end|>\n"
+    assert recipe.format.extract(tokenizer.decode(tokenizer(whole.removeprefix(prompt))["input_ids"], skip_special_tokens=True)) == "7"
 
 
 def test_long_rows_are_left_out_and_counted(recipe, tokenizer):

@@ -102,3 +102,18 @@ def test_a_random_model_for_any_tokenizer(tmp_path, recipe, machine):
     assert model.config.hidden_size == 64 and len(tokenizer) == model.config.vocab_size
     with pytest.raises(Exception, match="no tokenizer.json"):
         write_random(tmp_path, tmp_path / "x")
+
+
+def test_a_base_whose_end_is_its_padding_learns_to_end_a_turn(recipe, machine, tmp_path):
+    """Qwen's base models end and pad with <|endoftext|>, while the chat template ends a turn with <|im_end|>."""
+    from transformers import AutoTokenizer
+
+    write_random(models.TINY_MODEL, tmp_path / "base", 64, 1, 0)
+    plain = AutoTokenizer.from_pretrained(str(tmp_path / "base"))
+    plain.eos_token = plain.pad_token = "<|endoftext|>"
+    plain.save_pretrained(tmp_path / "base")
+    settings = json.loads((tmp_path / "base/generation_config.json").read_text()) | {"eos_token_id": plain.eos_token_id}
+    (tmp_path / "base/generation_config.json").write_text(json.dumps(settings))
+    model, tokenizer = models.load(str(tmp_path / "base"), recipe, machine)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    assert set(model.generation_config.eos_token_id) == {tokenizer.eos_token_id, plain.eos_token_id}

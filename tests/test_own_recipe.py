@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers import data, runlog
 from helpers.answers import BOXED, same_number
-from helpers.recipes import TINY, EvaluationSettings, GRPOSettings, LoRASettings, Recipe, SFTSettings, Source
+from helpers.recipes import EvaluationSettings, GRPOSettings, LoRASettings, Recipe, SFTSettings, Source
 from helpers.rewards import check_golds
 from helpers.rows import Example
 from helpers.tiny.problems import generate
@@ -35,7 +35,6 @@ def homework(csv: Path) -> Recipe:
         sft=SFTSettings(batch=16, learning_rate=2e-4, epochs=1, max_length=1024),
         grpo=GRPOSettings(batch=16, generations=4, learning_rate=5e-6, max_prompt=512, max_completion=512),
         evaluation=EvaluationSettings(problems=100, samples=4),
-        tiny=TINY,
     )
 
 

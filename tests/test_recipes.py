@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from helpers.recipes import RECIPES, for_profile, get_recipe, overview
+from helpers import overview
+from helpers.recipes import RECIPES, for_profile, get_recipe
 from helpers.rewards import REWARDS
 from tests.conftest import ROOT
 
@@ -60,7 +61,7 @@ def test_trl_s_defaults_are_written_out(name, key):
 def test_the_readme_shows_the_overview():
     from helpers.__main__ import markdown
 
-    assert markdown(overview()) in (ROOT / "README.md").read_text()
+    assert markdown(overview.table()) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -34,6 +34,7 @@ def test_gsm8k():
     ({"correctness_math_verify": [False, False, False], "correctness_llama": [True, False, False]}, "<think>x</think> 7, long"),
     ({"correctness_math_verify": None, "is_reasoning_complete": None}, None),
     ({"correctness_math_verify": [False] * 3}, None),
+    ({"correctness_math_verify": ["True"] * 3}, None),
     ({"generations": None}, None),
     ({"generations": []}, None),
     ({"answer": ""}, None),
@@ -48,13 +49,16 @@ def test_dapo_in_both_schemas_loses_its_wrapper():
     original = {"prompt": [{"role": "user", "content": "3 + 4?".join(WRAPPER)}], "reward_model": {"ground_truth": "7"}, "extra_info": {"index": "i"}}
     assert read_dapo(original) == Example("i", "3 + 4?", "", "7")
     assert read_dapo({"prompt": "3 + 4?", "solution": "7", "extra_info": {"index": "i"}}) == Example("i", "3 + 4?", "", "7")
+    assert read_dapo(original | {"prompt": [{"role": "system", "content": "s"}, *original["prompt"]]}).question == "3 + 4?"
     assert read_dapo({"prompt": "3 + 4?", "solution": None}) is None
+    assert read_dapo({"prompt": "3 + 4?", "solution": 7.0, "extra_info": "{'index': 5}"}) == Example("", "3 + 4?", "", "7")
 
 
 def test_phybench_falls_back_to_the_last_box():
     row = {"id": "9", "content": "q", "solution": r"first \boxed{a}, then $2 a = \boxed{b}$", "answer": "  "}
     assert read_phybench(row).answer == "b" and read_phybench(row | {"answer": " c "}).answer == "c"
     assert read_phybench(row | {"solution": ""}) is None
+    assert read_phybench(row | {"solution": None, "answer": 0}).answer == "0"
 
 
 REAL = [  # recipe, file or folder, kept in (train, test), dropped from train
@@ -95,9 +99,12 @@ def test_math_500_is_a_further_held_out_set(name):
 
 
 BAD = [({"answer": None}, "without an answer or a verified solution"), ({"answer": ""}, "without an answer or a verified solution"),
-       ({"answer": []}, "with an answer that does not verify"), ({"answer": "no number"}, "with an answer that does not verify"),
+       ({"answer": float("nan")}, "without an answer or a verified solution"), ({"answer": "N/A"}, "without an answer or a verified solution"),
+       ({"answer": []}, "with a field of the wrong type"), ({"answer": True}, "with a field of the wrong type"),
+       ({"answer": 1e25}, "with a field of the wrong type"), ({"answer": "no number"}, "with an answer that does not verify"),
        ({"messages": 5}, "with a field of the wrong type"), ({"messages": [{"role": "user", "content": None}]}, "with a field of the wrong type"),
-       ({"answer_text": 5}, "with a field of the wrong type"), ({"messages": []}, "without a question"),
+       ({"answer_text": []}, "with a field of the wrong type"), ({"answer_text": "<|im_end|>"}, "with a control token of the chat template"),
+       ({"messages": "[{"}, "with a field of the wrong type"), ({"messages": []}, "without a question"),
        ({"messages": [{"role": "user", "content": "  "}]}, "without a question"),
        ({"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
        ({"messages": [{"role": "user", "content": "3 + 4? " * 15_000}]}, "with a question of over 2560 characters"),
@@ -109,6 +116,59 @@ def test_bad_rows_are_counted_by_reason(recipe, change, reason):
     good = OWN | {"id": "good", "messages": [{"role": "user", "content": "1 + 6?"}]}
     split = data.to_examples(recipe, [good, OWN | {"id": "other"} | change], "train", "here")
     assert ([e.id for e in split.examples], split.dropped) == (["good"], {reason: 1})
+
+
+@pytest.mark.parametrize("messages", ["3 + 4?", '[{"role": "user", "content": "3 + 4?"}]'])
+def test_own_rows_in_a_csv(recipe, messages, tmp_path):
+    import pandas as pd
+
+    rows = [{"messages": messages.replace("4", str(n)), "answer_text": "so", "answer": n + 3} for n in range(20)] + [
+        {"messages": "?", "answer_text": None, "answer": None}]
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)  # a column with a gap becomes floats
+    splits = data.load(recipe, str(tmp_path / "own.csv"), "tiny")
+    assert splits["train"].dropped == {"without an answer or a verified solution": 1}
+    assert {(e.question, e.answer) for s in splits.values() for e in s.examples} == {(f"3 + {n}?", str(n + 3)) for n in range(20)}
+
+
+def test_ids_are_never_given_twice(recipe):
+    rows = [OWN | {"messages": "1 + 1?"}, OWN | {"messages": "1 + 2?", "id": "train-0"}, OWN | {"messages": "1 + 3?", "id": float("nan")},
+            OWN | {"messages": "1 + 4?", "id": float("nan")}]
+    assert [e.id for e in data.to_examples(recipe, rows, "train", "here").examples] == ["train-0", "train-2", "train-3"]
+
+
+def test_rows_without_solutions_are_for_recipes_without_sft(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(OWN | {"messages": f"{n} + 1?", "answer_text": None}) + "\n" for n in range(20)))
+    recipe = for_profile(RECIPES["gsm8k_xml"], "tiny")
+    with pytest.raises(ValueError, match="None of the 18 rows has a solution that sft could teach"):
+        data.chosen(recipe, None, data.load(recipe, str(path), "tiny")["train"], "sft")
+
+
+def test_broken_bytes_are_named(recipe, tmp_path):
+    lines = [json.dumps(OWN | {"messages": f"{n} + 1?"}).encode() for n in range(20)]
+    (tmp_path / "own.jsonl").write_bytes(b"\n".join([*lines, lines[0].replace(b"1?", b"caf\xe9?")]))
+    with pytest.raises(ValueError, match="own.jsonl .*\n.*"):
+        data.load(recipe, str(tmp_path / "own.jsonl"), "tiny")
+
+
+def test_a_configuration_s_folder_needs_no_card(recipe, tmp_path):
+    (tmp_path / "main").mkdir()
+    for split, count in (("train", 20), ("test", 5)):
+        rows = [{"question": f"{split} {n}?", "answer": f"so\n#### {n}"} for n in range(count)]
+        (tmp_path / "main" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = data.load(recipe, str(tmp_path), "tiny")
+    assert {name: len(split.examples) for name, split in splits.items()} == {"train": 20, "test": 5}
+
+
+@pytest.mark.parametrize("where", ["~nobody/x", "x" * 5000 + ".jsonl", "C:/rows.jsonl", "rows/mistyped.csv", "./a:b"])
+def test_places_where_nothing_is(recipe, where):
+    with pytest.raises(ValueError, match="There is nothing at.*\nSet DATASET"):
+        data.load(recipe, where, "tiny")
+
+
+def test_copies_that_look_alike_are_the_same_question():
+    assert data.normalised("Caf\u00e9 1\u200b + 2?") == data.normalised("cafe\u0301  1+2?") != data.normalised("Cafe 1 + 2?")
+    assert data.normalised("3\u00b2?") != data.normalised("32?")
 
 
 def test_a_dataset_with_nothing_left_stops_with_the_counts(recipe):

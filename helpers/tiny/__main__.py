@@ -64,12 +64,12 @@ On {problems} held-out word problems, with the system prompt of the recipe `gsm8
 
 def report(folder: Path, problems: int = 200) -> None:
     """Says how the base, loaded in 4-bit as the notebooks load it, does on held-out problems, and writes that into its card."""
-    from helpers import data, machine, models
+    from helpers import data, machine, models, sources
 
     here = machine.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), "tiny")
     model, tokenizer = models.load(str(folder), recipe, here)
-    examples = data.load(recipe, data.EMBEDDED, "tiny")["test"].take(problems)
+    examples = data.load(recipe, sources.EMBEDDED, "tiny")["test"].take(problems)
     prompts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
     rows = []
     for temperature in (0.0, 1.0):

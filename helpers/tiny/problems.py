@@ -11,6 +11,7 @@ Three splits that share no problem, by construction: a problem belongs to the sp
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 
@@ -110,9 +111,12 @@ def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> list
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}.\nUse one of: {', '.join(SPLITS)}.")
     rng, problems, seen = random.Random(f"{split}-{seed}" if kind == "words" else f"{kind}-{split}-{seed}"), [], set()
-    while len(problems) < count:
+    for tries in itertools.count():
+        if len(problems) == count:
+            return problems
+        if tries > 100 * (count + 1000):
+            raise ValueError(f"There are not {count} different problems for {split!r}; {len(problems)} were found.\nAsk for fewer.")
         problem = KINDS[kind](rng)
         if split_of(problem.numbers) == split and problem.question not in seen:
             seen.add(problem.question)
             problems.append(problem)
-    return problems
