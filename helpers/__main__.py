@@ -168,8 +168,8 @@ def results(folder: Path) -> str:
         shown = [f"{p['value']:.1%} [{p['low']:.1%}, {p['high']:.1%}]" for p in
                  (part["strict"], summary["sampled"][name]["strict"], part["flexible"])]
         lines.append(f"{name:8}" + "".join(f"{cell:>24}" for cell in shown) + f"{part['n']:>6}")
-    earned = {name: f"{part['reward']['value']:.2f} [{part['reward']['low']:.2f}, {part['reward']['high']:.2f}]" for name, part in summary["sampled"].items()}
-    lines.append("total reward, sampled: " + ", ".join(f"{name} {value}" for name, value in earned.items()))
+    earned = ("{} {value:.2f} [{low:.2f}, {high:.2f}]".format(name, **part["reward"]) for name, part in summary["sampled"].items())
+    lines.append("total reward, sampled: " + ", ".join(earned))
     lines += [f"  {reward}: " + ", ".join(f"{name} {part['rewards'][reward]['value']:.2f}" for name, part in summary["sampled"].items())
               for reward in next(iter(summary["sampled"].values()))["rewards"]]
     lines.append("95 % intervals in brackets; held-out problems; sampled: mean of the samples of each problem")
