@@ -92,7 +92,7 @@ def test_every_recipe_through_all_four(name, tmp_path):
     assert list((folder / "export/merged-fp32").glob("*.safetensors")) and recipe.system in (folder / "export/merged-bf16/README.md").read_text()
     texts = {book: (folder / "notebooks" / book).read_text() for book in NOTEBOOKS}
     assert f"stages    {' → '.join(recipe.stages)}" in texts["02_grpo.ipynb"]
-    assert ("has no SFT" in texts["01_sft.ipynb"]) == (recipe.sft is None)
+    assert (f"{name} has no SFT" in texts["01_sft.ipynb"]) == (recipe.sft is None)
 
 
 @pytest.mark.parametrize(("settings", "cause", "cure"), [
