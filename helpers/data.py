@@ -65,14 +65,12 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
     """A row as the dataset has it, of the test split where there is one: the first from number `start` on that can be used, else the first of all."""
     where, rows = sources.rows_of(recipe.source, dataset, profile)
     split = "test" if "test" in rows else "train"
-    dropped: Counter = Counter()
     for row in readable(chain(islice(rows[split], start, None), rows[split]), where):
         example, reason = read(recipe.read_row, row)
-        reason = reason or unusable(recipe, example)
-        if not reason:
+        if not (reason or unusable(recipe, example)):
             return row
-        dropped[reason] += 1
-    raise nothing_left(recipe, split, where, dropped)
+    to_examples(recipe, rows[split], split, where)  # says why
+    raise AssertionError("a row that is usable was not found")
 
 
 def hold_out(split: Split, share: float, where: str) -> dict[str, Split]:

@@ -9,6 +9,7 @@ import platform
 import random
 import socket
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(Path(tempfile.gettempdir()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars are text here, in notebooks too
 
 STACK = ("torch", "transformers", "trl", "peft", "unsloth", "bitsandbytes", "datasets")
 

@@ -13,14 +13,18 @@ READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "cs
 Rows = dict[str, Iterable[Mapping]]
 
 
+def place_of(source: Source, dataset: str | None, profile: str) -> str:
+    """Where rows are read from: what the user says, else the generator on the tiny profile, else the source."""
+    from helpers.tiny.schemas import SCHEMAS
+
+    return dataset or (EMBEDDED if profile == "tiny" and source.path in SCHEMAS else source.path)
+
+
 def rows_of(source: Source, dataset: str | None, profile: str) -> tuple[str, Rows]:
-    """Where the rows were read from, and the rows under "train" and, where there is such a split, "test".
+    """Where the rows were read from (`place_of`), and the rows under "train" and, where there is such a split, "test"."""
+    from helpers.tiny.schemas import embedded_rows
 
-    dataset: what the user says; for None the generator on the tiny profile, else the source.
-    """
-    from helpers.tiny.schemas import SCHEMAS, embedded_rows
-
-    where = dataset or (EMBEDDED if profile == "tiny" and source.path in SCHEMAS else source.path)
+    where = place_of(source, dataset, profile)
     return where, embedded_rows(source.path) if where == EMBEDDED else named_splits(stored(source, where), source, where)
 
 
@@ -37,18 +41,18 @@ def stored(source: Source, where: str) -> Mapping:
                 return load_dataset(reader_of(path / source.files), data_files=str(path / source.files))
             return load_dataset(str(path / source.config if source.config and (path / source.config).is_dir() else path))
         if is_local(where):
-            raise Misplaced(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id.")
+            raise DatasetError(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id.")
         if where == source.path:
             return load_dataset(where, source.config, data_files=source.files, revision=source.revision)
         name, _, config = where.partition(":")
         return load_dataset(name, config or None)
-    except Misplaced:
+    except DatasetError:
         raise
     except Exception as error:  # the readers raise all kinds, StopIteration among them; the cause stays attached
         raise explain(where, error) from error
 
 
-class Misplaced(ValueError):
+class DatasetError(ValueError):
     """A dataset that is not there, or not of a kind that can be read; its text says what to do."""
 
 
@@ -56,7 +60,7 @@ def reader_of(path: Path) -> str:
     """The reader for a file, by its ending; it may be compressed."""
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     if ending not in READERS:
-        raise Misplaced(f"{path} is not one of {', '.join(READERS)}.\nConvert it, or set DATASET to a Hub id or a folder.")
+        raise DatasetError(f"{path} is not one of {', '.join(READERS)}.\nConvert it, or set DATASET to a Hub id or a folder.")
     return READERS[ending]
 
 

@@ -164,3 +164,8 @@ def test_reading_takes_linear_time(piece):
     while len(ratios) < 3 and (not ratios or ratios[-1] > 2.5):
         ratios.append(seconds(read_all, piece * 2 * half) / (seconds(read_all, piece * half) + 0.002))
     assert min(ratios) <= 2.5
+
+
+def test_two_replies_in_one_do_not_follow():
+    one, two = (BOXED.write(f"<think>\n3 + {n} = {n + 3}\n</think>\n\nIt is so.", str(n + 3)) for n in (4, 5))
+    assert BOXED.follows(one) and BOXED.follows(two) and not BOXED.follows(one + "\n" + two)

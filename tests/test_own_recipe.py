@@ -10,14 +10,14 @@ from helpers import data, runlog
 from helpers.answers import BOXED, same_number
 from helpers.recipes import EvaluationSettings, GRPOSettings, LoRASettings, Recipe, SFTSettings, Source
 from helpers.rewards import check_golds
-from helpers.rows import Example
+from helpers.rows import Example, plain
 from helpers.tiny.problems import generate
 from tests.learning import measure, reinforce, supervise
 
 
 def read_homework(row):
     """A row of `homework.csv`, with the columns task, working and result."""
-    return Example("", row["task"].strip(), row["working"].strip(), str(row["result"])) if pd.notna(row["result"]) else None
+    return Example("", row["task"].strip(), row["working"].strip(), plain(row["result"])) if plain(row["result"]) else None
 
 
 def homework(csv: Path) -> Recipe:

@@ -112,6 +112,8 @@ def follows(text: str) -> bool:
     >>> follows(r"3 + 4 = 7, so the answer is $\boxed{7}$."), follows(r"\boxed{7}"), follows(r"3 + 4 = 7: \boxed{7}, I think")
     (True, False, False)
     """
+    if text.count("<think>") > 1 or text.count("</think>") > 1:
+        return False  # two replies in one
     rest = after_thinking(text)
     box = only_box(rest)
     if box is None or not box.value or box.end < 0:
