@@ -18,7 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from helpers.answers.equations import hallucinates
-from helpers.data import prompt_text
+from helpers.data import messages, prompt_text
 from helpers.recipes import Recipe
 from helpers.rewards import PENALTIES, reward_table
 from helpers.rows import Example
@@ -42,7 +42,7 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
 def paid(recipe: Recipe, example: Example, text: str) -> dict:
     """What training would have paid: `rewards`, each of the recipe's (but for penalties), and `reward`, their weighted sum."""
     judged = replace(recipe, rewards={name: weight for name, weight in recipe.rewards.items() if name not in PENALTIES})
-    table = reward_table(judged, [text], [example.answer], prompts=[example.question])
+    table = reward_table(judged, [text], [example.answer], prompts=[messages(recipe, example.question)])
     return {"reward": table.pop("total")[0], "rewards": {name: values[0] for name, values in table.items()}}
 
 

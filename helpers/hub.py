@@ -86,7 +86,8 @@ def model_card(recipe: Recipe, manifest: Mapping, summaries: Mapping[str, Mappin
         card_data, template_str=CARD, title=repo.rpartition("/")[2], base=display_name(manifest["model"]), stages=", ".join(recipe.stages).upper(),
         recipe=recipe.name, summary=recipe.title + ".", system=recipe.system, thinking=recipe.thinking, results="\n".join(rows), n=last["n"],
         data=name, base_as="the base in 4-bit" if recipe.lora.load_in_4bit else "the base",
-        flexible=LAST.get(recipe.format.extract_flexible, "the last answer anywhere"), limit=recipe.grpo.max_completion, seed=manifest["seed"], commit=manifest["commit"] or "not recorded",
+        flexible=LAST.get(recipe.format.extract_flexible, "the last answer anywhere"), limit=recipe.grpo.max_completion,
+        seed=manifest["seed"], commit=manifest["commit"] or "not recorded",
         versions=", ".join(f"{k} {v}" for k, v in manifest["versions"].items()))
 
 

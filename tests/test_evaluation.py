@@ -90,3 +90,18 @@ def test_records_are_written_whole(recipe, tmp_path):
 def test_nothing_to_evaluate_is_said(recipe, tmp_path):
     with pytest.raises(ValueError, match="no problems"):
         evaluation.evaluate(None, None, recipe, [], tmp_path / "x.jsonl")
+
+
+def test_what_evaluation_pays_is_what_training_pays():
+    """TRL gives the rewards the whole conversation: lines copied from the system prompt are no steps, neither there nor here."""
+    from helpers.data import messages
+    from helpers.recipes import get_recipe
+    from helpers.rewards import reward_table
+
+    recipe, example = get_recipe("phybench_eed"), Example("p", "What is the energy?", "", "mgh")
+    copied = "\n".join(f"Step {n}" for n in range(1, 6)) + f"\n{recipe.system}"
+    for text in (copied, copied + "\nStep 6"):
+        record = evaluation.grade(recipe, example, text, 9, True)
+        paid = reward_table(recipe, [text], ["mgh"], prompts=[messages(recipe, example.question)])
+        assert record["reward"] == paid["total"][0] and record["rewards"]["trace_reward"] == paid["trace_reward"][0]
+    assert evaluation.grade(recipe, example, copied, 9, True)["rewards"]["trace_reward"] == 0.0
