@@ -11,9 +11,13 @@ Read it in this order; each module uses only those before it:
     rewards.py           what GRPO pays for
     machine.py           what this computer can do, and which profile follows from it
     models.py            load in 4-bit, adapters, batched generation
-    training.py          settings for this machine, SFT and GRPO
     runlog.py            one line a step, samples, the manifest of a run
+    checkpoints.py       what a run that was cut off goes on from
     plots.py             figures from a log or from evaluation records
+    health.py            verdicts on a run, and a look before it begins
+    watching.py          writes the log while a trainer trains
+    budget.py            sizes a run on a GPU to some minutes
+    training.py          settings for this machine, SFT and GRPO
     evaluation.py        generate, grade, intervals, paired comparison
     export.py            a merged model that is proven to be the trained one
     hub.py               model card, and a push that nobody does by accident

@@ -1,4 +1,4 @@
-"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `python -m helpers recipes` lists what they can teach."""
+"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `plot` draws a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 
 from helpers import overview
-from helpers.recipes import get_recipe
+from helpers.recipes import RECIPES, get_recipe
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
 NUMBERS = ("SEED", "MAX_STEPS", "PROBLEMS")
+SWITCHES = ("PUSH", "RESUME", "FORCE")
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -27,7 +28,7 @@ def run(
     write: Annotated[bool, typer.Option(help="store the executed notebooks in their place")] = False,
 ) -> None:
     """Runs 01 to 04 top to bottom and ends with the table of results."""
-    parameters = parse(set_)
+    parameters = ({"RESUME": False} if write else {}) | parse(set_)  # what is stored comes from a run of its own
     recipe = parameters.get("RECIPE", "gsm8k_xml")
     try:
         get_recipe(recipe)
@@ -49,6 +50,53 @@ def recipes() -> None:
     print(markdown(overview.table()))
 
 
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, or log files")],
+    out: Annotated[Path | None, typer.Option(help="where the pictures go; by default into the run's plots folder")] = None,
+) -> None:
+    """Draws a run's figures from its log and prints its summary and what was wrong; of several runs draws one comparison."""
+    from helpers import plots
+
+    folder = out or (runs[0] if runs[0].is_dir() else runs[0].parent) / "plots"
+    try:
+        if len(runs) == 1:
+            plot_one(runs[0], folder)
+        else:
+            plots.save(plots.compare_runs({str(run): read_log(run) for run in runs}), folder / "compare.png")
+            print(folder / "compare.png")
+    except (OSError, ValueError) as error:
+        fail(str(error))
+
+
+def plot_one(run: Path, folder: Path) -> None:
+    """A run's summary, verdicts and figures."""
+    from helpers import health, plots
+    from helpers.runlog import read_manifest, summary
+
+    log, manifest = read_log(run), read_manifest(run if run.is_dir() else run.parent) or {}
+    recipe = RECIPES.get(manifest.get("recipe"), RECIPES["gsm8k_xml"])
+    print(f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}")
+    print(summary(log).to_string(float_format="{:.4g}".format))
+    found = health.history(log, recipe)
+    print("\n".join(map(str, found)) or "healthy: nothing was seen of " + ", ".join(health.RULES))
+    for path in plots.save_all(log, folder, manifest.get("settings", {}).get("rewards", {})):
+        print(path)
+
+
+def read_log(run: Path) -> list[dict]:
+    """The log of a run's folder, or of a log file; text where a number belongs is left out. Raises ValueError if there is none."""
+    from helpers.runlog import read_lines
+
+    path = run if run.is_file() else next((run / name for name in ("log.jsonl", "grpo_training_logs.jsonl") if (run / name).is_file()), None)
+    if path is None:
+        raise ValueError(f"There is no log in {run}.\nGive a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines.")
+    lines = read_lines(path)
+    if not lines or any(not isinstance(line, dict) or not isinstance(line.get("step"), int) for line in lines):
+        raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
+    return [{key: value for key, value in line.items() if isinstance(value, list if key == "not_finite" else int | float)} for line in lines]
+
+
 def markdown(columns: dict[str, dict[str, str]]) -> str:
     """A table with a column for each key, and their common keys as rows."""
     rows = [["", *(f"`{name}`" for name in columns)], ["---"] * (len(columns) + 1)]
@@ -65,7 +113,7 @@ def parse(pairs: list[str]) -> dict:
             fail(f"--set takes NAME=VALUE, not {pair!r}.\nFor example: --set MAX_STEPS=5")
         if name in NUMBERS and not value.isdigit():
             fail(f"{name} is {value!r}.\nGive a whole number.")
-        parameters[name] = int(value) if name in NUMBERS else value.lower() in ("1", "true", "yes") if name == "PUSH" else value
+        parameters[name] = int(value) if name in NUMBERS else value.lower() in ("1", "true", "yes") if name in SWITCHES else value
     return parameters
 
 
@@ -129,8 +177,13 @@ def tidy(path: Path) -> None:
                 joined.append(output)
         for output in (output for output in joined if output["output_type"] == "stream"):
             output["text"] = "\n".join(overwritten(line) for line in "".join(output["text"]).split("\n"))
-        cell["outputs"] = [output for output in joined if output.get("text", "x").strip()]
+        cell["outputs"] = [output for output in joined if shows(output)]
     path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
+
+
+def shows(output: dict) -> bool:
+    """Whether an output has anything in it; live curves that are over have not."""
+    return bool("".join(output.get("text", "x")).strip()) and output.get("data", {"": "x"}) not in ({"text/plain": ""}, {"text/plain": []})
 
 
 def overwritten(line: str) -> str:

@@ -5,6 +5,8 @@ Records are plain dictionaries, one a completion, with the keys of `grade`. Stat
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -17,12 +19,13 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
+from helpers import checkpoints, machine as machines
 from helpers.answers.equations import hallucinates
 from helpers.data import messages, prompt_text
 from helpers.recipes import Recipe
 from helpers.rewards import PENALTIES, reward_table
 from helpers.rows import Example
-from helpers.runlog import append_line, read_lines
+from helpers.runlog import append_lines, read_lines, write_json
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
 
@@ -46,37 +49,92 @@ def paid(recipe: Recipe, example: Example, text: str) -> dict:
     return {"reward": table.pop("total")[0], "rewards": {name: values[0] for name, values in table.items()}}
 
 
-def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path: str | Path, samples: int = 0, seed: int = 0) -> list[dict]:
-    """Answers and grades every example; writes the records to `path` when all are done, and returns them.
+def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path: str | Path, samples: int = 0, seed: int = 0,
+             resume: bool = True) -> list[dict]:
+    """Answers and grades every example; the records are at `path` when all are done, and are returned.
 
     samples: 0 for one greedy answer a problem, else that many drawn at GRPO's temperature (records then carry `sample`).
+    Records are kept batch by batch: run again after an interruption it goes on, and what was finished is read. Both only for the
+    same weights, problems, settings and code, by the fingerprint beside the records; others are replaced.
     """
-    from helpers.models import generate
+    from helpers.models import in_batches
 
     if not examples:
         raise ValueError("There are no problems to evaluate.\nRaise the limit, or set DATASET to one with a test split.")
-    chosen = [(example, k) for example in examples for k in range(max(1, samples))]
-    completions = generate(
-        model, tokenizer, [prompt_text(recipe, tokenizer, e.question) for e, _ in chosen], recipe.grpo.max_completion,
-        temperature=recipe.grpo.temperature if samples else 0.0, batch=recipe.evaluation.batch, seed=seed, label=Path(path).stem)
-    records = [grade(recipe, example, c.text, c.tokens, c.finished) | ({"sample": k} if samples else {})
-               for (example, k), c in zip(chosen, completions, strict=True)]
-    write_records(Path(path), records)
+    path, chosen = Path(path), [(example, k) for example in examples for k in range(max(1, samples))]
+    temperature = recipe.grpo.temperature if samples else 0.0
+    prompts = [prompt_text(recipe, tokenizer, e.question) for e, _ in chosen]
+    made_of = fingerprint(model, recipe, examples, prompts, [temperature, samples, seed, recipe.grpo.max_completion, recipe.evaluation.batch])
+    if resume and finished(path, made_of):
+        return read_lines(path)
+    part, done = take_up(path, made_of, seed) if resume else take_up(path, {}, seed)
+    for places, completions in in_batches(model, tokenizer, prompts, recipe.grpo.max_completion, temperature, recipe.evaluation.batch,
+                                          path.stem, len(done)):
+        new = [{"place": i, **grade(recipe, chosen[i][0], c.text, c.tokens, c.finished)} | ({"sample": chosen[i][1]} if samples else {})
+               for i, c in zip(places, completions, strict=True)]
+        append_lines(part, new)
+        done += new
+        write_json(beside(path), {**made_of, "done": len(done), "random": machines.random_state()})
+    records = [{key: value for key, value in record.items() if key != "place"} for record in sorted(done, key=lambda record: record["place"])]
+    write_records(path, records)
+    write_json(beside(path), {**made_of, "done": len(done), "records": machines.file_hash(path)})
+    part.unlink()
     return records
+
+
+def fingerprint(model, recipe: Recipe, examples: Sequence[Example], prompts: Sequence[str], settings: list) -> dict:
+    """What decides an evaluation's records: the weights at work, problems and prompts, how they are judged and paid, code and versions."""
+    from helpers.models import identity
+
+    problems = hashlib.sha256(repr([prompts, [(e.id, e.question, e.answer) for e in examples]]).encode()).hexdigest()[:16]
+    return {"weights": identity(model), "recipe": recipe.name, **checkpoints.reading(recipe), "rewards": dict(recipe.rewards), "problems": problems,
+            "settings": settings,
+            "code": checkpoints.code_hash((*checkpoints.CODE, "evaluation.py")), "versions": machines.versions()}
+
+
+def beside(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def state_of(path: Path, made_of: dict) -> dict:
+    """What lies beside the records, if it has that fingerprint; else {}."""
+    try:
+        state = json.loads(beside(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if made_of.items() <= state.items() else {}
+
+
+def finished(path: Path, made_of: dict) -> bool:
+    """Whether the records at `path` are whole and of that fingerprint."""
+    return path.is_file() and state_of(path, made_of).get("records") == machines.file_hash(path)
+
+
+def take_up(path: Path, made_of: dict, seed: int) -> tuple[Path, list[dict]]:
+    """The file that collects records, cut to the last whole batch, and these records; both empty for a new evaluation.
+
+    Sets the random numbers to where that batch left them.
+    """
+    part, state = path.with_name(path.name + ".part"), state_of(path, made_of) if made_of else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = read_lines(part)[:state["done"]] if "random" in state and part.is_file() else []
+    machines.set_seed(seed)
+    if done and len(done) == state["done"]:
+        machines.set_random_state(state["random"])
+    else:
+        done = []
+    write_records(part, done)
+    return part, done
 
 
 def write_records(path: Path, records: Sequence[dict]) -> None:
     """Writes beside the file and renames, so that an interrupted evaluation leaves nothing that looks whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    for record in records:
-        append_line(part, record)
-    os.replace(part, path)
-
-
-def read_records(path: str | Path) -> list[dict]:
-    return read_lines(path)
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    new.touch()
+    append_lines(new, records)
+    os.replace(new, path)
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import random
 import socket
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars are text here, in notebooks too
 
-STACK = ("torch", "transformers", "trl", "peft", "unsloth", "bitsandbytes", "datasets")
+STACK = ("torch", "transformers", "trl", "peft", "unsloth", "unsloth_zoo", "accelerate", "bitsandbytes", "datasets", "sympy")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,23 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def random_state() -> dict[str, str]:
+    """Where torch's random numbers stand, in hex, on the CPU and on a GPU."""
+    import torch
+
+    state = {"cpu": torch.get_rng_state().numpy().tobytes().hex()}
+    return state | ({"cuda": torch.cuda.get_rng_state().numpy().tobytes().hex()} if torch.cuda.is_available() else {})
+
+
+def set_random_state(state: Mapping[str, str]) -> None:
+    """Sets torch's random numbers to where `random_state` found them."""
+    import torch
+
+    for device, put in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):
+        if device in state:
+            put(torch.frombuffer(bytearray.fromhex(state[device]), dtype=torch.uint8))
+
+
 def versions() -> dict[str, str]:
     """The installed version of each library of the stack; one that is absent is left out."""
     found = {}
@@ -121,6 +139,14 @@ def writable_folder(path: str | Path) -> Path:
     except OSError as error:
         raise PermissionError(f"Cannot write to {path} ({error.strerror}).\nSet OUTPUT to a folder you can write to.") from error
     return path
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in GiB. Works on Linux and macOS."""
+    import resource
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def file_hash(path: str | Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from helpers.recipes import Recipe
 from helpers.unsloth_first import FastLanguageModel, quiet  # isort: skip  (before transformers, trl and peft)
 import bitsandbytes as bnb
 import torch
+from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
 from tqdm.std import tqdm
 
@@ -132,21 +134,43 @@ def generate(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, temp
 
     Prompts of similar length share a batch; the results are in the order of the prompts. Shows progress and time left.
     """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: list[Completion | None] = [None] * len(prompts)
     machines.set_seed(seed)
+    for chosen, completions in in_batches(model, tokenizer, prompts, max_new_tokens, temperature, batch, label):
+        for i, completion in zip(chosen, completions, strict=True):
+            results[i] = completion
+    return results
+
+
+def in_batches(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, temperature: float, batch: int, label: str,
+               done: int = 0) -> Iterator[tuple[list[int], list[Completion]]]:
+    """The completions batch by batch, each with the places of its prompts; the first `done` prompts in that order are passed over."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     getattr(model, "for_inference", model.eval)()  # Unsloth's models have a mode for it; plain ones only eval
     sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {"do_sample": False}
-    with progress(len(prompts), label) as bar, torch.no_grad(), merged_weights(model):
-        for start in range(0, len(order), batch):
+    with progress(len(prompts), label, done) as bar, torch.no_grad(), merged_weights(model):
+        for start in range(done, len(order), batch):
             chosen = order[start:start + batch]
             rows = tokenizer([prompts[i] for i in chosen], return_tensors="pt", padding=True, padding_side="left",
                              add_special_tokens=False).to(model.device)
             output = model.generate(**rows, max_new_tokens=max_new_tokens, use_cache=True, pad_token_id=tokenizer.pad_token_id, **sampling)
-            for i, ids in zip(chosen, output[:, rows["input_ids"].shape[1]:].tolist(), strict=True):
-                results[i] = read_completion(tokenizer, ids, end_tokens(model, tokenizer))
+            ends = end_tokens(model, tokenizer)
+            yield chosen, [read_completion(tokenizer, ids, ends) for ids in output[:, rows["input_ids"].shape[1]:].tolist()]
             bar.update(len(chosen))
-    return results
+
+
+def identity(model, adapters: bool = True) -> str:
+    """A hash of the weights at work, from 64 values of each: the base's and, with adapters=True, those of the active adapter under whatever name."""
+    active = {name for module in model.modules() if adapters and isinstance(module, LoraLayer) and not module.disable_adapters
+              for name in module.active_adapters}
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        places = name.split(".")
+        lora = next((places[i + 1] for i, part in enumerate(places[:-1]) if part in ("lora_A", "lora_B")), None)
+        if lora is None or lora in active:
+            values = parameter.detach().flatten()[:64].cpu()
+            digest.update(".".join(part for part in places if part != lora).encode() + str(values.to(torch.float64).tolist()).encode())
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -185,7 +209,7 @@ def read_completion(tokenizer, ids: list[int], ends: set[int]) -> Completion:
 
 
 @contextlib.contextmanager
-def progress(total: int, label: str) -> Iterator[tqdm]:
+def progress(total: int, label: str, done: int = 0) -> Iterator[tqdm]:
     """A bar with the time left, which disappears when it is done."""
-    with tqdm(total=total, desc=label, leave=False, file=sys.stdout, mininterval=0.5, ncols=78) as bar:
+    with tqdm(total=total, initial=done, desc=label, leave=False, file=sys.stdout, mininterval=0.5, ncols=78) as bar:
         yield bar

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -13,12 +16,13 @@ from matplotlib.ticker import MaxNLocator
 # Okabe and Ito's colours: told apart by colour-blind people, and in grey by their lightness.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # and by their stroke, in print
 OUTCOME_COLOURS = {"correct": GREEN, "right_wrong_format": SKY, "wrong": RED, "no_answer": PURPLE, "truncated": "#999999"}
 
 
 def table(log: Sequence[Mapping]) -> pd.DataFrame:
-    """The log as a table with `step` as its index."""
-    return pd.DataFrame(log).set_index("step")
+    """The log as a table with `step` as its index; what is no number (null) as a gap."""
+    return pd.DataFrame(log).set_index("step").drop(columns="not_finite", errors="ignore").apply(pd.to_numeric, errors="coerce")
 
 
 def smooth(values: pd.Series) -> pd.Series:
@@ -26,10 +30,18 @@ def smooth(values: pd.Series) -> pd.Series:
     return values.rolling(max(2, len(values) // 10), min_periods=1).mean()
 
 
-def line(axis, values: pd.Series, colour: str, label: str) -> None:
-    """The raw values thin, the smoothed ones on top."""
-    axis.plot(values.index, values, color=colour, alpha=0.3, linewidth=1)
-    axis.plot(values.index, smooth(values), color=colour, linewidth=2, label=label)
+def line(axis, data: pd.DataFrame, key: str, colour: str, label: str = "", style: str = "-") -> None:
+    """The raw values thin, the smoothed ones on top; nothing for a key that the log does not have."""
+    if key in data and data[key].notna().any():
+        axis.plot(data.index, data[key], color=colour, alpha=0.3, linewidth=1)
+        axis.plot(data.index, smooth(data[key]), color=colour, linewidth=2, linestyle=style, label=label)
+
+
+def band(axis, data: pd.DataFrame, key: str, colour: str) -> None:
+    """± one standard deviation around a mean; nothing where the log has none."""
+    mean, std = (f"{key}_mean", f"{key}_std") if f"{key}_mean" in data else (key, f"{key}_std")
+    if {mean, std} <= set(data):
+        axis.fill_between(data.index, data[mean] - data[std], data[mean] + data[std], color=colour, alpha=0.12, label="± std over the batch")
 
 
 def panels(parts: Sequence[tuple[str, str]], columns: int = 2) -> tuple[Figure, list]:
@@ -45,45 +57,77 @@ def panels(parts: Sequence[tuple[str, str]], columns: int = 2) -> tuple[Figure, 
     return figure, list(axes.flat)[:len(parts)]
 
 
+def legends(axes) -> None:
+    """A legend where something has a name; a word where the log had nothing to draw."""
+    for axis in axes:
+        if not axis.lines:
+            axis.text(0.5, 0.5, "not in this log", ha="center", va="center", transform=axis.transAxes, color="grey")
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(fontsize="small")
+
+
 def losses(log: Sequence[Mapping]) -> Figure:
     """Loss, gradient norm and learning rate; for GRPO also the policy's and the KL part."""
     data = table(log)
-    names = [n for n in ("loss", "grpo_loss", "policy_loss", "kl_loss") if n in data]
     figure, axes = panels([("Loss", "nats per token"), ("Gradient norm", "norm"), ("Learning rate", "rate")], columns=3)
-    for name, colour in zip(names, COLOURS, strict=False):
-        line(axes[0], data[name], colour, name.replace("_", " "))
-    line(axes[1], data["grad_norm"], BLUE, "gradient norm")
-    axes[2].plot(data.index, data["learning_rate"], color=BLUE)
-    if len(names) > 1:
-        axes[0].legend()
+    for name, colour, style in zip(("loss", "grpo_loss", "policy_loss", "kl_loss"), COLOURS, ("-", "-", "--", "-."), strict=False):
+        line(axes[0], data, name, colour, name.replace("_", " "), style)
+    line(axes[1], data, "grad_norm", BLUE)
+    if "learning_rate" in data:
+        axes[2].plot(data.index, data["learning_rate"], color=BLUE)  # a plan, not a measurement: nothing to smooth
+    legends(axes if len(axes[0].lines) > 2 else axes[1:])
     return figure
 
 
-def rewards(log: Sequence[Mapping], weights: Mapping[str, float]) -> Figure:
-    """The total reward with ± one standard deviation, and every reward on its own, before its weight."""
+def rewards(log: Sequence[Mapping], weights: Mapping[str, float] = MappingProxyType({})) -> Figure:
+    """The total reward and the advantages with ± one standard deviation, and every reward on its own, before its weight.
+
+    weights: the recipe's rewards, for their order; without them those that the log has.
+    """
     data = table(log)
-    figure, axes = panels([("Total reward", "weighted sum"), ("Each reward, before its weight", "mean over the batch")])
-    line(axes[0], data["reward_mean"], BLUE, "mean")
-    axes[0].fill_between(data.index, data["reward_mean"] - data["reward_std"], data["reward_mean"] + data["reward_std"], color=BLUE, alpha=0.12,
-                         label="± std over the batch")
-    for name, colour in zip(weights, COLOURS, strict=False):
-        line(axes[1], data[f"reward/{name}"], colour, name)
-    for axis in axes:
-        axis.legend(fontsize="small")
+    names = list(weights) or names_of_rewards(data)
+    figure, axes = panels([("Total reward", "weighted sum"), ("Each reward, before its weight", "mean over the batch"), ("Advantage", "mean over the batch")],
+                          columns=3)
+    line(axes[0], data, "reward_mean", BLUE, "mean")
+    band(axes[0], data, "reward", BLUE)
+    for name, colour, style in zip(names, COLOURS, STYLES, strict=False):
+        line(axes[1], data, f"reward/{name}", colour, name, style)
+    line(axes[2], data, "adv_mean", PURPLE, "mean")
+    band(axes[2], data, "adv", PURPLE)
+    legends(axes)
     return figure
+
+
+def names_of_rewards(data: pd.DataFrame) -> list[str]:
+    return [key.removeprefix("reward/") for key in data if key.startswith("reward/") and not key.endswith("_std")]
 
 
 def spread(log: Sequence[Mapping]) -> Figure:
-    """What GRPO has to work with: groups without variance, completion lengths, and how sure the model is."""
+    """What GRPO has to work with: groups without variance, completion lengths, and replies that are cut off."""
     data = table(log)
     parts = [("Groups in which all rewards are equal", "share"), ("Completion length", "tokens"), ("Cut off at the limit", "share")]
     figure, axes = panels(parts, columns=3)
-    line(axes[0], data["zero_std_groups"], RED, "")
-    line(axes[1], data["completion_mean"], BLUE, "mean")
-    line(axes[1], data["completion_max"], ORANGE, "longest")
-    line(axes[2], data["truncated"], RED, "")
-    axes[1].legend()
+    line(axes[0], data, "zero_std_groups", RED)
+    line(axes[1], data, "completion_mean", BLUE, "mean")
+    line(axes[1], data, "completion_max", ORANGE, "longest", "--")
+    line(axes[2], data, "truncated", RED)
+    legends(axes)
     for axis in (axes[0], axes[2]):
+        axis.set_ylim(-0.03, 1.03)
+    return figure
+
+
+def replies(log: Sequence[Mapping]) -> Figure:
+    """What the completions are like, judged as in evaluation: right and in shape, how alike, and how sure the model is."""
+    data = table(log)
+    figure, axes = panels([("Right, and in shape", "share of replies"), ("Alike", "share"), ("Entropy", "nats per token")], columns=3)
+    line(axes[0], data, "correct", GREEN, "correct")
+    line(axes[0], data, "follows", SKY, "follows the format", "--")
+    line(axes[1], data, "distinct", BLUE, "different replies of a group")
+    line(axes[1], data, "repetition", RED, "repetition in a reply", "--")
+    line(axes[2], data, "entropy", PURPLE)
+    legends(axes)
+    for axis in axes[:2]:
         axis.set_ylim(-0.03, 1.03)
     return figure
 
@@ -93,9 +137,72 @@ def timing(log: Sequence[Mapping]) -> Figure:
     data = table(log)
     figure, (axis,) = panels([("Time of a step", "seconds")], columns=1)
     parts = [n for n in ("generation_time_s", "backward_time_s", "other_time_s") if n in data]
-    axis.stackplot(data.index, *(data[n].fillna(0) for n in parts), labels=[n.removesuffix("_time_s") for n in parts], colors=COLOURS)
-    axis.legend()
+    if parts:
+        axis.stackplot(data.index, *(data[n].fillna(0) for n in parts), labels=[n.removesuffix("_time_s") for n in parts], colors=COLOURS)
+    if "time_per_step_s" in data:
+        axis.plot(data.index, data["time_per_step_s"], color="black", linewidth=1, label="whole step")
+    legends([axis])
     return figure
+
+
+def tokens(log: Sequence[Mapping]) -> Figure:
+    """Tokens a step (generated by GRPO, trained on by SFT) and a second."""
+    data = table(log)
+    if "tokens_generated" not in data and {"tokens_per_second", "time_per_step_s"} <= set(data):
+        data["tokens_trained"] = data["tokens_per_second"] * data["time_per_step_s"]
+    figure, axes = panels([("Tokens of a step", "tokens"), ("Speed", "tokens per second")])
+    line(axes[0], data, "tokens_generated", BLUE, "generated")
+    line(axes[0], data, "tokens_trained", BLUE, "trained on")
+    line(axes[1], data, "tokens_per_second", GREEN)
+    legends(axes)
+    for axis in axes:
+        axis.set_ylim(bottom=0)
+    return figure
+
+
+def live(log: Sequence[Mapping], weights: Mapping[str, float], title: str) -> Figure:
+    """A run in two panels while it goes on: what should rise (or the loss, which should fall), and what should stay low."""
+    data = table(log)
+    grpo = "reward_mean" in data
+    figure, axes = panels([("Reward", "mean over the batch"), ("Should stay low", "share")] if grpo else [("Loss", "nats per token")], columns=2)
+    line(axes[0], data, "reward_mean" if grpo else "loss", "black", "total" if grpo else "loss")
+    if grpo:
+        for name, colour, style in zip(weights, COLOURS, STYLES, strict=False):
+            line(axes[0], data, f"reward/{name}", colour, name, style)
+        line(axes[1], data, "zero_std_groups", ORANGE, "groups without variance")
+        line(axes[1], data, "truncated", RED, "cut off", "--")
+        axes[1].set_ylim(-0.03, 1.03)
+    legends(axes)
+    figure.suptitle(title, fontsize="small")
+    return figure
+
+
+def compare_runs(logs: Mapping[str, Sequence[Mapping]]) -> Figure:
+    """Several runs over each other, in the figures that all of them have. logs: the log of each run under its name."""
+    parts = [("reward_mean", "Total reward", "weighted sum"), ("correct", "Right, and in shape", "share of replies"), ("loss", "Loss", "nats per token"),
+             ("completion_mean", "Completion length", "tokens"), ("zero_std_groups", "Groups in which all rewards are equal", "share"),
+             ("grad_norm", "Gradient norm", "norm"), ("time_per_step_s", "Time of a step", "seconds")]
+    data = {name: table(log) for name, log in logs.items()}
+    parts = [part for part in parts if all(part[0] in d for d in data.values())]
+    if not parts:
+        raise ValueError("These runs have no figure in common.\nCompare runs of the same stage.")
+    figure, axes = panels([part[1:] for part in parts])
+    for axis, (key, *_) in zip(axes, parts, strict=True):
+        for i, (name, d) in enumerate(data.items()):
+            line(axis, d, key, COLOURS[i % len(COLOURS)], name, STYLES[i % len(STYLES)])
+    legends(axes[:1])
+    return figure
+
+
+def save_all(log: Sequence[Mapping], folder: str | Path, weights: Mapping[str, float] = MappingProxyType({})) -> list[Path]:
+    """Writes every figure that a log of SFT or GRPO gives as PNG, and returns the files."""
+    grpo = any("reward_mean" in step for step in log)
+    draw = {"losses": losses, "timing": timing, "tokens": tokens}
+    draw |= {"rewards": lambda log: rewards(log, weights), "spread": spread, "replies": replies} if grpo else {}
+    files = [Path(folder) / f"{name}.png" for name in draw]
+    for path, function in zip(files, draw.values(), strict=True):
+        save(function(log), path)
+    return files
 
 
 def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
@@ -127,6 +234,14 @@ def outcomes(summaries: Mapping[str, Mapping]) -> Figure:
     axis.set(xlabel="share of answers", xlim=(0, 1))
     axis.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small", frameon=False)
     return figure
+
+
+def picture(figure: Figure) -> dict[str, str]:
+    """The figure as a PNG in the form that IPython's display takes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=70, format="png")
+    plt.close(figure)
+    return {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "the run's curves"}
 
 
 def save(figure: Figure, path: str | Path) -> Figure:

@@ -1,4 +1,4 @@
-"""The recipe's settings as TRL takes them on this machine, and a training run that ends whole or not at all.
+"""The recipe's settings as TRL takes them on this machine, and a training run that ends whole, or goes on where it was cut off.
 
 The trainers themselves are built in the notebooks, in full view. A recipe states the effective batch; the machine only decides how
 it is cut into device batch × accumulation.
@@ -6,22 +6,27 @@ it is cut into device batch × accumulation.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import time
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-from helpers import machine as machines
+from helpers import checkpoints, machine as machines
+from helpers.budget import FitToBudget
 from helpers.machine import Machine
-from helpers.models import check_adapter, merged_weights
+from helpers.models import check_adapter
 from helpers.recipes import Recipe
-from helpers.runlog import Run, finished_run, watch
+from helpers.runlog import Run, explained, finished_run
+from helpers.watching import LogCallback, watch
 
 from helpers.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
-from transformers import TrainerCallback, get_scheduler
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
-
-QUICK_MINUTES = {"priming": 1.0, "sft": 8.0, "grpo": 30.0}  # what the quick budget gives a stage on a GPU; evaluation has the rest of the hour
 
 
 def device_batch(effective: int, machine: Machine, tokens: int, vocabulary: int) -> tuple[int, int]:
@@ -68,31 +73,45 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
     return check_adapter(adapter or sft / "adapter", base)
 
 
-def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary: int) -> dict:
-    """The settings that SFT and GRPO share, every one written out: Unsloth changes TRL's defaults on a GPU."""
+def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary: int, report_to: str) -> dict:
+    """The settings that SFT and GRPO share, every one written out: Unsloth changes TRL's defaults on a GPU.
+
+    save_strategy is "no" because the run's own callback says when to save: by the clock, not by steps.
+    """
+    check_report_to(report_to)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")  # read by the trainer's callback, if that is chosen
     batch, accumulation = device_batch(part.batch, machine, tokens, vocabulary)
     bf16 = machine.dtype == "bfloat16"
     return dict(
         output_dir=str(run.folder / "checkpoints"), per_device_train_batch_size=batch, per_device_eval_batch_size=batch,
         gradient_accumulation_steps=accumulation, learning_rate=part.learning_rate, lr_scheduler_type=part.schedule,
         warmup_steps=round(part.warmup * steps), weight_decay=part.weight_decay, optim="adamw_torch_fused", max_steps=steps,
-        max_grad_norm=1.0, logging_steps=1, save_strategy="no", report_to="none", seed=run.seed, data_seed=run.seed,
+        max_grad_norm=1.0, logging_steps=1, save_strategy="no", seed=run.seed, data_seed=run.seed,
+        report_to=report_to or "none", run_name=f"{run.recipe.name}-{run.stage}-{run.seed}",
         bf16=bf16, fp16=machine.dtype == "float16", tf32=None, gradient_checkpointing=machine.profile == "gpu",
         dataloader_pin_memory=machine.profile == "gpu", disable_tqdm=True, use_cpu=machine.device == "cpu")
 
 
-def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int) -> SFTConfig:
+def check_report_to(name: str) -> None:
+    """Raises ValueError unless that tracker ("wandb", "tensorboard", "trackio", …; "" or "none" for no one) is installed."""
+    found = get_available_reporting_integrations()
+    if name not in ("", "none", *found):
+        raise ValueError(f"REPORT_TO is {name!r}, which is not installed (there is {', '.join(found) or 'none'}).\n"
+                         f"pip install {name}, or set REPORT_TO = \"none\".")
+
+
+def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none") -> SFTConfig:
     """SFTTrainer's settings for priming or SFT: only the completion is learned, one example a row, nothing packed."""
     part = getattr(recipe, run.stage)
-    return SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary), max_length=part.max_length, packing=False,
+    return SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary, report_to), max_length=part.max_length, packing=False,
                      padding_free=False, completion_only_loss=True, dataset_num_proc=1)
 
 
-def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int) -> GRPOConfig:
+def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none") -> GRPOConfig:
     """GRPOTrainer's settings. Raises ValueError if the group size does not divide the batch."""
     part = recipe.grpo
     check_group(part.batch, part.generations)
-    shared = common(part, run, machine, steps, part.max_completion, vocabulary)
+    shared = common(part, run, machine, steps, part.max_completion, vocabulary, report_to)
     return GRPOConfig(
         **shared, num_generations=part.generations, steps_per_generation=shared["gradient_accumulation_steps"], num_iterations=1,
         max_completion_length=part.max_completion, temperature=part.temperature, top_p=1.0, top_k=0, beta=part.beta,
@@ -101,64 +120,108 @@ def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabula
         chat_template_kwargs={"enable_thinking": recipe.thinking})
 
 
-class FitToBudget(TrainerCallback):
-    """Shortens a run so that it fits into some minutes: measures the first steps, then sets the last step and the schedule."""
+def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path:
+    """Trains, saves the adapter with its tokenizer, and only then marks the run as finished. Returns the adapter's folder.
 
-    def __init__(self, minutes: float, measured: int = 5):
-        self.seconds, self.measured, self.begun = minutes * 60, measured, 0.0
-
-    def on_step_end(self, args, state, control, lr_scheduler=None, **_):
-        if state.global_step == 1:  # the first step compiles and warms up
-            self.begun = time.perf_counter()
-        if state.global_step != self.measured:
-            return
-        a_step = (time.perf_counter() - self.begun) / (self.measured - 1)
-        steps = max(self.measured + 1, int(self.seconds / a_step))
-        if steps < state.max_steps:
-            state.max_steps = steps
-            inner = getattr(lr_scheduler, "scheduler", lr_scheduler)
-            shorter = get_scheduler(args.lr_scheduler_type, inner.optimizer, min(args.warmup_steps, steps // 10), steps)
-            inner.lr_lambdas, inner._last_lr = shorter.lr_lambdas, [base * rate(inner.last_epoch) for base, rate in
-                                                                    zip(inner.base_lrs, shorter.lr_lambdas, strict=True)]
-            for group, rate in zip(inner.optimizer.param_groups, inner._last_lr, strict=True):
-                group["lr"] = rate
-
-
-def train(trainer, run: Run, budget: str = "quick") -> Path:
-    """Trains, saves the adapter with its tokenizer, and only then marks the run as finished.
-
-    Interrupting the kernel marks the run "interrupted" and leaves no adapter behind. Returns the adapter's folder.
+    Run again after any interruption it goes on from the last whole checkpoint; of a finished run it loads the adapter. If settings,
+    data, code or versions are not as they were, ValueError says what differs. resume=False starts afresh.
     """
-    if run.stage == "grpo":
-        trainer._generate_single_turn = with_merged_weights(trainer.model, trainer._generate_single_turn)
-    watch(trainer, run)
-    if run.machine.profile == "gpu" and budget == "quick":
-        trainer.add_callback(FitToBudget(QUICK_MINUTES[run.stage]))
+    made_of = checkpoints.fingerprint(trainer, run, budget)
+    checkpoint = checkpoints.begin(run, made_of, resume, used=getattr(trainer.model, "in_unfinished_run", False))
     if run.machine.device == "cpu":
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()  # TRL casts LoRA on a 4-bit base to bfloat16, in which small steps are lost
-    FastLanguageModel.for_training(trainer.model)  # generating before has put it into inference mode
-    machines.set_seed(run.seed)
-    try:
-        trainer.train()
-    except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
-        run.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=type(error).__name__)
-        raise
-    save_adapter(trainer.model, trainer.processing_class, run.adapter)
-    if run.stage == "grpo":
-        shutil.copyfile(run.log, run.folder / "grpo_training_logs.jsonl")  # the published name
-    run.finish("finished", steps=trainer.state.global_step, adapter_hash=machines.file_hash(run.adapter / "adapter_model.safetensors"))
+    trainer.model.in_unfinished_run = True
+    if run.finished:
+        restore_adapter(trainer.model, run.adapter)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        checkpoints.mirror(run)
+        print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False trains it anew")
+    else:
+        go(trainer, run, budget, checkpoint)
+    trainer.model.in_unfinished_run = False
     FastLanguageModel.for_inference(trainer.model)
     return run.adapter
 
 
-def with_merged_weights(model, function):
-    """The same function, run while the model's 4-bit layers hold merged weights (see `models.merged_weights`)."""
-    def wrapped(*args, **kwargs):
-        with merged_weights(model):
-            return function(*args, **kwargs)
-    return wrapped
+def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
+    """One process's part of a run, from its start or a checkpoint to its end or an interruption."""
+    callback = watch(trainer, run)
+    if run.machine.profile == "gpu" and budget == "quick":
+        trainer.remove_callback(FitToBudget)
+        trainer.add_callback(FitToBudget(run))
+    make_resumable(trainer, run)
+    FastLanguageModel.for_training(trainer.model)  # generating before has put it into inference mode
+    machines.set_seed(run.seed)
+    planned = run.manifest.get("fitted", {}).get("steps", trainer.args.max_steps)
+    steps = checkpoints.step_of(checkpoint) if checkpoint else 0
+    try:
+        if steps >= planned:  # cut off after the last step; a trainer would take one more
+            restore_adapter(trainer.model, checkpoint)
+        else:
+            with interrupt_between_steps(callback):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            steps = trainer.state.global_step
+            if callback.stopping and steps < trainer.state.max_steps:
+                raise KeyboardInterrupt(f"stopped and saved at step {steps}; run the cell again to go on")
+        with explained(f"The adapter {run.adapter}"):
+            save_adapter(trainer.model, trainer.processing_class, run.adapter)
+        run.finish("finished", steps=steps, adapter_hash=machines.file_hash(run.adapter / "adapter_model.safetensors"))
+    except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
+        callback.close(keep_curves=True)
+        with contextlib.suppress(OSError):  # of a full disk; the error itself says so
+            run.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=type(error).__name__)
+        checkpoints.mirror(run)
+        raise
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    checkpoints.mirror(run)
+
+
+def make_resumable(trainer, run: Run) -> None:
+    """Mends what keeps TRL's checkpoints from being exact: with beta > 0 only the reference adapter is loaded, not the trained one;
+    and a checkpoint that could not be written is removed and explained."""
+    load, save = type(trainer)._load_from_checkpoint.__get__(trainer), type(trainer)._save_checkpoint.__get__(trainer)
+
+    def load_all(checkpoint, model=None):
+        load(checkpoint, model)
+        restore_adapter(trainer.model, Path(checkpoint))
+
+    def save_whole(*args, **kwargs):
+        part = run.checkpoints / f"checkpoint-{trainer.state.global_step}"
+        try:
+            with explained(f"The checkpoint {part}"):
+                save(*args, **kwargs)
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+    trainer._load_from_checkpoint, trainer._save_checkpoint = load_all, save_whole
+
+
+def restore_adapter(model, folder: Path) -> None:
+    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"), adapter_name="default")
+
+
+@contextlib.contextmanager
+def interrupt_between_steps(callback: LogCallback) -> Iterator[None]:
+    """Lets an interrupt (Ctrl-C, the notebook's stop button) end the step first, so that it can be saved. A second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number, frame):
+        if callback.stopping:
+            raise KeyboardInterrupt
+        callback.stopping = True
+        print("\nstopping after this step, with a checkpoint; interrupt again to stop at once")
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def save_adapter(model, tokenizer, folder: Path) -> None:

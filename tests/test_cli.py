@@ -4,13 +4,14 @@ import json
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from helpers.__main__ import parse, store, tidy
+from helpers.__main__ import app, parse, store, tidy
 
 
 def test_parameters_get_their_types():
     assert parse(["SEED=3", "PUSH=true", "RECIPE=gsm8k_xml", "DATASET=a=b"]) == {"SEED": 3, "PUSH": True, "RECIPE": "gsm8k_xml", "DATASET": "a=b"}
-    assert parse(["PUSH=false"]) == {"PUSH": False}
+    assert parse(["PUSH=false", "RESUME=false", "FORCE=1"]) == {"PUSH": False, "RESUME": False, "FORCE": True}
     for bad in ("SEED", "MAX_STEPS=-1", "PROBLEMS=some"):
         with pytest.raises(typer.Exit):
             parse([bad])
@@ -43,3 +44,62 @@ def test_stored_books_hold_nothing_of_the_runner(tmp_path):
     (tmp_path / "copy.ipynb").write_text(json.dumps(book(tags=["injected-parameters"])))
     store(tmp_path / "copy.ipynb", tmp_path / "book.ipynb")
     assert json.loads((tmp_path / "book.ipynb").read_text())["cells"] == []
+
+
+def a_run(folder, name="log.jsonl"):
+    from helpers import runlog
+
+    folder.mkdir(parents=True)
+    runlog.append_lines(folder / name, [{"step": k, "grpo_loss": 0.0, "reward_mean": k / 9, "reward_std": 0.1, "adv_mean": 0.0, "adv_std": 1.0, "grad_norm": 0.1,
+                                         "learning_rate": 1e-3, "time_per_step_s": 1.0, "generation_time_s": 0.6, "tokens_generated": 90} for k in range(1, 9)])
+    return folder
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "grpo_training_logs.jsonl"])
+def test_plot_draws_any_log_and_prints_its_summary(name, tmp_path):
+    run = a_run(tmp_path / "run", name)
+    done = CliRunner().invoke(app, ["plot", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "8 steps, 8 s" in done.output and "reward_mean" in done.output and "healthy" in done.output
+    assert {path.name for path in (run / "plots").iterdir()} == {"losses.png", "rewards.png", "timing.png", "tokens.png", "spread.png", "replies.png"}
+
+
+def test_plot_compares_runs(tmp_path):
+    runs = [a_run(tmp_path / name) for name in "ab"]
+    done = CliRunner().invoke(app, ["plot", *map(str, runs), "--out", str(tmp_path / "pictures")])
+    assert done.exit_code == 0 and (tmp_path / "pictures" / "compare.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "There is no log"), ("", "holds no steps"), ('{"a": 1}\n', "holds no steps"), ('{"st\n{}\n', "Line 1"),
+                                                ("7\n", "holds no steps")])
+def test_plot_of_no_log_says_so(content, words, tmp_path):
+    if content is not None:
+        (tmp_path / "log.jsonl").write_text(content)
+    done = CliRunner().invoke(app, ["plot", str(tmp_path)])
+    assert done.exit_code == 1 and words in done.stderr and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plot_draws_logs_with_anything_missing(seed, tmp_path):
+    """Hand-made and published logs: keys that are missing, null, or text, in some lines or in all."""
+    import random
+
+    rng, keys = random.Random(seed), ["learning_rate", "loss", "grpo_loss", "reward_mean", "reward_std", "adv_mean", "grad_norm", "time_per_step_s", "entropy",
+                                      "distinct", "follows", "reward_gap", "correct", "score", "tokens_per_second", "generation_time_s", "not_finite"]
+    chosen = rng.sample(keys, rng.randint(0, len(keys)))
+    lines = [{"step": k} | {key: rng.choice([0.1, 0.5, 2, None, "text", ["grad_norm"] if key == "not_finite" else 0.0]) for key in chosen if rng.random() < 0.8}
+             for k in range(1, 25)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    (tmp_path / "run.json").write_text('{"recipe": "my_own", "status": "running"}')
+    done = CliRunner().invoke(app, ["plot", str(tmp_path)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert (tmp_path / "plots" / "losses.png").is_file()
+
+
+def test_plot_without_a_common_figure_or_a_place_says_so(tmp_path):
+    for name, line in (("a", {"step": 1, "x": 1.0}), ("b", {"step": 1, "y": 1.0})):
+        (tmp_path / name).write_text(json.dumps(line) + "\n")
+    done = CliRunner().invoke(app, ["plot", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path)])
+    assert done.exit_code == 1 and "no figure in common" in done.stderr
+    done = CliRunner().invoke(app, ["plot", str(tmp_path / "a"), "--out", str(tmp_path / "b")])
+    assert done.exit_code == 1 and "Traceback" not in done.output and str(tmp_path / "b") in done.stderr

@@ -7,6 +7,7 @@ import pytest
 
 from helpers import evaluation
 from helpers.recipes import Example
+from helpers.runlog import read_lines
 
 TOY = Example("toy", "3 and 4?", "", "7")
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
@@ -82,9 +83,9 @@ def test_pass_at_k_equals_brute_force(n, correct, k):
 def test_records_are_written_whole(recipe, tmp_path):
     path = tmp_path / "eval" / "base.jsonl"
     path.parent.mkdir()
-    path.with_name("base.jsonl.part").write_text('{"half": ')
+    path.with_name("base.jsonl.new").write_text('{"half": ')
     evaluation.write_records(path, records(recipe, 2, 1))
-    assert evaluation.read_records(path) == records(recipe, 2, 1) and list(path.parent.iterdir()) == [path]
+    assert read_lines(path) == records(recipe, 2, 1) and list(path.parent.iterdir()) == [path]
 
 
 def test_nothing_to_evaluate_is_said(recipe, tmp_path):

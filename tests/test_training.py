@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+from statistics import mean, stdev
 
 import pytest
 from trl import GRPOConfig, SFTConfig
@@ -9,8 +12,14 @@ from trl import GRPOConfig, SFTConfig
 from helpers import data, machine as machines, models, rewards, runlog, training
 from helpers.machine import Machine
 from helpers.recipes import RECIPES, for_profile
+from tests.conftest import ROOT
 
 BASE = str(models.TINY_MODEL)
+COMMON_KEYS = {"timestamp_iso", "step", "epoch", "device", "seed", "learning_rate", "grad_norm", "time_per_step_s", "tokens_per_second", "memory_gb"}
+SFT_KEYS = COMMON_KEYS | {"loss"}
+GRPO_KEYS = COMMON_KEYS | {
+    "grpo_loss", "policy_loss", "kl_loss", "reward_mean", "reward_std", "adv_mean", "adv_std", "zero_std_groups", "entropy", "clip_ratio",
+    "completion_mean", "completion_max", "truncated", "generation_time_s", "backward_time_s", "other_time_s", "tokens_generated"}
 CARDS = {"T4": Machine("gpu", "cuda", "T4", 15.0, 4, "colab", "float16"), "A100": Machine("gpu", "cuda", "A100", 79.0, 12, "local", "bfloat16")}
 
 
@@ -112,6 +121,11 @@ def test_the_log_holds_what_the_step_did(trained, recipe):
         assert [s["advantage"] for s in mine] == pytest.approx(expected, abs=2e-3)
         assert line["reward/r_correctness"] == pytest.approx(
             sum(s["r_correctness"] for s in mine) / len(mine), abs=1e-5)
+        assert line["policy_loss"] == pytest.approx(-sum(s["advantage"] * s["tokens"] for s in mine) / sum(s["tokens"] for s in mine), abs=1e-5)
+        assert line["tokens_generated"] == sum(s["tokens"] for s in mine) and line["completion_max"] == max(s["tokens"] for s in mine)
+        assert (line["adv_mean"], line["adv_std"]) == pytest.approx((mean(s["advantage"] for s in mine), stdev(s["advantage"] for s in mine)), abs=1e-5)
+        assert line["correct"] == pytest.approx(mean(recipe.format.follows(s["completion"]) and recipe.score(
+            recipe.format.extract(s["completion"]), s["answer"]) == 1 for s in mine), abs=1e-4)
         parts = line["generation_time_s"] + line["backward_time_s"] + line["other_time_s"]
         assert parts == pytest.approx(line["time_per_step_s"], abs=0.01) and line["kl_loss"] == 0.0
     assert all(math.isfinite(line["loss"]) for line in runlog.read_lines(trained[0]["sft"].log))
@@ -144,6 +158,8 @@ def test_a_run_that_fails_leaves_no_adapter(trained, recipe, machine, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         training.train(trainer, run)
     assert not run.adapter.exists()
+    with pytest.raises(ValueError, match="no checkpoint to go on from.\nRun the notebook from its top"):
+        training.train(trainer, run)  # its weights have moved already
     with pytest.raises(FileNotFoundError, match="is interrupted.\nRun 01"):
         runlog.finished_run(run.folder, "Run 01")
 
@@ -155,9 +171,45 @@ def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path):
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
     trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 500, 600),
                          train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:100]), processing_class=tokenizer)
-    trainer.add_callback(training.FitToBudget(minutes=1e-6, measured=3))
+    trainer.add_callback(training.FitToBudget(run, minutes=1e-6, measured=3))
     training.train(trainer, run)
     rates = [line["learning_rate"] for line in runlog.read_lines(run.log)]
     cosine = (1 + math.cos(math.pi * 3 / 4)) / 2
     assert len(rates) == 4 and rates[-1] == pytest.approx(recipe.sft.learning_rate * cosine)
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)  # after the last step
+    assert runlog.read_manifest(run.folder)["fitted"] == {"at": 3, "steps": 4}  # so that a run which goes on keeps to it
+
+
+def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path):
+    from trl import SFTTrainer
+
+    model, tokenizer = models.load(BASE, recipe, machine)
+    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    with pytest.raises(ValueError, match="REPORT_TO is 'abacus', which is not installed.*\npip install abacus, or set"):
+        training.sft_config(recipe, run, machine, 2, 600, "abacus")
+    assert training.sft_config(recipe, run, machine, 2, 600).report_to in ([], ["none"], "none")
+    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 2, 600, "tensorboard"),
+                         train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:20]), processing_class=tokenizer)
+    training.train(trainer, run)
+    assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()
+
+
+def test_the_log_of_unsloths_gpu_trainer_has_the_published_keys(tmp_path):
+    """Its real trainers, patched as on a GPU, for two steps on the CPU; the figures are those of its samples."""
+    done = subprocess.run([sys.executable, "-m", "tests.unsloth_gpu", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = tmp_path / "gsm8k_hash"
+    log, samples = runlog.read_lines(folder / "grpo/log.jsonl"), runlog.read_lines(folder / "grpo/samples.jsonl")
+    assert [list(line) for line in runlog.read_lines(folder / "grpo/grpo_training_logs.jsonl")] == [list(runlog.PUBLISHED)] * 2
+    for line in log:
+        mine = [s for s in samples if s["step"] == line["step"]]
+        assert GRPO_KEYS - {"entropy"} <= set(line) and line["reward_mean"] == pytest.approx(mean(s["reward"] for s in mine), abs=1e-5)
+        assert line["policy_loss"] == pytest.approx(-sum(s["advantage"] * s["tokens"] for s in mine) / sum(s["tokens"] for s in mine), abs=1e-5)
+        assert line["kl_loss"] == pytest.approx(0.01 * line["kl"]) and line["policy_loss"] + line["kl_loss"] == pytest.approx(line["grpo_loss"])
+    assert SFT_KEYS - {"tokens_per_second"} <= set(runlog.read_lines(folder / "sft/log.jsonl")[0])  # it does not count what it trains on
+
+
+def test_trls_log_has_the_keys_of_the_contract(trained, recipe):
+    grpo, sft = (runlog.read_lines(trained[0][stage].log)[0] for stage in ("grpo", "sft"))
+    assert GRPO_KEYS | {f"reward/{name}" for name in recipe.rewards} <= set(grpo) and SFT_KEYS <= set(sft)
+    assert list(runlog.read_lines(trained[0]["grpo"].published)[0]) == list(runlog.PUBLISHED)

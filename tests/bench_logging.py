@@ -1,0 +1,77 @@
+"""What the log costs a step on the tiny profile, both sides in one run: `python -m tests.bench_logging` (two minutes).
+
+Every step does the same work (the same rows, nearly greedy replies, a learning rate of 0), and every other one is not logged.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from helpers import data, models, runlog, training
+from helpers.machine import detect
+from helpers.recipes import for_profile, get_recipe
+from helpers.watching import watch
+from tests.learning import BASE
+
+from transformers import TrainerCallback  # isort: skip  (after Unsloth)
+
+STEPS = {"sft": 61, "grpo": 17}
+
+
+def trainer_of(stage: str, out: Path):
+    from trl import GRPOTrainer, SFTTrainer
+
+    from helpers.rewards import reward_functions
+
+    machine = detect()
+    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    recipe = replace(recipe, sft=replace(recipe.sft, learning_rate=0.0), grpo=replace(recipe.grpo, learning_rate=0.0, temperature=1e-3))
+    model, tokenizer = models.load(BASE, recipe, machine)
+    model = models.add_lora(model, recipe, machine, 0)
+    rows = data.load(recipe, None, "tiny")["train"].examples[:8] * STEPS[stage]
+    run = runlog.Run(out, recipe, stage, machine, 0, BASE)
+    if stage == "sft":
+        return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS[stage], len(tokenizer)), processing_class=tokenizer,
+                               train_dataset=data.sft_dataset(recipe, rows))
+    return run, GRPOTrainer(model=model, reward_funcs=reward_functions(recipe)[0], processing_class=tokenizer,
+                            args=training.grpo_config(recipe, run, machine, STEPS[stage], len(tokenizer)), train_dataset=data.grpo_dataset(recipe, rows))
+
+
+class Clock(TrainerCallback):
+    """CPU seconds from the beginning of each step to the beginning of the next, logging included."""
+
+    def __init__(self):
+        self.marks: list[float] = []
+
+    def on_step_begin(self, *_, **__):
+        self.marks.append(time.process_time())
+
+
+def measure(stage: str, out: Path) -> tuple[float, float]:
+    """The share of a logged step that the log's own code takes, and the median CPU time of logged steps over the others."""
+    run, trainer = trainer_of(stage, out)
+    clock, callback = Clock(), watch(trainer, run)
+    trainer.add_callback(clock)
+    write = callback.on_log
+    callback.on_log = lambda args, state, control, **more: write(args, state, control, **more) if state.global_step % 2 else None
+    trainer.train()
+    seconds = [after - before for before, after in zip(clock.marks, clock.marks[1:], strict=False)][4:]  # the first ones warm up
+    logged, bare = seconds[0::2], seconds[1::2]
+    lines = runlog.read_lines(run.log)
+    return callback.logging_s / sum(line["time_per_step_s"] for line in lines), statistics.median(logged) / statistics.median(bare)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for stage, steps in STEPS.items():
+            share, ratio = measure(stage, Path(folder))
+            print(f"\rlogging, {stage}: {share:.2%} of a step is spent in the log's own code (at most 2 % wanted); CPU time of a logged step over "
+                  f"one that is not, medians of {steps // 2 - 2} each: {ratio:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""A small run of every stage and an evaluation, for killing: `python -m tests.resumable RECIPE OUT` begins it, or goes on with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+STEPS, PROBLEMS = 6, 20
+
+
+def main(name: str, out: Path) -> None:
+    from helpers import data, watching
+    from helpers.machine import detect
+    from helpers.recipes import for_profile, get_recipe
+    from tests.learning import measure, reinforce, supervise
+
+    machine = detect()
+    recipe = for_profile(get_recipe(name), machine.profile)
+    recipe = replace(recipe, grpo=replace(recipe.grpo, batch=16, generations=4, max_completion=64), evaluation=replace(recipe.evaluation, batch=8))
+    watching.SAVE_SECONDS["tiny"] = 0.5
+    splits = data.load(recipe, None, "tiny")
+    start = supervise(recipe, machine, 0, out, splits, STEPS)
+    adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS)
+    measure(recipe, machine, 0, out, splits["test"].take(PROBLEMS), adapter)
+    (out / "done").touch()
+
+
+def start(name: str, out: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "tests.resumable", name, str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def whole(name: str, out: Path) -> str:
+    """Runs it to its end; returns what it wrote to stderr."""
+    process = start(name, out)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-3000:]
+    return errors
+
+
+def kill_when(name: str, out: Path, ready, wait: float) -> bool:
+    """Starts it, kills it `wait` seconds after ready() is true. False if it came to its end before."""
+    process, begun = start(name, out), time.time()
+    while not ready() and process.poll() is None and time.time() - begun < 300:
+        time.sleep(0.02)
+    time.sleep(wait)
+    killed = process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert killed or process.returncode == 0, "it failed by itself"
+    return killed
+
+
+def result(recipe: str, out: Path) -> dict:
+    """What must be the same however often it was killed: weights, logs without times, samples, records."""
+    from helpers.machine import file_hash
+    from helpers.runlog import PUBLISHED, TIMES, read_lines
+
+    found = {}
+    for stage in sorted(path.parent for path in out.glob(f"{recipe}/*/run.json")):
+        manifest = json.loads((stage / "run.json").read_text())
+        assert manifest["status"] == "finished" and not list(stage.rglob("*.part")), stage
+        lines = {path.name: [{k: v for k, v in line.items() if k not in TIMES} for line in read_lines(path)] for path in sorted(stage.glob("*.jsonl"))}
+        assert [line["step"] for line in lines["log.jsonl"]] == list(range(1, STEPS + 1))
+        assert stage.name != "grpo" or list(read_lines(stage / "grpo_training_logs.jsonl")[0]) == list(PUBLISHED)
+        found[stage.name] = {"weights": file_hash(stage / "adapter/adapter_model.safetensors"), **lines}
+    for path in sorted((out / "eval").glob("*.jsonl")):
+        found[path.name] = read_lines(path)
+        assert len(found[path.name]) == len({(r["id"], r.get("sample")) for r in found[path.name]}) > 0
+    return found
+
+
+def random_kills(name: str, out: Path, seconds: float, seed: int) -> int:
+    """Kills it again and again, each time after a random part of `seconds` from when its folder is there, until it comes to its end."""
+    rng, kills = random.Random(seed), 0
+    while not (out / "done").is_file():
+        kills += kill_when(name, out, lambda: list(out.glob("*/*/run.json")), rng.uniform(0.0, seconds))
+        assert kills < 40, "it does not come to its end"
+    return kills
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
