@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -23,11 +21,13 @@ def main(name: str, out: Path) -> None:
     from helpers.recipes import for_profile, get_recipe
     from tests.learning import measure, reinforce, supervise
 
+    out.mkdir(parents=True, exist_ok=True)
     machine = detect()
     recipe = for_profile(get_recipe(name), machine.profile)
     recipe = replace(recipe, grpo=replace(recipe.grpo, batch=16, generations=4, max_completion=64), evaluation=replace(recipe.evaluation, batch=8))
     watching.SAVE_SECONDS["tiny"] = 0.5
     splits = data.load(recipe, None, "tiny")
+    (out / "at-work").touch()
     start = supervise(recipe, machine, 0, out, splits, STEPS)
     adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS)
     measure(recipe, machine, 0, out, splits["test"].take(PROBLEMS), adapter)
@@ -53,7 +53,7 @@ def kill_when(name: str, out: Path, ready, wait: float) -> bool:
         time.sleep(0.02)
     time.sleep(wait)
     killed = process.poll() is None
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # SIGKILL
     process.communicate()
     assert killed or process.returncode == 0, "it failed by itself"
     return killed
@@ -79,10 +79,12 @@ def result(recipe: str, out: Path) -> dict:
 
 
 def random_kills(name: str, out: Path, seconds: float, seed: int) -> int:
-    """Kills it again and again, each time after a random part of `seconds` from when its folder is there, until it comes to its end."""
-    rng, kills = random.Random(seed), 0
+    """Kills it again and again, each time after a random part of `seconds` from when its imports are done, until it comes to its end."""
+    rng, kills, at_work = random.Random(seed), 0, out / "at-work"
+    out.mkdir()
     while not (out / "done").is_file():
-        kills += kill_when(name, out, lambda: list(out.glob("*/*/run.json")), rng.uniform(0.0, seconds))
+        at_work.unlink(missing_ok=True)
+        kills += kill_when(name, out, at_work.is_file, rng.uniform(0.0, seconds))
         assert kills < 40, "it does not come to its end"
     return kills
 
