@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -35,15 +38,18 @@ def main(name: str, out: Path) -> None:
 
 
 def start(name: str, out: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "tests.resumable", name, str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with open(errors_of(out), "w", encoding="utf-8") as errors:  # a file: a pipe would be kept open by what the killed process leaves behind
+        return subprocess.Popen([sys.executable, "-m", "tests.resumable", name, str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors,
+                                start_new_session=True)
 
 
-def whole(name: str, out: Path) -> str:
-    """Runs it to its end; returns what it wrote to stderr."""
-    process = start(name, out)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors[-3000:]
-    return errors
+def errors_of(out: Path) -> Path:
+    return out.with_name(out.name + ".stderr")
+
+
+def whole(name: str, out: Path) -> None:
+    """Runs it to its end."""
+    assert start(name, out).wait(timeout=600) == 0, errors_of(out).read_text()[-3000:]
 
 
 def kill_when(name: str, out: Path, ready, wait: float) -> bool:
@@ -54,8 +60,10 @@ def kill_when(name: str, out: Path, ready, wait: float) -> bool:
     time.sleep(wait)
     killed = process.poll() is None
     process.kill()  # SIGKILL
-    process.communicate()
-    assert killed or process.returncode == 0, "it failed by itself"
+    process.wait()
+    with contextlib.suppress(ProcessLookupError):  # a worker of the datasets library outlives a parent that was killed while it tokenised
+        os.killpg(process.pid, signal.SIGKILL)
+    assert killed or process.returncode == 0, "it failed by itself: " + errors_of(out).read_text()[-3000:]
     return killed
 
 
