@@ -103,8 +103,9 @@ def check_report_to(name: str) -> None:
 def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none") -> SFTConfig:
     """SFTTrainer's settings for priming or SFT: only the completion is learned, one example a row, nothing packed."""
     part = getattr(recipe, run.stage)
+    workers = None if machine.device == "cpu" else 1  # even one is a process of its own, and would outlive a kill; Unsloth reads None as many
     return SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary, report_to), max_length=part.max_length, packing=False,
-                     padding_free=False, completion_only_loss=True, dataset_num_proc=1)
+                     padding_free=False, completion_only_loss=True, dataset_num_proc=workers)
 
 
 def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none") -> GRPOConfig:
