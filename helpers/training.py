@@ -130,9 +130,7 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
     made_of = checkpoints.fingerprint(trainer, run, budget)
     checkpoint = checkpoints.begin(run, made_of, resume, used=getattr(trainer.model, "in_unfinished_run", False))
     if run.machine.device == "cpu":
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()  # TRL casts LoRA on a 4-bit base to bfloat16, in which small steps are lost
+        train_in_float(trainer.model)
     trainer.model.in_unfinished_run = True
     if run.finished:
         restore_adapter(trainer.model, run.adapter)
@@ -144,6 +142,13 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
     trainer.model.in_unfinished_run = False
     FastLanguageModel.for_inference(trainer.model)
     return run.adapter
+
+
+def train_in_float(model) -> None:
+    """Undoes TRL's cast of LoRA on a 4-bit base to bfloat16, in which small steps are lost, and which is slow on a CPU."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:

@@ -54,6 +54,7 @@ class Clock(TrainerCallback):
 def measure(stage: str, out: Path) -> tuple[float, float]:
     """The share of a logged step that the log's own code takes, and the median CPU time of logged steps over the others."""
     run, trainer = trainer_of(stage, out)
+    training.train_in_float(trainer.model)
     clock, callback = Clock(), watch(trainer, run)
     trainer.add_callback(clock)
     write = callback.on_log
