@@ -53,7 +53,7 @@ def recipes() -> None:
 @app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="run folders, or log files")],
-    out: Annotated[Path | None, typer.Option(help="where the pictures go; by default into the run's plots folder")] = None,
+    out: Annotated[Path | None, typer.Option(help="where the pictures go; by default into the (first) run's plots folder")] = None,
 ) -> None:
     """Draws a run's figures from its log and prints its summary and what was wrong; of several runs draws one comparison."""
     from helpers import plots
@@ -63,10 +63,16 @@ def plot(
         if len(runs) == 1:
             plot_one(runs[0], folder)
         else:
-            plots.save(plots.compare_runs({str(run): read_log(run) for run in runs}), folder / "compare.png")
+            plots.save(plots.compare_runs({name: read_log(run) for name, run in zip(distinct(runs), runs, strict=True)}), folder / "compare.png")
             print(folder / "compare.png")
     except (OSError, ValueError) as error:
         fail(str(error))
+
+
+def distinct(runs: list[Path]) -> list[str]:
+    """The runs' paths without the folders that all of them begin with."""
+    shared = os.path.commonpath([run.absolute().parent for run in runs])
+    return [os.path.relpath(run.absolute(), shared) for run in runs]
 
 
 def plot_one(run: Path, folder: Path) -> None:
@@ -75,13 +81,31 @@ def plot_one(run: Path, folder: Path) -> None:
     from helpers.runlog import read_manifest, summary
 
     log, manifest = read_log(run), read_manifest(run if run.is_dir() else run.parent) or {}
-    recipe = RECIPES.get(manifest.get("recipe"), RECIPES["gsm8k_xml"])
+    recipe = recipe_of(manifest)
     print(f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}")
     print(summary(log).to_string(float_format="{:.4g}".format))
-    found = health.history(log, recipe)
-    print("\n".join(map(str, found)) or "healthy: nothing was seen of " + ", ".join(health.RULES))
-    for path in plots.save_all(log, folder, manifest.get("settings", {}).get("rewards", {})):
+    found, unknown = health.history(log, recipe), health.unjudged(log, recipe)
+    judged = [name for name in health.RULES if name not in unknown]
+    print("\n".join(map(str, found)) or "healthy: nothing was seen of " + ", ".join(judged))
+    print("".join(f"not judged: {name} ({why})\n" for name, why in unknown.items()), end="")
+    for path in plots.save_all(log, folder, dict(recipe.rewards) if manifest else {}):
         print(path)
+
+
+def recipe_of(manifest: dict):
+    """The recipe of a run with the settings that it ran with. A log that does not say its recipe is judged as gsm8k_xml, and that is said."""
+    from dataclasses import replace
+
+    from helpers.recipes import GRPOSettings
+
+    if manifest.get("recipe") not in list(RECIPES):
+        print("judged with the settings of gsm8k_xml: the log does not say its recipe")
+        return RECIPES["gsm8k_xml"]
+    recipe = RECIPES[manifest["recipe"]]
+    try:
+        return replace(recipe, grpo=GRPOSettings(**manifest["settings"]["grpo"]))
+    except (KeyError, TypeError):  # of another version
+        return recipe
 
 
 def read_log(run: Path) -> list[dict]:
@@ -94,7 +118,19 @@ def read_log(run: Path) -> list[dict]:
     lines = read_lines(path)
     if not lines or any(not isinstance(line, dict) or not isinstance(line.get("step"), int) for line in lines):
         raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
-    return [{key: value for key, value in line.items() if isinstance(value, list if key == "not_finite" else int | float)} for line in lines]
+    return [numbers(line) for line in lines]
+
+
+def numbers(line: dict) -> dict:
+    """A line's numbers; the names of those that are no finite ones (null, NaN, Infinity) under `not_finite`."""
+    def known(value) -> bool:
+        return isinstance(value, int | float) and abs(value) < sys.float_info.max
+
+    said = line.get("not_finite") if isinstance(line.get("not_finite"), list) else []
+    line = {key: value for key, value in line.items() if key != "not_finite"}
+    bad = [key for key, value in line.items() if value is None or (isinstance(value, int | float) and not known(value))]
+    bad += [key for key in said if isinstance(key, str) and key not in bad]
+    return {key: value for key, value in line.items() if known(value)} | ({"not_finite": bad} if bad else {})
 
 
 def markdown(columns: dict[str, dict[str, str]]) -> str:

@@ -12,14 +12,14 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from helpers import machine as machines
 from helpers.models import identity
 from helpers.recipes import Recipe
-from helpers.runlog import Run, read_manifest, write_json
+from helpers.runlog import Run, own_folder, read_manifest, write_json
 
 MARKER = "complete.json"
 # Settings that may differ: where things go, and how the effective batch is cut.
@@ -30,9 +30,10 @@ KEPT = 2  # checkpoints of a run; the newest may be half written, then the one b
 CODE = ("answers/*.py", "rows.py", "data.py", "rewards.py", "models.py", "budget.py", "training.py")
 
 
-def fingerprint(trainer, run: Run, budget: str) -> dict:
+def fingerprint(trainer, run: Run, budget: str, start: str) -> dict:
     """What makes a run what it is; two runs with equal fingerprints give equal weights. Plain values under names a reader knows.
 
+    start: a hash of the adapter that training starts from.
     How the effective batch is cut for this machine is left out: a run may go on on another card.
     """
     recipe = run.recipe
@@ -43,6 +44,7 @@ def fingerprint(trainer, run: Run, budget: str) -> dict:
     own = {f"function.{f.__name__}": source_hash(f) for f in getattr(trainer, "reward_funcs", []) if callable(f)}
     versions = {f"version.{name}": version for name, version in machines.versions().items()}
     found = {"recipe": recipe.name, **reading(recipe), "base weights": identity(trainer.model, adapters=False), "parent adapter": run.parent_hash,
+             "starting adapter": start,
              "budget": budget if run.machine.profile == "gpu" else "", "device": run.machine.device, "dtype": run.machine.dtype,
              "data": data_hash(trainer.train_dataset), "code": code_hash(), **settings, **lora, **paid, **own, **versions}
     return json.loads(json.dumps(found))  # as it will be read back: tuples as lists
@@ -83,12 +85,30 @@ def differences(before: Mapping, now: Mapping) -> list[str]:
     return [f"{name}: {before.get(name)} → {now.get(name)}" for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
-def begin(run: Run, made_of: Mapping, resume: bool = True, used: bool = False) -> Path | None:
+@contextlib.contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Holds the run's folder for this process. Raises RuntimeError if another one trains in it; the system frees it when that ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(run.folder.with_name(f".{run.stage}.lock"), "a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise RuntimeError(f"Another process is training in {run.folder}.\n"
+                               "Stop it (a notebook's kernel goes on when its tab is closed), or set OUTPUT to another folder.") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
     """Opens the run's folder: goes on with what lies there, or starts afresh. Returns the checkpoint to go on from.
 
     A finished run of the same fingerprint is left as it is (`run.finished` says so). One that differs is kept beside, as
-    `<stage>-before`. An unfinished run that differs is not thrown away: ValueError says what differs. used: the model's weights
-    have moved in a run that did not end; starting afresh from them raises ValueError.
+    `<stage>-before`. An unfinished run that differs is not thrown away: ValueError says what differs.
     """
     earlier = read_manifest(run.folder) if resume else None
     finished = bool(earlier) and earlier["status"] == "finished"
@@ -104,9 +124,6 @@ def begin(run: Run, made_of: Mapping, resume: bool = True, used: bool = False) -
         run.go_on(earlier, step_of(checkpoint))
         print(f"going on from step {step_of(checkpoint)} of the run that was cut off")
         return checkpoint
-    if used:
-        raise ValueError("This model was trained on in a run that did not end, and there is no checkpoint to go on from.\n"
-                         "Run the notebook from its top, so that training starts from the right weights.")
     if finished:
         print(f"the finished run in {run.folder} is kept as {run.folder.name}-before; new is\n  "
               + "\n  ".join(changed[:8] or ["its adapter, which is missing or damaged"]))
@@ -127,10 +144,10 @@ def mark_whole(checkpoint: Path) -> None:
 
 def is_whole(checkpoint: Path) -> bool:
     try:
-        files = json.loads((checkpoint / MARKER).read_text())["files"]
-    except (OSError, ValueError, KeyError):
+        files = dict(json.loads((checkpoint / MARKER).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in files.items())
+    return bool(files) and all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in files.items())
 
 
 def step_of(checkpoint: Path) -> int:
@@ -159,14 +176,16 @@ def rotate(folder: Path) -> None:
 def copy_run(folder: Path, target: Path) -> None:
     """Makes `target` like `folder`: what is new is copied beside and renamed, markers after what they vouch for, the manifest last.
 
-    Another run that lies there is put aside as `<stage>-before`; of this run's older state what is gone here is deleted there.
+    Another run that lies there is put aside as `<stage>-before` if it is finished, as `Run.start_afresh` does; of this run's older
+    state what is gone here is deleted there. Raises FileExistsError if it holds something that is not a run.
     """
-    there = read_manifest(target)
-    if there and there["start"] != read_manifest(folder)["start"]:
-        aside = target.with_name(target.name + "-before")
+    there = manifest_or_damaged(target)
+    if there is not None and there.get("start") != read_manifest(folder)["start"]:
+        aside = target.with_name(target.name + ("-before" if there.get("status") == "finished" else ".old"))
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
-    target.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target.with_name(target.name + ".old"), ignore_errors=True)
+    own_folder(target)
     files = sorted((path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".part")),
                    key=lambda path: (path.name == "run.json", path.name == MARKER))
     for path in files:
@@ -186,6 +205,15 @@ def copy_run(folder: Path, target: Path) -> None:
             place.rmdir()  # those that are empty now
 
 
+def manifest_or_damaged(folder: Path) -> dict | None:
+    """A run's manifest; None if there is no run, {} if its manifest cannot be read."""
+    try:
+        found = read_manifest(folder)
+    except (OSError, ValueError):
+        return {}
+    return found if found is None or isinstance(found, dict) else {}
+
+
 def same_file(one: Path, other: Path) -> bool:
     a, b = one.stat(), other.stat()
     return a.st_size == b.st_size and int(a.st_mtime) == int(b.st_mtime)
@@ -197,9 +225,10 @@ def mirror(run: Run) -> None:
         return
     try:
         copy_run(run.folder, run.mirror)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if not run.mirror_failed:
-            print(f"The mirror {run.mirror} could not be written ({error.strerror or error}); the run itself goes on.\n"
+            cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            print(f"The mirror {run.mirror} could not be written ({cause}); the run itself goes on.\n"
                   f"Make room or set MIRROR to a folder you can write to; the run's own files are in {run.folder}.")
         run.mirror_failed = True
 
@@ -209,7 +238,10 @@ def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
     restored = []
     for place in sorted(Path(mirror, recipe).glob("*/run.json")):
         here, there = Path(output, recipe, place.parent.name), place.parent
-        mine, theirs = read_manifest(here), read_manifest(there)
+        mine, theirs = read_manifest(own_folder(here)), manifest_or_damaged(there)
+        if not theirs:
+            print(f"{there} has a damaged run.json: it is not brought back.")
+            continue
         same = mine and mine.get("fingerprint") == theirs.get("fingerprint")
         if mine and not (same and progress(there, theirs) > progress(here, mine)):
             continue

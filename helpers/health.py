@@ -1,7 +1,7 @@
 """Is the run healthy? Verdicts from the log, each with its evidence and a cure, and a look at eight groups before GRPO begins.
 
-The figures of a step's completions (`figures`) go into the log; a verdict reads the log only. A question that was not trained on
-before is answered before the step learns from it, so in a run's first epoch `correct` is held-out correctness.
+The figures of a step's completions (`figures`) go into the log; a verdict reads the log only. A question is answered before the step
+learns from it, so in a run's first epoch `correct` is on questions that GRPO has not seen (SFT may have).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from helpers.rows import Example
 
 WINDOW = 5  # steps that a figure is averaged over, or more:
 GROUPS = 32  # a window holds at least so many groups, else a step of one or two groups is all chance
-TREND = 15  # steps, and three windows, before a trend is judged: the first window against the last
+TREND = 15  # steps, and at least three windows, before a trend is judged: the first window against the last
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Verdict:
 
 # What is looked for in the log, as a mean over a window at its end, and what helps.
 RULES = {
-    "NaN": ("a loss or a gradient that is no number", "Lower the learning rate; on a card without bfloat16 load in float32."),
-    "learning rate too high": ("reward_mean under half of what it was, or an SFT loss half as high again as at first",
+    "NaN": ("a loss, a gradient or a reward that is no number",
+            "Lower the learning rate; on a card without bfloat16 load in float32; mend a reward function that returns NaN or infinity."),
+    "learning rate too high": ("reward_mean under half of what it was, or an SFT loss over 1.5 times its first",
                                "Divide the learning rate by ten and start afresh (RESUME = False)."),
     "zero-variance groups": ("zero_std_groups ≥ 0.9 while correct < 0.9",
                              "Take easier or harder questions, larger groups or a higher temperature; check that the reward tells replies apart."),
@@ -48,13 +49,19 @@ RULES = {
     "entropy collapse": ("distinct ≤ 0.3, entropy under half of its first value, correct ≤ 0.7",
                          "All replies are alike before they are right: lower the learning rate, or raise the temperature or beta."),
     "KL blow-up": ("kl ≥ 1 nat per token", "The model runs away from where it began: lower the learning rate, or raise beta."),
-    "format-only learning": ("reward_gap near 0, or after 15 steps follows up by 0.2 and score not",
+    "format-only learning": ("reward_gap ≤ 5 % of the maximum, or over 15 steps and more follows up by 0.2 and score not",
                              "Right and wrong replies earn the same: give the reward for the answer more weight, or mend it."),
-    "length-only reward": ("reward_gap near 0 and reward_length_corr over 0.9", "The reward follows the length of the reply: take the length out of it."),
+    "length-only reward": ("reward_gap ≤ 5 % of the maximum and reward_length_corr over 0.9 or under -0.9", "The reward follows the length of the reply: take the length out of it."),
     "repetition": ("repetition ≥ 0.4", "The reply repeats itself: lower the learning rate, add r_repeat to the rewards, or lower what pays for it."),
-    "reward up, correctness not": ("after 15 steps reward_mean up by a tenth of the maximum and score not",
+    "reward up, correctness not": ("over 15 steps and more reward_mean up by a tenth of the maximum and score not",
                                    "The model earns without being right: read the completions, and close the hole in the reward."),
 }
+
+
+# The figures that a rule reads, without which it cannot be judged; SFT's log has only those of the first two.
+READS = {"NaN": (), "learning rate too high": (), "zero-variance groups": ("zero_std_groups",), "truncation": ("truncated",),
+         "entropy collapse": ("distinct",), "KL blow-up": ("kl",), "format-only learning": ("reward_gap",), "length-only reward": ("reward_gap",),
+         "repetition": ("repetition",), "reward up, correctness not": ("score", "follows")}
 
 
 def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str, float]:
@@ -153,20 +160,21 @@ def mean(lines: Sequence[Mapping], key: str) -> float | None:
 
 
 def ruined(line: Mapping):
-    """A loss or a gradient that is no number. With loss scaling (float16) a single gradient may be: its step is skipped."""
-    bad = [key for key in line.get("not_finite") or [] if "loss" in key or (key == "grad_norm" and not line.get("fp16"))]
+    """A loss, a gradient or a reward that is no number. With loss scaling (float16) a single gradient may be: its step is skipped."""
+    bad = [key for key in line.get("not_finite") or [] if "loss" in key or key == "reward_mean" or (key == "grad_norm" and not line.get("fp16"))]
     return ("NaN", tuple(bad), f"{' and '.join(bad)} not finite") if bad else None
 
 
 def stop_if_ruined(line: Mapping) -> None:
     """Raises FloatingPointError after a step that leaves weights which are no numbers, before they can be saved."""
     if ruined(line):
-        raise FloatingPointError(f"At step {line['step']} {ruined(line)[2]}.\n{RULES['NaN'][1]} The checkpoint before it is whole.")
+        raise FloatingPointError(f"At step {line['step']} {ruined(line)[2]}.\n{RULES['NaN'][1]} "
+                                 "Set RESUME = False, too, if you change a setting.")
 
 
 def loss_rose(log: Sequence[Mapping]):
     before, now = mean(log[:3], "loss"), mean(log[-WINDOW:], "loss")
-    rose = before is not None and now is not None and now > 1.5 * before
+    rose = before is not None and now is not None and now > 1.5 * before and now > before + 0.05
     return ("learning rate too high", ("loss",), f"loss rose from {before:.2f} to {now:.2f}") if rose else None
 
 
@@ -174,10 +182,13 @@ def of_grpo(log: Sequence[Mapping], window: int, recipe: Recipe) -> list:
     now = {key: mean(log[-window:], key) for key in ("zero_std_groups", "correct", "score", "truncated", "entropy", "distinct", "kl", "repetition",
                                                      "reward_gap", "reward_length_corr", "follows", "reward_mean")}
     found = [at_least(now, "truncated", 0.5, "truncation"), at_least(now, "repetition", 0.4, "repetition"), at_least(now, "kl", 1.0, "KL blow-up")]
-    correct = now["correct"] if now["correct"] is not None else 0.0
-    if correct < 0.9:
-        found.append(at_least(now, "zero_std_groups", 0.9, "zero-variance groups", f", correct {correct:.2f}"))
-    return found + [reward_fell(log, window, recipe), blind(now, recipe), collapsed(log, now, correct), *trends(log, window, now, recipe)]
+    if now["correct"] is None or now["correct"] < 0.9:
+        found.append(at_least(now, "zero_std_groups", 0.9, "zero-variance groups", correct_words(now)))
+    return found + [reward_fell(log, window, recipe), blind(now, recipe), collapsed(log, now), *trends(log, window, now, recipe)]
+
+
+def correct_words(now: Mapping) -> str:
+    return "" if now["correct"] is None else f", correct {now['correct']:.2f}"
 
 
 def at_least(now: Mapping, key: str, limit: float, name: str, more: str = ""):
@@ -207,16 +218,16 @@ def blind(now: Mapping, recipe: Recipe):
     if abs(now["reward_length_corr"] or 0.0) > 0.9:
         return ("length-only reward", ("reward_gap", "reward_length_corr"), f"reward_gap {now['reward_gap']:.2f}, reward_length_corr "
                                                                             f"{now['reward_length_corr']:.2f}")
-    return "format-only learning", ("reward_gap", "follows"), f"reward_gap {now['reward_gap']:.2f}, follows {now['follows'] or 0:.2f}"
+    return "format-only learning", ("reward_gap", "follows"), f"reward_gap {now['reward_gap']:.2f} (right replies earn that much more than wrong ones)"
 
 
-def collapsed(log: Sequence[Mapping], now: Mapping, correct: float):
+def collapsed(log: Sequence[Mapping], now: Mapping):
     """A group's replies became one reply, which is not the right one. Unsloth logs no entropy: then the replies alone decide."""
     before, after = mean(log[:1], "entropy"), now["entropy"]
-    if now["distinct"] is None or now["distinct"] > 0.3 or correct > 0.7 or (before and after and after > 0.5 * before):
+    if now["distinct"] is None or now["distinct"] > 0.3 or (now["correct"] or 0.0) > 0.7 or (before and after and after > 0.5 * before):
         return None
     entropy = f"entropy {before:.3f} → {after:.3f}, " if before and after is not None else ""
-    return "entropy collapse", ("entropy", "distinct"), f"{entropy}distinct {now['distinct']:.2f}, correct {correct:.2f}"
+    return "entropy collapse", ("entropy", "distinct"), f"{entropy}distinct {now['distinct']:.2f}{correct_words(now)}"
 
 
 def trends(log: Sequence[Mapping], window: int, now: Mapping, recipe: Recipe) -> list:
@@ -233,11 +244,28 @@ def trends(log: Sequence[Mapping], window: int, now: Mapping, recipe: Recipe) ->
 
 
 def report(log: Sequence[Mapping], recipe: Recipe) -> pd.DataFrame:
-    """A row for every verdict there is: what is looked for, and if it was seen when, with evidence and cure."""
-    seen = {verdict.name: verdict for verdict in history(log, recipe)}
-    rows = [{"verdict": name, "looked for": rule, "seen": f"step {seen[name].step}: {seen[name].evidence}. {cure}" if name in seen else "no"}
-            for name, (rule, cure) in RULES.items()]
+    """A row for every verdict there is: what is looked for, and if it was seen when, with evidence and cure; or why it was not judged."""
+    seen, unknown = {verdict.name: verdict for verdict in history(log, recipe)}, unjudged(log, recipe)
+    rows = [{"verdict": name, "looked for": rule, "seen": f"step {seen[name].step}: {seen[name].evidence}. {cure}" if name in seen
+             else f"not judged: {unknown[name]}" if name in unknown else "no"} for name, (rule, cure) in RULES.items()]
     return pd.DataFrame(rows).set_index("verdict")
+
+
+def unjudged(log: Sequence[Mapping], recipe: Recipe) -> dict[str, str]:
+    """The verdicts that this log says nothing about, and why."""
+    grpo = any(line.get("reward_mean") is not None for line in log)
+    window = window_of(log[-1], recipe) if grpo else WINDOW
+    found = {}
+    for name, keys in READS.items():
+        needed = 0 if name == "NaN" else max(TREND, 3 * window) if name == "reward up, correctness not" else window
+        missing = [key for key in keys if not any(line.get(key) is not None for line in log)]
+        if keys and not grpo:
+            found[name] = "for GRPO only"
+        elif len(log) < needed:
+            found[name] = f"it takes {needed} steps"
+        elif missing:
+            found[name] = f"this log has no {' and '.join(missing)}"
+    return found
 
 
 def preflight(model, tokenizer, recipe: Recipe, examples: Sequence[Example], steps: int, device: str, seed: int = 0, force: bool = False) -> dict:

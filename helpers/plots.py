@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's colours: told apart by colour-blind people, and in grey by their lightness.
+# Okabe and Ito's colours, told apart by colour-blind people; in grey lines are told apart by their strokes, areas by their hatches.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # and by their stroke, in print
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+HATCHES = ("", "//", "..", "xx", "\\\\")
 OUTCOME_COLOURS = {"correct": GREEN, "right_wrong_format": SKY, "wrong": RED, "no_answer": PURPLE, "truncated": "#999999"}
 
 
@@ -26,8 +27,13 @@ def table(log: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def smooth(values: pd.Series) -> pd.Series:
-    """A running mean over a tenth of the run."""
-    return values.rolling(max(2, len(values) // 10), min_periods=1).mean()
+    """A running mean over a tenth of the run, centred."""
+    return values.rolling(max(3, len(values) // 10), min_periods=1, center=True).mean()
+
+
+def looks(names: Sequence[str]) -> list[tuple[str, str, object]]:
+    """Each name with a colour and a stroke; no two alike among the first 36."""
+    return [(name, COLOURS[i % 6], STYLES[(i + i // 6) % 6]) for i, name in enumerate(names)]
 
 
 def line(axis, data: pd.DataFrame, key: str, colour: str, label: str = "", style: str = "-") -> None:
@@ -63,19 +69,23 @@ def legends(axes) -> None:
         if not axis.lines:
             axis.text(0.5, 0.5, "not in this log", ha="center", va="center", transform=axis.transAxes, color="grey")
         if axis.get_legend_handles_labels()[1]:
-            axis.legend(fontsize="small")
+            axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
 
 
 def losses(log: Sequence[Mapping]) -> Figure:
-    """Loss, gradient norm and learning rate; for GRPO also the policy's and the KL part."""
+    """Loss, gradient norm and learning rate; for GRPO with a KL term also the loss's two parts and the divergence."""
     data = table(log)
-    figure, axes = panels([("Loss", "nats per token"), ("Gradient norm", "norm"), ("Learning rate", "rate")], columns=3)
-    for name, colour, style in zip(("loss", "grpo_loss", "policy_loss", "kl_loss"), COLOURS, ("-", "-", "--", "-."), strict=False):
+    grpo, divergence = "grpo_loss" in data, "kl_loss" in data and (data["kl_loss"] != 0).any()
+    parts = [("Loss", "no unit" if grpo else "nats per token"), ("Gradient norm", "no unit"), ("Learning rate", "no unit")]
+    figure, axes = panels(parts + ([("KL divergence from the start", "nats per token")] if divergence else []), columns=4 if divergence else 3)
+    for name, colour, style in looks(("grpo_loss" if grpo else "loss", *(("policy_loss", "kl_loss") if divergence else ()))):
         line(axes[0], data, name, colour, name.replace("_", " "), style)
     line(axes[1], data, "grad_norm", BLUE)
     if "learning_rate" in data:
         axes[2].plot(data.index, data["learning_rate"], color=BLUE)  # a plan, not a measurement: nothing to smooth
-    legends(axes if len(axes[0].lines) > 2 else axes[1:])
+    if divergence:
+        line(axes[3], data, "kl", BLUE)
+    legends(axes if divergence else axes[1:])
     return figure
 
 
@@ -90,7 +100,7 @@ def rewards(log: Sequence[Mapping], weights: Mapping[str, float] = MappingProxyT
                           columns=3)
     line(axes[0], data, "reward_mean", BLUE, "mean")
     band(axes[0], data, "reward", BLUE)
-    for name, colour, style in zip(names, COLOURS, STYLES, strict=False):
+    for name, colour, style in looks(names):
         line(axes[1], data, f"reward/{name}", colour, name, style)
     line(axes[2], data, "adv_mean", PURPLE, "mean")
     band(axes[2], data, "adv", PURPLE)
@@ -118,9 +128,9 @@ def spread(log: Sequence[Mapping]) -> Figure:
 
 
 def replies(log: Sequence[Mapping]) -> Figure:
-    """What the completions are like, judged as in evaluation: right and in shape, how alike, and how sure the model is."""
+    """What the completions are like, judged as in evaluation: right and in shape, how varied, and how unsure the model is."""
     data = table(log)
-    figure, axes = panels([("Right, and in shape", "share of replies"), ("Alike", "share"), ("Entropy", "nats per token")], columns=3)
+    figure, axes = panels([("Right, and in shape", "share of replies"), ("Variety, and repetition", "share"), ("Entropy", "nats per token")], columns=3)
     line(axes[0], data, "correct", GREEN, "correct")
     line(axes[0], data, "follows", SKY, "follows the format", "--")
     line(axes[1], data, "distinct", BLUE, "different replies of a group")
@@ -138,7 +148,8 @@ def timing(log: Sequence[Mapping]) -> Figure:
     figure, (axis,) = panels([("Time of a step", "seconds")], columns=1)
     parts = [n for n in ("generation_time_s", "backward_time_s", "other_time_s") if n in data]
     if parts:
-        axis.stackplot(data.index, *(data[n].fillna(0) for n in parts), labels=[n.removesuffix("_time_s") for n in parts], colors=COLOURS)
+        axis.stackplot(data.index, *(data[n].fillna(0) for n in parts), labels=[n.removesuffix("_time_s") for n in parts],
+                       colors=(BLUE, ORANGE, "#BBBBBB"), hatch=HATCHES[:len(parts)], edgecolor="white", linewidth=0)
     if "time_per_step_s" in data:
         axis.plot(data.index, data["time_per_step_s"], color="black", linewidth=1, label="whole step")
     legends([axis])
@@ -146,17 +157,17 @@ def timing(log: Sequence[Mapping]) -> Figure:
 
 
 def tokens(log: Sequence[Mapping]) -> Figure:
-    """Tokens a step (generated by GRPO, trained on by SFT) and a second."""
+    """Tokens a step (generated by GRPO, read by SFT, the prompt's included) and a second."""
     data = table(log)
     if "tokens_generated" not in data and {"tokens_per_second", "time_per_step_s"} <= set(data):
         data["tokens_trained"] = data["tokens_per_second"] * data["time_per_step_s"]
     figure, axes = panels([("Tokens of a step", "tokens"), ("Speed", "tokens per second")])
     line(axes[0], data, "tokens_generated", BLUE, "generated")
-    line(axes[0], data, "tokens_trained", BLUE, "trained on")
+    line(axes[0], data, "tokens_trained", BLUE, "read, prompt and reply")
     line(axes[1], data, "tokens_per_second", GREEN)
     legends(axes)
     for axis in axes:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
     return figure
 
 
@@ -167,7 +178,7 @@ def live(log: Sequence[Mapping], weights: Mapping[str, float], title: str) -> Fi
     figure, axes = panels([("Reward", "mean over the batch"), ("Should stay low", "share")] if grpo else [("Loss", "nats per token")], columns=2)
     line(axes[0], data, "reward_mean" if grpo else "loss", "black", "total" if grpo else "loss")
     if grpo:
-        for name, colour, style in zip(weights, COLOURS, STYLES, strict=False):
+        for name, colour, style in looks(list(weights)):
             line(axes[0], data, f"reward/{name}", colour, name, style)
         line(axes[1], data, "zero_std_groups", ORANGE, "groups without variance")
         line(axes[1], data, "truncated", RED, "cut off", "--")
@@ -184,13 +195,13 @@ def compare_runs(logs: Mapping[str, Sequence[Mapping]]) -> Figure:
              ("grad_norm", "Gradient norm", "norm"), ("time_per_step_s", "Time of a step", "seconds")]
     data = {name: table(log) for name, log in logs.items()}
     parts = [part for part in parts if all(part[0] in d for d in data.values())]
-    if not parts:
+    if not parts or len({"reward_mean" in d for d in data.values()}) > 1:
         raise ValueError("These runs have no figure in common.\nCompare runs of the same stage.")
     figure, axes = panels([part[1:] for part in parts])
     for axis, (key, *_) in zip(axes, parts, strict=True):
-        for i, (name, d) in enumerate(data.items()):
-            line(axis, d, key, COLOURS[i % len(COLOURS)], name, STYLES[i % len(STYLES)])
-    legends(axes[:1])
+        for name, colour, style in looks(list(data)):
+            line(axis, data[name], key, colour, name, style)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize="small", frameon=False)
     return figure
 
 
@@ -226,9 +237,9 @@ def outcomes(summaries: Mapping[str, Mapping]) -> Figure:
     """How each model's answers end, stacked to 100 %."""
     figure, axis = plt.subplots(figsize=(7, 0.7 + 0.5 * len(summaries)), layout="constrained")
     left = [0.0] * len(summaries)
-    for name, colour in OUTCOME_COLOURS.items():
+    for (name, colour), hatch in zip(OUTCOME_COLOURS.items(), HATCHES, strict=True):
         shares = [s["outcomes"][name] / s["completions"] for s in summaries.values()]
-        axis.barh(list(summaries), shares, left=left, color=colour, label={"right_wrong_format": "right, wrong format"}.get(name, name.replace("_", " ")))
+        axis.barh(list(summaries), shares, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label={"right_wrong_format": "right, wrong format"}.get(name, name.replace("_", " ")))
         left = [a + b for a, b in zip(left, shares, strict=True)]
     axis.invert_yaxis()
     axis.set(xlabel="share of answers", xlim=(0, 1))
@@ -239,7 +250,7 @@ def outcomes(summaries: Mapping[str, Mapping]) -> Figure:
 def picture(figure: Figure) -> dict[str, str]:
     """The figure as a PNG in the form that IPython's display takes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=70, format="png")
+    figure.savefig(buffer, dpi=70, format="png", bbox_inches="tight")
     plt.close(figure)
     return {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "the run's curves"}
 
@@ -248,6 +259,6 @@ def save(figure: Figure, path: str | Path) -> Figure:
     """Writes the figure as PNG and returns it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
     return figure

@@ -47,7 +47,7 @@ class Run:
         self.folder = own_folder(Path(output) / recipe.name / stage)
         self.adapter, self.checkpoints = self.folder / "adapter", self.folder / "checkpoints"
         self.log, self.samples, self.published = (self.folder / name for name in ("log.jsonl", "samples.jsonl", "grpo_training_logs.jsonl"))
-        self.mirror, self.mirror_failed = Path(mirror) / recipe.name / stage if mirror else None, False
+        self.mirror, self.mirror_failed = mirror_of(self.folder, mirror), False
         self.parent, self.parent_hash = parent, machines.file_hash(Path(parent) / "adapter_model.safetensors") if parent else None
         self.manifest: dict = {}
 
@@ -86,7 +86,7 @@ class Run:
 
     def record(self, line: Mapping, samples: Iterable[Mapping] = ()) -> dict:
         """Appends a step to the log (last, so that a logged step has its samples) and returns the line as it was written."""
-        append_lines(self.samples, [{"step": line["step"], **sample} for sample in samples])
+        append_lines(self.samples, [finite({"step": line["step"], **sample}) for sample in samples])
         line = finite({"timestamp_iso": now(), **line, "device": self.machine.device, "seed": self.seed})
         if self.stage == "grpo":
             append_lines(self.published, [{key: line[key] for key in PUBLISHED if key in line}])
@@ -107,12 +107,23 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
+def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
+    """Where a run's folder is mirrored. Raises ValueError if that is the folder itself, or within it."""
+    place = Path(mirror) / folder.parent.name / folder.name if mirror else None
+    if place and folder.resolve() in (place.resolve(), *place.resolve().parents):
+        raise ValueError(f"MIRROR leads into the run's own folder {folder}.\nSet it to a folder elsewhere, or to \"\".")
+    return place
+
+
 def read_manifest(folder: str | Path) -> dict | None:
     """A run's manifest; None if there is no run."""
     path = Path(folder) / "run.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError as error:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if found is not None and not (isinstance(found, dict) and isinstance(found.get("status"), str)):
+            raise ValueError("it says nothing of a run")
+        return found
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}).\nMove the run's folder away, or set OUTPUT to another one.") from error
 
 
@@ -179,7 +190,7 @@ def read_lines(path: str | Path) -> list[dict]:
     for number, text in enumerate(lines, 1):
         try:
             found += [json.loads(text)] if text.strip() else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):  # the last line of a whole file is empty
                 raise ValueError(f"Line {number} of {path} is not JSON.\nThe file is damaged; delete that line.") from error
     return found

@@ -7,6 +7,7 @@ it is cut into device batch × accumulation.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from helpers.runlog import Run, explained, finished_run
 from helpers.watching import LogCallback, watch
 
 from helpers.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
+import torch
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers.integrations import get_available_reporting_integrations
@@ -127,21 +129,48 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
     Run again after any interruption it goes on from the last whole checkpoint; of a finished run it loads the adapter. If settings,
     data, code or versions are not as they were, ValueError says what differs. resume=False starts afresh.
     """
-    made_of = checkpoints.fingerprint(trainer, run, budget)
-    checkpoint = checkpoints.begin(run, made_of, resume, used=getattr(trainer.model, "in_unfinished_run", False))
-    if run.machine.device == "cpu":
-        train_in_float(trainer.model)
-    trainer.model.in_unfinished_run = True
-    if run.finished:
-        restore_adapter(trainer.model, run.adapter)
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
-        checkpoints.mirror(run)
-        print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False trains it anew")
-    else:
-        go(trainer, run, budget, checkpoint)
-    trainer.model.in_unfinished_run = False
+    start = starting_adapter(trainer.model, run.stage)
+    with checkpoints.alone(run):
+        checkpoint = checkpoints.begin(run, checkpoints.fingerprint(trainer, run, budget, hash_of(start)), resume)
+        if run.machine.device == "cpu":
+            train_in_float(trainer.model)
+        if run.finished:
+            restore_adapter(trainer.model, run.adapter)
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
+            checkpoints.mirror(run)
+            print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False trains it anew")
+        else:
+            if not checkpoint:
+                put_back(trainer, start)
+            go(trainer, run, budget, checkpoint)
     FastLanguageModel.for_inference(trainer.model)
     return run.adapter
+
+
+def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
+    """The weights that a stage of this model starts from, kept on the model when the stage is first trained: run again in the same
+    kernel, it starts from there and not from what it learned before. An earlier stage that is run again makes later ones begin anew."""
+    order = ("priming", "sft", "grpo")
+    kept = {name: start for name, start in getattr(model, "starts", {}).items() if order.index(name) <= order.index(stage)}
+    if stage not in kept:
+        kept[stage] = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters() if p.requires_grad}
+    model.starts = kept
+    return kept[stage]
+
+
+def hash_of(weights: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def put_back(trainer, start: dict[str, torch.Tensor]) -> None:
+    """Sets the adapter to its start, and lets the trainer make a new optimizer."""
+    for name, parameter in trainer.model.named_parameters():
+        if name in start:
+            parameter.data.copy_(start[name])
+    trainer.optimizer = trainer.lr_scheduler = None
 
 
 def train_in_float(model) -> None:

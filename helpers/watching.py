@@ -136,7 +136,7 @@ class LogCallback(TrainerCallback):
         return round(machines.peak_memory(), 3)
 
     def tokens(self, logs: Mapping) -> int | None:
-        """The tokens of this step: those trained on for SFT, those generated for GRPO."""
+        """The tokens of this step: those read for SFT, the prompt's included, those generated for GRPO."""
         if self.run.stage == "grpo":
             return sum(self.scored["tokens"]) if self.scored else None
         total = logs.get("num_tokens")  # counts from where this process began

@@ -5,11 +5,14 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from helpers import checkpoints, data, models, runlog, training, watching
 from helpers.machine import file_hash
+from tests.conftest import ROOT
 from tests.learning import BASE
 
 from transformers import TrainerCallback  # isort: skip  (after Unsloth)
@@ -174,15 +177,15 @@ def test_the_fingerprint_holds_what_matters(trainer_of, rows, tmp_path):
     from dataclasses import replace
 
     (one, run), (same, _) = trainer_of(tmp_path / "a"), trainer_of(tmp_path / "b")
-    found = checkpoints.fingerprint(one, run, "quick")
-    assert found == checkpoints.fingerprint(same, run, "quick") == json.loads(json.dumps(found))
+    found = checkpoints.fingerprint(one, run, "quick", "")
+    assert found == checkpoints.fingerprint(same, run, "quick", "") == json.loads(json.dumps(found))
     other, _ = trainer_of(tmp_path / "c", rows=[replace(rows[0], solution=rows[0].solution + "!"), *rows[1:]])
-    assert [line.split(":")[0] for line in checkpoints.differences(found, checkpoints.fingerprint(other, run, "quick"))] == ["data"]
+    assert [line.split(":")[0] for line in checkpoints.differences(found, checkpoints.fingerprint(other, run, "quick", ""))] == ["data"]
     assert {"learning_rate", "max_steps", "lora.r", "version.torch", "code", "seed", "parent adapter", "base weights", "score"} <= set(found)
     assert not {"beta", "output_dir", "per_device_train_batch_size"} & set(found)  # another stage's, a place, and how the batch is cut
     changed = one.args.learning_rate
     one.args.learning_rate = 2 * changed
-    assert checkpoints.differences(found, checkpoints.fingerprint(one, run, "quick")) == [f"learning_rate: {changed} → {2 * changed}"]
+    assert checkpoints.differences(found, checkpoints.fingerprint(one, run, "quick", "")) == [f"learning_rate: {changed} → {2 * changed}"]
 
 
 def test_a_reward_changed_in_a_notebook_is_noticed():
@@ -216,8 +219,14 @@ def test_a_run_cut_off_after_its_last_step_takes_no_further_one(trainer_of, undi
     assert run.manifest["steps"] == STEPS and weights(run) == weights(undisturbed) and plain(run) == plain(undisturbed)
 
 
-def test_weights_that_moved_are_no_fresh_start(trainer_of, recipe, machine, rows, tmp_path):
-    """Interrupted without a checkpoint, then a new trainer on the same model, as when the notebook's cell is run again."""
+def again_on(trainer, run, recipe, machine, rows):
+    """A new trainer on the same model, as when a notebook's cells are run again in the same kernel."""
+    return SFTTrainer(model=trainer.model, args=training.sft_config(recipe, run, machine, STEPS, 600), train_dataset=data.sft_dataset(recipe, rows),
+                      processing_class=trainer.processing_class)
+
+
+def test_run_again_in_the_same_kernel_it_starts_from_the_same_weights(trainer_of, undisturbed, recipe, machine, rows, tmp_path):
+    """Stopped without a checkpoint; then to its end; then anew; and with a new trainer, or the same one: the weights that moved are put back."""
     class Stop(TrainerCallback):
         def on_step_end(self, *_, **__):
             raise KeyboardInterrupt
@@ -225,12 +234,72 @@ def test_weights_that_moved_are_no_fresh_start(trainer_of, recipe, machine, rows
     trainer, run = trainer_of(tmp_path, callbacks=[Stop()])
     with pytest.raises(KeyboardInterrupt):
         training.train(trainer, run)
-    again = SFTTrainer(model=trainer.model, args=training.sft_config(recipe, run, machine, STEPS, 600), train_dataset=data.sft_dataset(recipe, rows),
-                       processing_class=trainer.processing_class)
-    with pytest.raises(ValueError, match="no checkpoint to go on from.\nRun the notebook from its top"):
-        training.train(again, run)
-    with pytest.raises(ValueError, match="Run the notebook from its top"):
-        training.train(again, run, resume=False)
+    again = again_on(trainer, run, recipe, machine, rows)
+    for trainer in (again, again, again_on(again, run, recipe, machine, rows)):
+        training.train(trainer, run, resume=False)
+        assert weights(run) == weights(undisturbed) and plain(run) == plain(undisturbed)
+
+
+def test_a_later_stage_begins_where_the_earlier_one_ended(trainer_of, tmp_path):
+    """priming, then SFT; and priming once more: SFT's old start is forgotten."""
+    trainer, _ = trainer_of(tmp_path)
+    training.starting_adapter(trainer.model, "priming")
+    parameter = next(p for p in trainer.model.parameters() if p.requires_grad)
+    starts = []
+    for stage, moved in (("sft", 1.0), ("sft", 5.0), ("priming", 0.0), ("sft", 2.0)):
+        parameter.data += moved
+        starts.append(training.hash_of(training.starting_adapter(trainer.model, stage)))
+    assert starts[0] == starts[1] != starts[3] and starts[2] not in (starts[0], starts[3])
+
+
+def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
+    script = ("import sys; from types import SimpleNamespace as N; from pathlib import Path; from helpers import checkpoints\n"
+              "run = N(folder=Path(sys.argv[1]), stage='sft')\n"
+              "with checkpoints.alone(run):\n    print('in', flush=True); sys.stdin.read()")
+    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    other = subprocess.Popen([sys.executable, "-c", script, str(run.folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "in\n"
+    with pytest.raises(RuntimeError, match="Another process is training in .*\nStop it .* or set OUTPUT"), checkpoints.alone(run):
+        pass
+    other.kill()
+    other.wait()
+    with checkpoints.alone(run):
+        pass
+
+
+def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
+    """A stranger's file where a run would be brought back to, or mirrored to; and a mirror with a damaged manifest."""
+    a_run(tmp_path / "mirror", recipe, machine, {}, "running", 3)
+    mine, theirs = tmp_path / "here" / recipe.name / "sft" / "mine.txt", tmp_path / "drive" / recipe.name / "sft" / "theirs.txt"
+    for path in (mine, theirs):
+        path.parent.mkdir(parents=True)
+        path.write_text("keep me")
+    with pytest.raises(FileExistsError, match="not from a run"):
+        checkpoints.restore(tmp_path / "here", recipe.name, tmp_path / "mirror")
+    run = runlog.Run(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=tmp_path / "drive")
+    checkpoints.begin(run, {})
+    checkpoints.mirror(run)
+    checkpoints.mirror(run)
+    assert mine.read_text() == theirs.read_text() == "keep me" and capsys.readouterr().out.count("could not be written (") == 1
+    theirs.unlink()
+    (theirs.parent / "run.json").write_text('{"x": 1}')
+    checkpoints.mirror(run)
+    assert runlog.read_manifest(theirs.parent)["status"] == "running"
+    (theirs.parent / "run.json").write_text('{"x')
+    assert checkpoints.restore(tmp_path / "new", recipe.name, tmp_path / "drive") == [] and "damaged run.json" in capsys.readouterr().out
+
+
+def test_a_mirror_within_the_run_is_refused(recipe, machine, tmp_path):
+    for mirror in (tmp_path, tmp_path / recipe.name / "sft"):
+        with pytest.raises(ValueError, match="MIRROR leads into the run's own folder"):
+            runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE, mirror=mirror)
+
+
+@pytest.mark.parametrize("marker", ["[]", "null", "3", '{"files": null}', '{"files": {}}', "{"])
+def test_a_marker_of_any_other_shape_is_not_whole(marker, tmp_path):
+    good, bad = a_checkpoint(tmp_path, 1), a_checkpoint(tmp_path, 2)
+    (bad / checkpoints.MARKER).write_text(marker)
+    assert checkpoints.last_checkpoint(tmp_path) == good
 
 
 def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp_path):
@@ -239,9 +308,10 @@ def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp
     (folder / "run.json.part").write_text("{")  # and the manifest half written
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
     assert checkpoints.begin(run, {}) is None and runlog.read_manifest(folder)["status"] == "running"
-    (folder / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="run.json is damaged .*\nMove the run's folder away"):
-        checkpoints.begin(run, {})
+    for damaged in ("{", "[]", '"x"', "{}", "[" * 100_000):
+        (folder / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match="run.json is damaged .*\nMove the run's folder away"):
+            checkpoints.begin(run, {})
 
 
 def a_run(output, recipe, machine, made_of, status, step, start="2026-01-01"):

@@ -96,6 +96,29 @@ def test_plot_draws_logs_with_anything_missing(seed, tmp_path):
     assert (tmp_path / "plots" / "losses.png").is_file()
 
 
+def test_plot_sees_what_is_no_number_however_it_is_written(tmp_path):
+    """As null in the published log, as NaN or Infinity in one by hand, beside a 400-digit integer and a run.json of another shape."""
+    for shown, manifest in (("null", '{"status": "x", "recipe": ["a"], "settings": null}'), ("NaN", None), ("-Infinity", "[1]"), ("1" * 400, None)):
+        folder = tmp_path / shown[:5]
+        folder.mkdir()
+        (folder / "grpo_training_logs.jsonl").write_text('{"step": 1, "reward_mean": 0.5, "grpo_loss": %s, "not_finite": [1, 2]}\n' % shown)
+        if manifest:
+            (folder / "run.json").write_text(manifest)
+        done = CliRunner().invoke(app, ["plot", str(folder)])
+        if manifest == "[1]":
+            assert done.exit_code == 1 and "is damaged" in done.stderr
+        else:
+            assert done.exit_code == 0 and "NaN, at step 1: grpo_loss not finite" in done.output
+
+
+def test_plot_judges_with_the_settings_of_the_run(tmp_path):
+    from helpers.__main__ import recipe_of
+
+    assert recipe_of({"recipe": "gsm8k_hash", "settings": {"grpo": {"batch": 64, "generations": 8, "learning_rate": 1.0, "max_prompt": 1, "max_completion": 9}}}
+                     ).grpo.generations == 8
+    assert recipe_of({"recipe": "gsm8k_hash", "settings": {"grpo": {"unknown": 1}}}).name == "gsm8k_hash"
+
+
 def test_plot_without_a_common_figure_or_a_place_says_so(tmp_path):
     for name, line in (("a", {"step": 1, "x": 1.0}), ("b", {"step": 1, "y": 1.0})):
         (tmp_path / name).write_text(json.dumps(line) + "\n")

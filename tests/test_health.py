@@ -107,7 +107,30 @@ def test_completions_without_golds_and_of_one_group_are_judged_as_far_as_possibl
 def test_the_report_has_a_row_for_each_verdict(recipe):
     table = health.report([step(k, truncated=1.0) for k in range(1, 9)], recipe)
     assert list(table.index) == list(health.RULES) and table.loc["truncation", "seen"].startswith("step 5: truncated 1.00")
-    assert [seen for seen in table["seen"] if seen != "no"] == [table.loc["truncation", "seen"]]
+    assert set(table["seen"]) == {table.loc["truncation", "seen"], "no", "not judged: it takes 15 steps"} | {
+        f"not judged: this log has no {key}" for key in ("kl", "distinct", "reward_gap", "repetition")}
+    assert (health.report([step(1)], recipe)["seen"] == "not judged: it takes 5 steps").sum() == 8
+    sft = health.report([{"step": k, "loss": 1.0} for k in range(1, 20)], recipe)["seen"]
+    assert dict(sft) == {name: "no" if name in ("NaN", "learning rate too high") else "not judged: for GRPO only" for name in health.RULES}
+
+
+def test_an_unknown_share_of_right_replies_is_not_said_to_be_zero(recipe):
+    log = [{key: value for key, value in step(k, zero_std_groups=1.0, distinct=0.1).items() if key != "correct"} for k in range(1, 9)]
+    found = {verdict.name: verdict.evidence for verdict in health.verdicts(log, recipe)}
+    assert found["zero-variance groups"] == "zero_std_groups 1.00" and "correct" not in found["entropy collapse"]
+
+
+def test_small_losses_may_double(recipe):
+    assert health.verdicts([{"step": k, "loss": 0.004 if k < 5 else 0.008} for k in range(1, 12)], recipe) == []
+
+
+def test_a_reward_that_is_infinite_is_named(recipe):
+    from helpers.runlog import finite
+
+    line = finite({"step": 1, "reward_mean": float("inf"), "grpo_loss": 0.0})
+    assert health.verdicts([line], recipe)[0].name == "NaN" and "reward_mean" in health.verdicts([line], recipe)[0].evidence
+    with pytest.raises(FloatingPointError, match="reward_mean not finite"):
+        health.stop_if_ruined(line)
 
 
 @pytest.fixture(scope="module")

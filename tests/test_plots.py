@@ -35,7 +35,7 @@ def test_curves_show_the_log_s_own_values():
 def test_smoothing_is_a_running_mean():
     import pandas as pd
 
-    assert list(plots.smooth(pd.Series([1.0, 3.0, 5.0]))) == [1.0, 2.0, 4.0]
+    assert list(plots.smooth(pd.Series([1.0, 3.0, 5.0]))) == [2.0, 3.0, 4.0]
 
 
 def test_a_log_with_gaps_is_drawn():
