@@ -1,7 +1,7 @@
 # make run    install what is missing and run the four notebooks (RECIPE=dapo_think for another of the five); results in outputs/
 # make test   install what is missing and run all tests, the notebooks among them
 # make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; twenty kills; ten healthy runs (two hours)
-# make bench  what grading costs beside math-verify and straight SymPy, and what the log costs (three minutes)
+# make bench  what grading costs beside math-verify and straight SymPy, what the log costs, and evaluation beside one prompt at a time (six minutes)
 # make write  run the notebooks and store them, executed, in their place
 PYTHON ?= python3
 VENV := .venv
@@ -23,6 +23,7 @@ soak: $(VENV)/.ready-for-tests
 bench: $(VENV)/.ready-for-tests
 	@$(BIN)/python -W ignore -m tests.bench_grading 2>/dev/null
 	@$(BIN)/python -W ignore -m tests.bench_logging 2>/dev/null
+	@$(BIN)/python -W ignore -m tests.bench_evaluation 2>/dev/null
 
 write: $(VENV)/.ready
 	@$(BIN)/python -m helpers run --write $(FLAGS)

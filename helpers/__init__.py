@@ -18,9 +18,15 @@ Read it in this order; each module uses only those before it:
     watching.py          writes the log while a trainer trains
     budget.py            sizes a run on a GPU to some minutes
     training.py          settings for this machine, SFT and GRPO
-    evaluation.py        generate, grade, intervals, paired comparison
+    measures.py          the statistics: intervals, pairs, several tries, how many problems it takes
+    records.py           what an evaluation's records say together
+    evaluation.py        generate and grade (vllm_engine.py: by vLLM)
+    controls.py          problems that nobody can have learned by heart
+    report.py            an evaluation as one HTML page
+    candidates.py        any models on the same problems: `python -m helpers evaluate`
     export.py            a merged model that is proven to be the trained one
     hub.py               model card, and a push that nobody does by accident
+    notebooks.py         runs the notebooks from outside
     tiny/                the embedded model and its problems
 
 Importing `helpers` imports nothing heavy.

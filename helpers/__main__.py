@@ -1,8 +1,8 @@
-"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `plot` draws a run."""
+"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `plot` draws a run,
+`evaluate` measures any models."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -13,10 +13,9 @@ from typing import Annotated
 import typer
 
 from helpers import overview
+from helpers.notebooks import NOTEBOOKS, NotebookError, execute
 from helpers.recipes import RECIPES, get_recipe
 
-ROOT = Path(__file__).parent.parent
-NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
 NUMBERS = ("SEED", "MAX_STEPS", "PROBLEMS")
 SWITCHES = ("PUSH", "RESUME", "FORCE")
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -39,7 +38,10 @@ def run(
     for name in NOTEBOOKS:
         started = time.time()
         print(f"── {name}", flush=True)
-        execute(name, output / recipe / "notebooks" / name, parameters, write)
+        try:
+            execute(name, output / recipe / "notebooks" / name, parameters, write)
+        except NotebookError as error:
+            fail(str(error))
         print(f"\r   done in {time.time() - started:.0f} s".ljust(80), flush=True)
     print(results(output / recipe) + f"\nall four notebooks took {time.time() - begun:.0f} s")
 
@@ -48,6 +50,49 @@ def run(
 def recipes() -> None:
     """Prints the five recipes side by side, as a Markdown table."""
     print(markdown(overview.table()))
+
+
+@app.command()
+def evaluate(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="adapter folders, model folders, or Hub ids")],
+    recipe: Annotated[str, typer.Option(help="which problems, format and score")] = "gsm8k_xml",
+    dataset: Annotated[str | None, typer.Option("--dataset", "--dataset_name", help="other rows: a Hub id, a folder or a file")] = None,
+    problems: Annotated[int | None, typer.Option("--problems", "--max_samples", min=1, help="how many; by default as the recipe says")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="drawn answers a problem; by default as the recipe says")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "--output_dir", help="by default outputs/RECIPE/evaluate")] = None,
+    base: Annotated[bool, typer.Option("--base", help="also the base of the first adapter")] = False,
+    control: Annotated[bool, typer.Option("--control", help="also twins with other numbers and fresh problems: is it memory?")] = False,
+    use_4bit: Annotated[bool | None, typer.Option("--use_4bit/--no-use_4bit", help="by default adapters as trained, whole models as stored")] = None,
+    vllm: Annotated[bool, typer.Option("--vllm", help="generate with vLLM, where it is installed")] = False,
+    resume: Annotated[bool, typer.Option(help="read and go on with what was evaluated before")] = True,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Measures models on the same held-out problems: table, summary.json, figures and report.html."""
+    try:
+        print(compare_models(names, recipe, dataset, problems, samples, out, base, control, use_4bit, vllm, resume, seed))
+    except (OSError, ValueError, ImportError) as error:
+        fail(str(error))
+
+
+def compare_models(names, recipe, dataset, problems, samples, out, base, control, use_4bit, vllm, resume, seed) -> str:
+    """The work of `evaluate`; returns what it prints at the end."""
+    from helpers import candidates, data, records, sources
+    from helpers.machine import detect, writable_folder
+    from helpers.recipes import for_profile
+
+    machine = detect()
+    settled = for_profile(get_recipe(recipe), machine.profile)
+    chosen = candidates.candidates(names, settled, use_4bit, base)
+    folder = writable_folder(out or Path("outputs") / recipe / "evaluate")
+    splits = data.load(settled, dataset, machine.profile)
+    found, remembered = candidates.evaluate(chosen, settled, machine, splits, folder, problems, samples, seed, resume, vllm, control)
+    results = candidates.conclude(found, settled, folder, sources.place_of(settled.source, dataset, machine.profile), remembered)
+    tables = [("greedy", records.show(results["greedy"])), ("sampled", records.show(results["sampled"])), ("sampled, rewards", records.show_rewards(results["sampled"]))]
+    drops = [f"{name}, {kind}: {records.points(part)} flexible, against the recipe's own problems, n = {part['n']}"
+             for name, parts in remembered.items() for kind, part in parts.items()]
+    pairs = [f"{name}: {records.points(c)}, p = {c['p']:.2g}" for name, c in results["compare"].items()]
+    return "\n".join([*(f"\n{title}\n{table.to_string()}" for title, table in tables), "", *pairs, *drops, "", f"report   {folder / 'report.html'}",
+                      f"summary  {folder / 'summary.json'}"])
 
 
 @app.command()
@@ -151,102 +196,6 @@ def parse(pairs: list[str]) -> dict:
             fail(f"{name} is {value!r}.\nGive a whole number.")
         parameters[name] = int(value) if name in NUMBERS else value.lower() in ("1", "true", "yes") if name in SWITCHES else value
     return parameters
-
-
-def execute(name: str, copy: Path, parameters: dict, write: bool) -> None:
-    """Runs one notebook with papermill; its progress bars appear as they come."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail(f"Cannot write to {copy.parent} ({error.strerror}).\nSet OUTPUT to a folder you can write to.")
-    try:
-        with without_kernel_log():
-            papermill.execute_notebook(ROOT / name, copy, parameters=parameters, kernel_name="python3", cwd=ROOT, progress_bar=False,
-                                       stdout_file=ProgressOnly() if sys.stdout.isatty() else None)
-    except PapermillExecutionError as error:
-        fail(f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(the whole notebook: {copy})")
-    except DeadKernelError:
-        fail(f"{name}: the kernel died, most likely for lack of memory.\nClose other programs, or take a smaller MODEL.")
-    tidy(copy)
-    if write:
-        store(copy, ROOT / name)
-
-
-@contextlib.contextmanager
-def without_kernel_log():
-    """Keeps the kernels' start-up notices off the terminal. Errors of the notebooks do not go this way: papermill raises them."""
-    sys.stderr.flush()
-    ours, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(ours, 2)
-        os.close(ours)
-        os.close(nowhere)
-
-
-class ProgressOnly:
-    """Shows the notebooks' progress bars on one line of the terminal, and leaves their other prints to the notebooks."""
-
-    def write(self, text: str) -> None:
-        if "\r" in text:
-            sys.stdout.write("\r   " + text.rstrip("\r\n").rpartition("\r")[2][:76].ljust(76))
-
-    def flush(self) -> None:
-        sys.stdout.flush()
-
-
-def tidy(path: Path) -> None:
-    """Joins what was printed in pieces and resolves carriage returns, so that a progress bar that is over leaves nothing behind."""
-    book = json.loads(path.read_text())
-    for cell in (cell for cell in book["cells"] if cell["cell_type"] == "code"):
-        joined: list[dict] = []
-        for output in cell["outputs"]:
-            if output["output_type"] == "stream" and joined and joined[-1].get("name") == output["name"]:
-                joined[-1]["text"] = "".join(joined[-1]["text"]) + "".join(output["text"])
-            else:
-                joined.append(output)
-        for output in (output for output in joined if output["output_type"] == "stream"):
-            output["text"] = "\n".join(overwritten(line) for line in "".join(output["text"]).split("\n"))
-        cell["outputs"] = [output for output in joined if shows(output)]
-    path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
-
-
-def shows(output: dict) -> bool:
-    """Whether an output has anything in it; live curves that are over have not."""
-    return bool("".join(output.get("text", "x")).strip()) and output.get("data", {"": "x"}) not in ({"text/plain": ""}, {"text/plain": []})
-
-
-def overwritten(line: str) -> str:
-    """What a terminal shows of a line with carriage returns: later text over earlier text."""
-    shown = ""
-    for part in line.split("\r"):
-        shown = part + shown[len(part):]
-    return shown.rstrip(" ") if "\r" in line else line
-
-
-def store(copy: Path, place: Path) -> None:
-    """Puts an executed copy in the notebook's place, without what papermill added."""
-    book = json.loads(copy.read_text())
-    book["metadata"].pop("papermill", None)
-    book["metadata"].pop("widgets", None)
-    book["cells"] = [cell for cell in book["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
-    for count, cell in enumerate((c for c in book["cells"] if c["cell_type"] == "code"), 1):
-        cell["execution_count"] = count
-        for output in cell["outputs"]:
-            if "execution_count" in output:
-                output["execution_count"] = count
-    for cell in book["cells"]:
-        for key in ("papermill", "execution"):
-            cell["metadata"].pop(key, None)
-        if not cell["metadata"].get("tags", True):
-            del cell["metadata"]["tags"]
-    place.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 def results(folder: Path) -> str:

@@ -225,12 +225,16 @@ def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
         errors = [[s[key]["value"] - s[key]["low"] for s in summaries.values()], [s[key]["high"] - s[key]["value"] for s in summaries.values()]]
         places = [i + (k - 1) * 0.26 for i in range(len(summaries))]
         bars = axis.bar(places, values, width=0.24, yerr=[[max(0.0, e) for e in side] for side in errors], capsize=3, color=colour, label=key)
-        axis.bar_label(bars, [f"{v:.0%}" for v in values], padding=2, fontsize=8)
+        axis.bar_label(bars, [f"{100 * v:.1f}" for v in values], padding=2, fontsize=8)
     n = next(iter(summaries.values()))["n"]
     axis.set_xticks(range(len(summaries)), list(summaries))
-    axis.set(ylabel="share of problems", ylim=(0, 1.15), title=f"{n} held-out problems, 95 % intervals")
+    axis.set(ylabel="mean over problems, labels in %", ylim=(0, 1.15), title=f"{n} held-out problems, 95 % intervals")
     axis.legend(ncols=3, loc="upper left", fontsize="small")
     return figure
+
+
+def spoken(outcome: str) -> str:
+    return {"right_wrong_format": "right, wrong format"}.get(outcome, outcome.replace("_", " "))
 
 
 def outcomes(summaries: Mapping[str, Mapping]) -> Figure:
@@ -239,11 +243,58 @@ def outcomes(summaries: Mapping[str, Mapping]) -> Figure:
     left = [0.0] * len(summaries)
     for (name, colour), hatch in zip(OUTCOME_COLOURS.items(), HATCHES, strict=True):
         shares = [s["outcomes"][name] / s["completions"] for s in summaries.values()]
-        axis.barh(list(summaries), shares, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label={"right_wrong_format": "right, wrong format"}.get(name, name.replace("_", " ")))
+        axis.barh(list(summaries), shares, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=spoken(name))
         left = [a + b for a, b in zip(left, shares, strict=True)]
     axis.invert_yaxis()
     axis.set(xlabel="share of answers", xlim=(0, 1))
     axis.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small", frameon=False)
+    return figure
+
+
+def token_counts(summaries: Mapping[str, Mapping]) -> Figure:
+    """Mean tokens of the answers of each model, by how they ended."""
+    figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    models, names = list(summaries), list(OUTCOME_COLOURS)
+    for k, ((name, colour), hatch) in enumerate(zip(OUTCOME_COLOURS.items(), HATCHES, strict=True)):
+        found = [(i, s["tokens_by_outcome"][name]) for i, s in enumerate(summaries.values()) if name in s["tokens_by_outcome"]]
+        if found:
+            axis.bar([i + (k - len(names) / 2 + 0.5) * 0.17 for i, _ in found], [tokens for _, tokens in found], width=0.16, color=colour, hatch=hatch,
+                     edgecolor="white", linewidth=0, label=spoken(name))
+    axis.set_xticks(range(len(models)), models)
+    axis.set(ylabel="tokens, mean", title="Length of the answers, by outcome")
+    axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, frameon=False)
+    return figure
+
+
+def scores(records: Mapping[str, Sequence[Mapping]]) -> Figure:
+    """How the scores of each model's answers are spread, as shares; with partial credit (EED) more than nothing and everything."""
+    figure, axes = plt.subplots(1, len(records), figsize=(3.2 * len(records), 2.8), sharey=True, squeeze=False, layout="constrained")
+    for axis, (name, lines) in zip(axes.flat, records.items(), strict=True):
+        values = [line["score"] for line in lines]
+        axis.hist(values, bins=[i / 20 for i in range(21)], weights=[1 / len(values)] * len(values), color=BLUE, edgecolor="white")
+        axis.axvline(sum(values) / len(values), color=RED, linestyle="--", label=f"mean {sum(values) / len(values):.2f}")
+        axis.set(title=name, xlabel="score of an answer", xlim=(0, 1))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
+    axes[0, 0].set_ylabel("share of answers")
+    return figure
+
+
+def calibration(found: Mapping[str, Mapping]) -> Figure:
+    """Does agreement among a problem's samples tell that they are right? Share of right majorities by agreement, with 95 % intervals."""
+    figure, axis = plt.subplots(figsize=(4.6, 4), layout="constrained")
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="as right as they agree")
+    voting = [name for name in found if any(level["agreement"] > 0 for level in found[name]["levels"])]  # a base without the format never votes
+    for i, (name, colour, style) in enumerate(looks(voting)):
+        levels = [level for level in found[name]["levels"] if level["agreement"] > 0]
+        places, right = [level["agreement"] - 0.012 * i for level in levels], [level["right"] for level in levels]
+        errors = [[max(0.0, level["right"] - level["low"]) for level in levels], [max(0.0, level["high"] - level["right"]) for level in levels]]
+        for place, level in zip(places, levels, strict=True):
+            axis.annotate(f"{level['n']}", (place, level["right"]), xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=7, color=colour)
+        axis.errorbar(places, right, yerr=errors, color=colour, linestyle=style, marker="o", capsize=3, label=name)
+    axis.set(xlabel="share of samples that agree", ylabel="share of right majorities", title="Agreement and being right (numbers: problems)", xlim=(0, 1.06), ylim=(-0.03, 1.05))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     return figure
 
 

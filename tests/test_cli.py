@@ -6,7 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from helpers.__main__ import app, parse, store, tidy
+from helpers.__main__ import app, parse
+from helpers.notebooks import store, tidy
 
 
 def test_parameters_get_their_types():

@@ -8,7 +8,7 @@ import re
 import nbformat
 import pytest
 
-from helpers.__main__ import NOTEBOOKS
+from helpers.notebooks import NOTEBOOKS
 from tests.conftest import ROOT
 
 BOOKS = {name: json.loads((ROOT / name).read_text()) for name in NOTEBOOKS}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from helpers.__main__ import NOTEBOOKS
+from helpers.notebooks import NOTEBOOKS
 from helpers.recipes import RECIPES
 from tests.conftest import ROOT, SHARED, needs_shared
 

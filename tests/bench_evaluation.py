@@ -1,0 +1,90 @@
+"""What an evaluation costs on the tiny profile: `python -m tests.bench_evaluation` (two minutes). Both sides in one run.
+
+Beside the published way, one prompt at a time with `generate`, on 128 problems of mixed length; and three adapters beside one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from helpers import candidates, data, models, training
+from helpers.machine import detect
+from helpers.recipes import for_profile, get_recipe
+from tests.learning import BASE
+
+import torch  # isort: skip  (after Unsloth)
+
+PROBLEMS = 128
+
+
+def mixed(recipe) -> list:
+    """Word problems and physics problems, whose questions and replies differ in length."""
+    physics = for_profile(get_recipe("phybench_eed"), "tiny")
+    halves = [data.load(r, None, "tiny")["test"].take(PROBLEMS // 2) for r in (recipe, physics)]
+    return [example for pair in zip(*halves, strict=True) for example in pair]
+
+
+def one_at_a_time(model, tokenizer, prompts: list[str], limit: int) -> list[str]:
+    """As the published notebooks do it."""
+    texts = []
+    with torch.no_grad():
+        for prompt in prompts:
+            ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+            output = model.generate(**ids, max_new_tokens=limit, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+            texts.append(tokenizer.decode(output[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))
+    return texts
+
+
+def speed() -> tuple[float, int]:
+    """How many times as fast ours is, and how many of the texts are the same."""
+    machine = detect()
+    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    model, tokenizer = models.load(BASE, recipe, machine)
+    model = models.add_lora(model, recipe, machine, 0)
+    training.train_in_float(model)
+    prompts, limit = [data.prompt_text(recipe, tokenizer, e.question) for e in mixed(recipe)], recipe.grpo.max_completion
+    models.generate(model, tokenizer, prompts[:2], 4)  # warm
+    begun = time.perf_counter()
+    ours = models.generate(model, tokenizer, prompts, limit, batch=recipe.evaluation.batch)
+    between = time.perf_counter()
+    theirs = one_at_a_time(model, tokenizer, prompts, limit)
+    return (time.perf_counter() - between) / (between - begun), sum(a.text == b for a, b in zip(ours, theirs, strict=True))
+
+
+def adapters(folder: Path) -> list[str]:
+    """Three adapters that work alike, so that they cost alike."""
+    machine = detect()
+    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    model, tokenizer = models.load(BASE, recipe, machine)
+    model = models.add_lora(model, recipe, machine, 0)
+    for name in "abc":
+        training.save_adapter(model, tokenizer, folder / name / "adapter")
+    return [str(folder / name / "adapter") for name in "abc"]
+
+
+def three_beside_one(folder: Path) -> float:
+    """The time of one call that evaluates three adapters, over three times that of a call for one; loading included in both."""
+    names, machine = adapters(folder), detect()
+    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    splits, spent = data.load(recipe, None, "tiny"), []
+    for count in (1, 1, 3):  # the first warms up
+        begun = time.perf_counter()
+        candidates.evaluate(candidates.candidates(names[:count], recipe), recipe, machine, splits, folder / f"{count}-{len(spent)}")
+        spent.append(time.perf_counter() - begun)
+    return spent[2] / (3 * spent[1])
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        ratio, same = speed()
+        three = three_beside_one(Path(folder))
+    print(f"evaluation, {PROBLEMS} problems: {ratio:.1f} times as fast as one prompt at a time (at least 10 wanted), {same} of {PROBLEMS} texts the same")
+    print(f"three adapters over three times one: {three:.2f} (at most 1.1 wanted), with one load")
+
+
+if __name__ == "__main__":
+    main()

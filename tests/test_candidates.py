@@ -1,0 +1,159 @@
+"""`python -m helpers evaluate`: adapters, whole models, several bases; one load each; refused, resumed, by vLLM."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers import candidates, data, evaluation, models, training
+from helpers.__main__ import app
+from helpers.runlog import read_lines
+from tests.learning import BASE
+
+
+@pytest.fixture(scope="module")
+def adapter(recipe, machine, tmp_path_factory):
+    """An adapter that says something else than the base, in a run's folder `grpo/adapter`."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("trained") / "grpo" / "adapter"
+    model, tokenizer = models.load(BASE, recipe, machine)
+    model = models.add_lora(model, recipe, machine, 0)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = 0.02 * torch.randn_like(parameter)
+    training.save_adapter(model, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def splits(recipe):
+    return data.load(recipe, None, "tiny")
+
+
+def test_names_are_understood(recipe, adapter, tmp_path):
+    other = shutil.copytree(adapter, tmp_path / "my adapter.v2")
+    found = candidates.candidates([str(adapter), str(other), "Qwen/Qwen3-4B", str(adapter)], recipe, with_base=True)
+    assert [c.label for c in found] == ["base", "grpo", "my-adapter-v2", "Qwen3-4B", "grpo-2"]
+    assert [c.adapter for c in found] == [None, adapter, other, None, adapter] and found[0].base == found[1].base and found[3].base == "Qwen/Qwen3-4B"
+    assert [c.four_bit for c in found] == [True, True, True, False, True]  # a whole model is measured as it is stored
+    assert not any(c.four_bit for c in candidates.candidates([str(adapter)], recipe, use_4bit=False))
+
+
+def test_the_base_is_the_base_whatever_else_is_called_so(recipe, machine, adapter, splits, tmp_path):
+    """A model's folder called base, before and after: --base adds the adapter's own, and tables keep the order that was asked for."""
+    other = shutil.copytree(BASE, tmp_path / "base")
+    found = candidates.candidates([str(other), str(adapter)], recipe, with_base=True)
+    assert [c.label for c in found] == ["base-2", "base", "grpo"] and found[0].base == found[2].base and found[1].base == str(other)
+    chosen = candidates.candidates([str(adapter), str(other), str(adapter)], recipe)
+    results, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "out", problems=1, samples=2)
+    assert list(results) == ["grpo", "base", "grpo-2"]
+    assert list(evaluation.results(results, recipe.score)["compare"]) == ["grpo → base", "base → grpo-2"]  # with a single problem, too
+    with pytest.raises(ValueError, match="no base to add.\nLeave --base out"):
+        candidates.candidates([str(other)], recipe, with_base=True)
+    config = shutil.copytree(adapter, tmp_path / "moved") / "adapter_config.json"
+    config.write_text(config.read_text().replace(found[0].base, "/not/here"))
+    with pytest.raises(FileNotFoundError, match="was trained on /not/here, which is not there"):
+        candidates.candidates([str(tmp_path / "moved")], recipe)
+
+
+@pytest.mark.parametrize(("content", "words"), [("{", "is no adapter's configuration"), ("{}", "is no adapter's configuration"), ("[]", "is no adapter's configuration"),
+                                               ('{"base_model_name_or_path": null}', "is no adapter's configuration")])
+def test_a_broken_adapter_is_named(recipe, content, words, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(ValueError, match=words + r".*\n\w"):
+        candidates.candidates([str(tmp_path)], recipe)
+
+
+def test_one_load_for_a_base_and_its_adapters(recipe, machine, adapter, splits, tmp_path, monkeypatch):
+    """Base, adapter, and the same adapter: loaded once, and each answers as it does alone, also after the others."""
+    loads, load = [], models.load
+    monkeypatch.setattr(models, "load", lambda *args: loads.append(args[0]) or load(*args))
+    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=16))
+    chosen = candidates.candidates([str(adapter), str(adapter)], small, with_base=True)
+    found, _ = candidates.evaluate(chosen, small, machine, splits, tmp_path / "together", problems=6, samples=2)
+    assert len(loads) == 1 and list(found) == ["base", "grpo", "grpo-2"]
+    assert found["grpo"] == found["grpo-2"] != found["base"] and [len(part) for part in found["base"]] == [6, 12]
+    alone, _ = candidates.evaluate(candidates.candidates([str(adapter)], small), small, machine, splits, tmp_path / "alone", problems=6, samples=2)
+    base, _ = candidates.evaluate(candidates.candidates([BASE], small, use_4bit=True), small, machine, splits, tmp_path / "base", problems=6, samples=2)
+    assert alone["grpo"] == found["grpo"] and next(iter(base.values())) == found["base"]
+
+
+def test_the_command_measures_and_reports(adapter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["evaluate", "--base", str(adapter), "--max_samples", "5", "--samples", "2", "--output_dir", str(tmp_path / "out"), "--control"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, (done.output, done.exception)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["greedy"]) == ["base", "grpo"] and summary["greedy"]["grpo"]["n"] == 5 and summary["control"]["grpo"]["fresh"]["n"] == 5
+    assert (tmp_path / "out" / "report.html").is_file() and "base → grpo" in done.output
+    assert "\nbase " in done.output and "report.html" in done.output and "Traceback" not in done.output
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jsonl")}
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert before == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jsonl")}  # read, not made again
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["nowhere/at/all/./x", "--recipe", "gsm8k_xml"], "Check the network and the id, or set MODEL"), (["./nothing"], "There is no model at ./nothing"),
+    ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"), ([BASE, "--dataset", "./none.csv"], "There is nothing at ./none.csv"),
+    ([BASE, "--problems", "2", "--vllm"], "vLLM is not installed"),
+])
+def test_what_cannot_be_measured_is_said_in_two_lines(words, said, tmp_path):
+    done = CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1 and said in done.stderr and "Traceback" not in done.output and len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_records_of_another_model_are_refused_and_kept(recipe, machine, splits, adapter, tmp_path, capsys):
+    path, problems = tmp_path / "mine.jsonl", splits["test"].take(4)
+    model, tokenizer = models.load(BASE, recipe, machine)
+    first = evaluation.evaluate(model, tokenizer, recipe, problems, path)
+    other, _ = models.load(str(adapter), recipe, machine)
+    second = evaluation.evaluate(other, tokenizer, recipe, problems, path)
+    assert second != first and read_lines(path) == second and read_lines(tmp_path / "mine-before.jsonl") == first
+    assert "mine.jsonl held records of something else, kept as mine-before.jsonl: weights: " in capsys.readouterr().out
+    (tmp_path / "mine.json").write_text("[]")  # nothing says any more whose records these are
+    assert evaluation.evaluate(other, tokenizer, recipe, problems, path) == second and read_lines(tmp_path / "mine-before.jsonl") == second
+    assert "no fingerprint beside them" in capsys.readouterr().out
+
+
+@pytest.fixture
+def vllm(monkeypatch, recipe, machine):
+    """A stand-in for the package, which needs a GPU: it checks what it is asked, and answers by the tiny model.
+
+    What it cannot show: that vLLM itself takes these arguments. They are those of its documentation.
+    """
+    asked = SimpleNamespace(engines=[], calls=[])
+    module, lora = ModuleType("vllm"), ModuleType("vllm.lora.request")
+
+    class LLM:
+        def __init__(self, model, dtype, enable_lora, max_lora_rank, seed, max_model_len, quantization):
+            asked.engines.append({"model": model, "max_lora_rank": max_lora_rank, "quantization": quantization, "max_model_len": max_model_len})
+
+        def generate(self, prompts, settings, lora_request, use_tqdm):
+            asked.calls.append((len(prompts), lora_request, settings))
+            model, tokenizer = models.load(lora_request[2] if lora_request else asked.engines[-1]["model"], recipe, machine)
+            replies = models.generate(model, tokenizer, prompts, settings[0]["max_tokens"], settings[0]["temperature"])
+            return [SimpleNamespace(outputs=[SimpleNamespace(text=r.text, token_ids=[0] * r.tokens, finish_reason="stop" if r.finished else "length")])
+                    for r in replies]
+
+    module.LLM, module.SamplingParams, lora.LoRARequest = LLM, lambda **settings: settings, lambda *args: args
+    for name, part in (("vllm", module), ("vllm.lora", ModuleType("vllm.lora")), ("vllm.lora.request", lora)):
+        monkeypatch.setitem(sys.modules, name, part)
+    return asked
+
+
+def test_vllm_is_used_where_it_is_asked_for(vllm, recipe, machine, adapter, splits, tmp_path):
+    chosen = candidates.candidates([str(adapter)], recipe, with_base=True)
+    found, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "vllm", problems=4, samples=2, vllm=True)
+    ours, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "ours", problems=4, samples=2)
+    assert [greedy for greedy, _ in found.values()] == [greedy for greedy, _ in ours.values()]
+    assert len(vllm.engines) == 1 and vllm.engines[0]["quantization"] == "bitsandbytes" and vllm.engines[0]["max_lora_rank"] == recipe.lora.r
+    assert [request and (request[0], request[1], request[2]) for _, request, _ in vllm.calls] == [None, None, *[("grpo", 1, str(adapter))] * 2]
+    greedy, drawn = vllm.calls[0][2], vllm.calls[1][2]
+    assert greedy[0]["temperature"] == 0.0 and len({settings["seed"] for settings in drawn}) == len(drawn) == 8
+    assert drawn[0]["temperature"] == recipe.grpo.temperature and drawn[0]["max_tokens"] == recipe.grpo.max_completion and drawn[0]["stop_token_ids"]
