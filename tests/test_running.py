@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -24,20 +26,47 @@ def run(arguments, folder, **environment):
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-def test_all_four_as_they_are(tmp_path):
-    done = run(["-m", "pytest", "-q", "-x", "--nbval-lax", "--nbval-cell-timeout=600", "-p", "no:cacheprovider", *NOTEBOOKS], copy_project(tmp_path))
+@pytest.fixture(scope="module")
+def jobs(request, tmp_path_factory):
+    """The long runs of the tests that were chosen, two at a time: of each its folder, and what will be its end."""
+    chosen, works = {item.name for item in request.session.items}, {"as they are": (as_they_are, "test_all_four_as_they_are")}
+    if SHARED.is_dir():
+        works["real"] = real_rows, "test_real_"
+    works |= {name: (partial(two_steps, name), f"test_every_recipe_through_all_four[{name}]") for name in RECIPES if name != "gsm8k_xml"}
+    with ThreadPoolExecutor(2) as pool:
+        yield {key: (folder := tmp_path_factory.mktemp(key.replace(" ", "_")), pool.submit(work, folder)) for key, (work, test) in works.items()
+               if any(name.startswith(test) for name in chosen)}
+
+
+def as_they_are(folder):
+    return run(["-m", "pytest", "-q", "-x", "--nbval-lax", "--nbval-cell-timeout=600", "-p", "no:cacheprovider", *NOTEBOOKS], copy_project(folder))
+
+
+def real_rows(folder):
+    """A small random model with the real tokenizer, which learns nothing, on GSM8K; one step a stage."""
+    made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT)
+    return made if made.returncode else run(["-m", "helpers", "run", "--set", f"MODEL={folder / 'model'}", "--set", f"DATASET={SHARED / 'data/gsm8k'}", "--set",
+                                             "MAX_STEPS=1", "--set", "PROBLEMS=4", "--set", f"OUTPUT={folder / 'out'}", "--set", "FORCE=true"], ROOT)
+
+
+def two_steps(name, folder):
+    flags = [part for setting in (f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={folder}") for part in ("--set", setting)]
+    return run(["-m", "helpers", "run", *flags], ROOT)
+
+
+def test_all_four_as_they_are(jobs):
+    folder, job = jobs["as they are"]
+    done = job.result()
     assert done.returncode == 0, done.stdout[-4000:]
-    summary = json.loads((tmp_path / "outputs/gsm8k_xml/eval/summary.json").read_text())
+    summary = json.loads((folder / "outputs/gsm8k_xml/eval/summary.json").read_text())
     assert summary["greedy"]["grpo"]["strict"]["value"] > summary["greedy"]["base"]["strict"]["high"]
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory):
+def real(jobs):
     """The four notebooks on GSM8K with the real tokenizer and a small random model, one step a stage."""
-    folder = tmp_path_factory.mktemp("real")
-    assert run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT).returncode == 0
-    done = run(["-m", "helpers", "run", "--set", f"MODEL={folder / 'model'}", "--set", f"DATASET={SHARED / 'data/gsm8k'}", "--set",
-                "MAX_STEPS=1", "--set", "PROBLEMS=4", "--set", f"OUTPUT={folder / 'out'}", "--set", "FORCE=true"], ROOT)  # a random model learns nothing
+    folder, job = jobs["real"]
+    done = job.result()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     books = {name: (folder / "out/gsm8k_xml/notebooks" / name).read_text() for name in NOTEBOOKS}
     return folder, done.stdout, books
@@ -75,12 +104,12 @@ def test_real_template_and_mask(real, recipe):
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "gsm8k_xml"])
-def test_every_recipe_through_all_four(name, tmp_path):
+def test_every_recipe_through_all_four(name, jobs):
     """From the generated rows to the proven export, with few steps. gsm8k_xml runs in full in test_all_four_as_they_are."""
-    flags = [part for setting in (f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={tmp_path}") for part in ("--set", setting)]
-    done = run(["-m", "helpers", "run", *flags], ROOT)
+    output, job = jobs[name]
+    done = job.result()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    recipe, folder = RECIPES[name], tmp_path / name
+    recipe, folder = RECIPES[name], output / name
     for stage in recipe.stages:
         manifest = json.loads((folder / stage / "run.json").read_text())
         assert (manifest["status"], manifest["steps"], manifest["recipe"]) == ("finished", 2, name)
