@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
@@ -26,18 +24,6 @@ def run(arguments, folder, **environment):
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def jobs(request, tmp_path_factory):
-    """The long runs of the tests that were chosen, two at a time: of each its folder, and what will be its end."""
-    chosen, works = {item.name for item in request.session.items}, {"as they are": (as_they_are, "test_all_four_as_they_are")}
-    if SHARED.is_dir():
-        works["real"] = real_rows, "test_real_"
-    works |= {name: (partial(two_steps, name), f"test_every_recipe_through_all_four[{name}]") for name in RECIPES if name != "gsm8k_xml"}
-    with ThreadPoolExecutor(2) as pool:
-        yield {key: (folder := tmp_path_factory.mktemp(key.replace(" ", "_")), pool.submit(work, folder)) for key, (work, test) in works.items()
-               if any(name.startswith(test) for name in chosen)}
-
-
 def as_they_are(folder):
     return run(["-m", "pytest", "-q", "-x", "--nbval-lax", "--nbval-cell-timeout=600", "-p", "no:cacheprovider", *NOTEBOOKS], copy_project(folder))
 
@@ -54,25 +40,25 @@ def two_steps(name, folder):
     return run(["-m", "helpers", "run", *flags], ROOT)
 
 
-def test_all_four_as_they_are(jobs):
-    folder, job = jobs["as they are"]
-    done = job.result()
+def test_all_four_as_they_are(tmp_path):
+    done = as_they_are(tmp_path)
     assert done.returncode == 0, done.stdout[-4000:]
-    summary = json.loads((folder / "outputs/gsm8k_xml/eval/summary.json").read_text())
+    summary = json.loads((tmp_path / "outputs/gsm8k_xml/eval/summary.json").read_text())
     assert summary["greedy"]["grpo"]["strict"]["value"] > summary["greedy"]["base"]["strict"]["high"]
 
 
 @pytest.fixture(scope="module")
-def real(jobs):
+def real(tmp_path_factory):
     """The four notebooks on GSM8K with the real tokenizer and a small random model, one step a stage."""
-    folder, job = jobs["real"]
-    done = job.result()
+    folder = tmp_path_factory.mktemp("real")
+    done = real_rows(folder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     books = {name: (folder / "out/gsm8k_xml/notebooks" / name).read_text() for name in NOTEBOOKS}
     return folder, done.stdout, books
 
 
 @needs_shared
+@pytest.mark.xdist_group("real")
 def test_real_rows_through_all_four(real, recipe):
     folder, printed, books = real
     assert "train: 7473 examples" in books["01_sft.ipynb"] and "test: 1319 examples" in books["01_sft.ipynb"]
@@ -85,6 +71,7 @@ def test_real_rows_through_all_four(real, recipe):
 
 
 @needs_shared
+@pytest.mark.xdist_group("real")
 def test_real_template_and_mask(real, recipe):
     from transformers import AutoTokenizer
 
@@ -104,12 +91,11 @@ def test_real_template_and_mask(real, recipe):
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "gsm8k_xml"])
-def test_every_recipe_through_all_four(name, jobs):
+def test_every_recipe_through_all_four(name, tmp_path):
     """From the generated rows to the proven export, with few steps. gsm8k_xml runs in full in test_all_four_as_they_are."""
-    output, job = jobs[name]
-    done = job.result()
+    done = two_steps(name, tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    recipe, folder = RECIPES[name], output / name
+    recipe, folder = RECIPES[name], tmp_path / name
     for stage in recipe.stages:
         manifest = json.loads((folder / stage / "run.json").read_text())
         assert (manifest["status"], manifest["steps"], manifest["recipe"]) == ("finished", 2, name)
