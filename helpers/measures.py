@@ -31,9 +31,9 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval_of_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+def interval_of_mean(values: Sequence[float], seed: int = 0, least: float | None = None) -> tuple[float, float]:
     """The 95 % bootstrap interval of a mean over problems. Where all are equal, which a bootstrap takes for certain: what a share of unlike
-    problems that n tries can miss would change, for values from 0 (or -1, where they are negative) to 1.
+    problems that n tries can miss would change, for values from `least` (by default 0, or -1 where they are negative) to 1.
 
     >>> [round(x, 2) for x in interval_of_mean([0.5] * 20)], [round(x, 2) for x in interval_of_mean([-1.0] * 5)]
     ([0.42, 0.58], [-1.0, 0.04])
@@ -41,7 +41,8 @@ def interval_of_mean(values: Sequence[float], seed: int = 0) -> tuple[float, flo
     values = np.asarray(values, dtype=float)
     if np.ptp(values) == 0:
         value, missed = float(values.mean()), 1 - 0.025 ** (1 / len(values))
-        return value - missed * (value - min(value, -1.0 if value < 0 else 0.0)), value + missed * (max(value, 1.0) - value)
+        lowest = (-1.0 if value < 0 else 0.0) if least is None else least
+        return value - missed * (value - min(value, lowest)), value + missed * (max(value, 1.0) - value)
     found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, rng=np.random.default_rng(seed), method="percentile")
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
@@ -62,7 +63,7 @@ def paired(before: pd.Series, after: pd.Series, seed: int = 0) -> dict:
     Returns n, the difference of the means with its 95 % bootstrap interval over problems, and p: exact McNemar where each problem
     counts 0 or 1 (with the 2×2 `table`: both, only before, only after, neither), else a paired permutation test.
     """
-    low, high = interval_of_mean(after - before, seed)
+    low, high = interval_of_mean(after - before, seed, least=-1.0)
     result = {"n": len(before), "difference": float((after - before).mean()), "low": low, "high": high}
     if not is_whole(before, after):
         return result | {"p": paired_p(before, after, seed)}

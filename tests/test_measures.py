@@ -147,3 +147,10 @@ def test_steps_that_cannot_be_are_refused():
     for before, after, differing in ((0.5, 0.5, None), (0.5, 1.2, None), (0.5, 0.7, 0.1), (0.5, 0.7, 1.5)):
         with pytest.raises(ValueError, match="\n"):
             measures.problems_needed(before, after, differing)
+
+
+def test_equal_results_are_as_likely_worse_as_better():
+    import pandas as pd
+
+    same = measures.paired(pd.Series([1.0, 0.0, 1.0, 1.0, 0.0]), pd.Series([1.0, 0.0, 1.0, 1.0, 0.0]))
+    assert same["difference"] == 0 and same["low"] == pytest.approx(-same["high"]) and same["high"] == pytest.approx(0.522, abs=1e-3)
