@@ -15,6 +15,7 @@ Read it in this order; each module uses only those before it:
     checkpoints.py       what a run that was cut off goes on from
     plots.py             figures from a log or from evaluation records
     health.py            verdicts on a run, and a look before it begins
+    drawing.py           reads runs back: `python -m helpers plot`
     watching.py          writes the log while a trainer trains
     budget.py            sizes a run on a GPU to some minutes
     training.py          settings for this machine, SFT and GRPO
@@ -24,8 +25,12 @@ Read it in this order; each module uses only those before it:
     controls.py          problems that nobody can have learned by heart
     report.py            an evaluation as one HTML page
     candidates.py        any models on the same problems: `python -m helpers evaluate`
-    export.py            a merged model that is proven to be the trained one
-    hub.py               model card, and a push that nobody does by accident
+    export.py            the adapter to give away, and the merged model, streamed
+    proof.py             read back in a fresh process: the export is the trained model
+    gguf.py              files for llama.cpp and Ollama
+    card.py              the model card, from what the runs wrote
+    hub.py               a push that nobody does by accident, and that is read back
+    giving.py            `python -m helpers export`
     notebooks.py         runs the notebooks from outside
     tiny/                the embedded model and its problems
 

@@ -1,10 +1,9 @@
 """`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `plot` draws a run,
-`evaluate` measures any models."""
+`evaluate` measures any models, `export` merges an adapter into one model, `push` gives it to others."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 
 from helpers import overview
 from helpers.notebooks import NOTEBOOKS, NotebookError, execute
-from helpers.recipes import RECIPES, get_recipe
+from helpers.recipes import get_recipe
 
 NUMBERS = ("SEED", "MAX_STEPS", "PROBLEMS")
 SWITCHES = ("PUSH", "RESUME", "FORCE")
@@ -101,81 +100,53 @@ def plot(
     out: Annotated[Path | None, typer.Option(help="where the pictures go; by default into the (first) run's plots folder")] = None,
 ) -> None:
     """Draws a run's figures from its log and prints its summary and what was wrong; of several runs draws one comparison."""
-    from helpers import plots
+    from helpers import drawing
 
     folder = out or (runs[0] if runs[0].is_dir() else runs[0].parent) / "plots"
     try:
-        if len(runs) == 1:
-            plot_one(runs[0], folder)
-        else:
-            plots.save(plots.compare_runs({name: read_log(run) for name, run in zip(distinct(runs), runs, strict=True)}), folder / "compare.png")
-            print(folder / "compare.png")
+        (drawing.plot_one if len(runs) == 1 else drawing.plot_several)(runs, folder)
     except (OSError, ValueError) as error:
         fail(str(error))
 
 
-def distinct(runs: list[Path]) -> list[str]:
-    """The runs' paths without the folders that all of them begin with."""
-    shared = os.path.commonpath([run.absolute().parent for run in runs])
-    return [os.path.relpath(run.absolute(), shared) for run in runs]
+@app.command()
+def export(
+    adapter: Annotated[Path | None, typer.Argument(help="an adapter's folder; by default that of the last stage of outputs/RECIPE")] = None,
+    precision: Annotated[str, typer.Option(help="of the merged model: fp32, bf16 or fp16")] = "fp32",
+    recipe: Annotated[str | None, typer.Option(help="by default that of the adapter's run")] = None,
+    model: Annotated[str | None, typer.Option("--model", "--model_name", help="the unquantised base; by default the one that the adapter names")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "--output_dir", help="by default outputs/RECIPE/export/merged-PRECISION")] = None,
+    gguf: Annotated[list[str], typer.Option("--gguf", help="also GGUF files: f16, q8_0, q4_k_m (needs llama.cpp)")] = [],  # noqa: B006
+    repo: Annotated[str | None, typer.Option(help="your-name/model-name, which the card names")] = None,
+    staging: Annotated[Path | None, typer.Option(help="where it is made before it appears under its name, say on a larger disk")] = None,
+) -> None:
+    """Merges an adapter into one model, reads it back in a fresh process and proves that it is the trained one."""
+    from helpers import giving
 
-
-def plot_one(run: Path, folder: Path) -> None:
-    """A run's summary, verdicts and figures."""
-    from helpers import health, plots
-    from helpers.runlog import read_manifest, summary
-
-    log, manifest = read_log(run), read_manifest(run if run.is_dir() else run.parent) or {}
-    recipe = recipe_of(manifest)
-    print(f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}")
-    print(summary(log).to_string(float_format="{:.4g}".format))
-    found, unknown = health.history(log, recipe), health.unjudged(log, recipe)
-    judged = [name for name in health.RULES if name not in unknown]
-    print("\n".join(map(str, found)) or "healthy: nothing was seen of " + ", ".join(judged))
-    print("".join(f"not judged: {name} ({why})\n" for name, why in unknown.items()), end="")
-    for path in plots.save_all(log, folder, dict(recipe.rewards) if manifest else {}):
-        print(path)
-
-
-def recipe_of(manifest: dict):
-    """The recipe of a run with the settings that it ran with. A log that does not say its recipe is judged as gsm8k_xml, and that is said."""
-    from dataclasses import replace
-
-    from helpers.recipes import GRPOSettings
-
-    if manifest.get("recipe") not in list(RECIPES):
-        print("judged with the settings of gsm8k_xml: the log does not say its recipe")
-        return RECIPES["gsm8k_xml"]
-    recipe = RECIPES[manifest["recipe"]]
     try:
-        return replace(recipe, grpo=GRPOSettings(**manifest["settings"]["grpo"]))
-    except (KeyError, TypeError):  # of another version
-        return recipe
+        print(giving.export(adapter, precision, recipe, model, out, gguf, repo, staging))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        fail(str(error))
 
 
-def read_log(run: Path) -> list[dict]:
-    """The log of a run's folder, or of a log file; text where a number belongs is left out. Raises ValueError if there is none."""
-    from helpers.runlog import read_lines
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="an export's folder, or an adapter's")],
+    repo: Annotated[str, typer.Argument(help="your-name/model-name on the Hub")],
+    upload: Annotated[bool, typer.Option("--push", help="upload; without it only the plan is printed")] = False,
+    public: Annotated[bool, typer.Option("--public", help="everybody may see the repository")] = False,
+) -> None:
+    """Prints what a push to the Hub would do; with --push does it, and checks that everything arrived."""
+    from helpers import hub
 
-    path = run if run.is_file() else next((run / name for name in ("log.jsonl", "grpo_training_logs.jsonl") if (run / name).is_file()), None)
-    if path is None:
-        raise ValueError(f"There is no log in {run}.\nGive a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines.")
-    lines = read_lines(path)
-    if not lines or any(not isinstance(line, dict) or not isinstance(line.get("step"), int) for line in lines):
-        raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
-    return [numbers(line) for line in lines]
-
-
-def numbers(line: dict) -> dict:
-    """A line's numbers; the names of those that are no finite ones (null, NaN, Infinity) under `not_finite`."""
-    def known(value) -> bool:
-        return isinstance(value, int | float) and abs(value) < sys.float_info.max
-
-    said = line.get("not_finite") if isinstance(line.get("not_finite"), list) else []
-    line = {key: value for key, value in line.items() if key != "not_finite"}
-    bad = [key for key, value in line.items() if value is None or (isinstance(value, int | float) and not known(value))]
-    bad += [key for key in said if isinstance(key, str) and key not in bad]
-    return {key: value for key, value in line.items() if known(value)} | ({"not_finite": bad} if bad else {})
+    try:
+        print(hub.plan_push(folder, repo, private=not public))
+        if upload:
+            print("pushed to", hub.push(folder, repo, private=not public), "and read back: the same")
+        else:
+            print("nothing was uploaded; add --push to upload")
+    except (OSError, ValueError, RuntimeError) as error:
+        fail(str(error))
 
 
 def markdown(columns: dict[str, dict[str, str]]) -> str:
@@ -211,9 +182,17 @@ def results(folder: Path) -> str:
     lines += [f"  {reward}: " + ", ".join(f"{name} {part['rewards'][reward]['value']:.2f}" for name, part in summary["sampled"].items())
               for reward in next(iter(summary["sampled"].values()))["rewards"]]
     lines.append("95 % intervals in brackets; held-out problems; sampled: mean of the samples of each problem")
+    lines += verified(folder / "export" / "proof.json")
     places = (("adapter", "grpo/adapter"), ("merged model", "export/merged-fp32"), ("log", "grpo/log.jsonl"), ("pictures", "grpo/plots"),
               ("records", "eval"), ("executed notebooks", "notebooks"))
     return "\n".join(lines + [f"{what:20}{folder / where}" for what, where in places])
+
+
+def verified(path: Path) -> list[str]:
+    """What the proof of the exports found, a line each."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return [f"{name} read back in a fresh process: {p['same_text']} of {p['prompts']} replies the same, logits within {p['relative']:.0e} of the largest"
+            for name, p in found.items()]
 
 
 def fail(message: str) -> None:

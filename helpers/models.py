@@ -70,7 +70,7 @@ def settle_end(model, tokenizer) -> None:
         tokenizer.pad_token = "<|endoftext|>"
     tokenizer.padding_side = "left"
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = sorted({tokenizer.eos_token_id} | end_tokens(model, tokenizer))
+    model.generation_config.eos_token_id = sorted(end_tokens(model.generation_config, tokenizer))
 
 
 def explain(name: str, error: Exception) -> Exception:
@@ -106,7 +106,10 @@ def check_adapter(adapter: str | Path, base: str) -> Path:
     config = folder / "adapter_config.json"
     if not config.is_file() or not (folder / "adapter_model.safetensors").is_file():
         raise FileNotFoundError(f"There is no adapter in {folder}.\nRun 01_sft.ipynb first, or set ADAPTER to a trained adapter's folder.")
-    trained_on = json.loads(config.read_text())["base_model_name_or_path"]
+    try:
+        trained_on = str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{config} is no adapter's configuration ({type(error).__name__}).\nSave the adapter again.") from error
     if not same_model(trained_on, base):
         raise ValueError(f"The adapter in {folder} was trained on {trained_on}, not on {base}.\n"
                          f"Set MODEL={trained_on}, or set ADAPTER to one that was trained on {base}.")
@@ -154,7 +157,7 @@ def in_batches(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, te
             rows = tokenizer([prompts[i] for i in chosen], return_tensors="pt", padding=True, padding_side="left",
                              add_special_tokens=False).to(model.device)
             output = model.generate(**rows, max_new_tokens=max_new_tokens, use_cache=True, pad_token_id=tokenizer.pad_token_id, **sampling)
-            ends = end_tokens(model, tokenizer)
+            ends = end_tokens(model.generation_config, tokenizer)
             yield chosen, [read_completion(tokenizer, ids, ends) for ids in output[:, rows["input_ids"].shape[1]:].tolist()]
             bar.update(len(chosen))
 
@@ -196,8 +199,9 @@ def merged_weights(model) -> Iterator[None]:
             del module.forward
 
 
-def end_tokens(model, tokenizer) -> set[int]:
-    ends = model.generation_config.eos_token_id
+def end_tokens(generation_config, tokenizer) -> set[int]:
+    """The ids that end a reply: the tokenizer's end and those of the model's generation settings."""
+    ends = generation_config.eos_token_id
     return {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
 

@@ -292,7 +292,7 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
         for place, level in zip(places, levels, strict=True):
             axis.annotate(f"{level['n']}", (place, level["right"]), xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=7, color=colour)
         axis.errorbar(places, right, yerr=errors, color=colour, linestyle=style, marker="o", capsize=3, label=name)
-    axis.set(xlabel="share of samples that agree", ylabel="share of right majorities", title="Agreement and being right (numbers: problems)", xlim=(0, 1.06), ylim=(-0.03, 1.05))
+    axis.set(xlabel="share of samples that agree", ylabel="share of right majorities", title="Agreement and being right (numbers: problems)", xlim=(0, 1.06), ylim=(-0.03, 1.1))
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     return figure

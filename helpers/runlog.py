@@ -7,6 +7,7 @@ also written under its published name and with its published keys, `grpo_trainin
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -134,6 +135,12 @@ def finished_run(folder: str | Path, hint: str) -> dict:
         state = "does not exist" if manifest is None else f"is {manifest['status']}"
         raise FileNotFoundError(f"The run {folder} {state}.\n{hint}")
     return manifest
+
+
+def run_hash(manifest: Mapping | None) -> str | None:
+    """Twelve hex digits that name a run: of its fingerprint, so that runs that give equal weights have equal hashes. None for none."""
+    made_of = (manifest or {}).get("fingerprint")
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12] if made_of else None
 
 
 def settings(recipe: Recipe) -> dict:

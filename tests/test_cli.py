@@ -113,7 +113,7 @@ def test_plot_sees_what_is_no_number_however_it_is_written(tmp_path):
 
 
 def test_plot_judges_with_the_settings_of_the_run(tmp_path):
-    from helpers.__main__ import recipe_of
+    from helpers.drawing import recipe_of
 
     assert recipe_of({"recipe": "gsm8k_hash", "settings": {"grpo": {"batch": 64, "generations": 8, "learning_rate": 1.0, "max_prompt": 1, "max_completion": 9}}}
                      ).grpo.generations == 8
@@ -127,3 +127,27 @@ def test_plot_without_a_common_figure_or_a_place_says_so(tmp_path):
     assert done.exit_code == 1 and "no figure in common" in done.stderr
     done = CliRunner().invoke(app, ["plot", str(tmp_path / "a"), "--out", str(tmp_path / "b")])
     assert done.exit_code == 1 and "Traceback" not in done.output and str(tmp_path / "b") in done.stderr
+
+
+def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machine, monkeypatch):
+    from helpers import models
+    from helpers.training import save_adapter
+
+    model, tokenizer = models.load(str(models.TINY_MODEL), recipe, machine)
+    model = models.add_lora(model, recipe, machine, 0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.02)
+    save_adapter(model, tokenizer, tmp_path / "adapter")
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "adapter"), "--precision", "bf16", "--out", str(tmp_path / "merged")])
+    assert done.exit_code == 0 and "beyond rounding 0.0e+00" in done.output and "of 16 greedy replies" in done.output, done.output
+    monkeypatch.setenv("HF_TOKEN", "none")
+    planned = CliRunner().invoke(app, ["push", str(tmp_path / "merged"), "me/model"])
+    assert planned.exit_code == 0 and "model.safetensors" in planned.output and "nothing was uploaded; add --push" in planned.output
+
+
+@pytest.mark.parametrize(("words", "said"), [(["export", "nowhere"], "is no adapter's folder"), (["export", "--precision", "int4", "nowhere"], "nowhere is no adapter's"),
+                                             (["push", "nowhere", "me/model"], "no folder nowhere"), (["push", "helpers/tiny/model", "model"], "your-name/model-name")])
+def test_export_and_push_say_what_is_wrong(words, said):
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output
