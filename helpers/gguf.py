@@ -106,15 +106,16 @@ def replies(file: str | Path, tokenizer, prompts: Sequence[str], max_new_tokens:
 
 
 def reply(file: str | Path, tokenizer, asked: Path, max_new_tokens: int, options: list[str]) -> Completion:
-    """One reply. On a busy machine llama.cpp may end before it has printed all: a reply that neither ended nor reached the limit is asked for again."""
+    """One reply. On a busy machine llama.cpp may end before it has printed all, so a reply without an end is believed when it comes twice."""
+    before = None
     for _ in range(10):
         done = subprocess.run([str(llama_cpp("generator")), "-m", str(file), "-f", str(asked), "-no-cnv", "--no-display-prompt", *options],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
         text = done.stdout.rstrip("\n")
         finished, text = text.endswith(END), text.removesuffix(END)
-        tokens = len(tokenizer(text)["input_ids"]) + finished
-        if done.returncode == 0 and (finished or tokens >= 0.9 * max_new_tokens):  # read again, a text may have fewer tokens
-            return Completion(text, tokens, finished)
+        if done.returncode == 0 and (finished or text == before):
+            return Completion(text, min(max_new_tokens, len(tokenizer(text)["input_ids"]) + finished), finished)
+        before = text
     raise RuntimeError(f"llama.cpp gave no whole reply from {file} (status {done.returncode}).\nExport it again, or try when the machine is less busy.")
 
 
