@@ -1,6 +1,6 @@
 # make run    install what is missing and run the four notebooks (RECIPE=dapo_think for another of the five); results in outputs/
 # make test   install what is missing and run all tests, the notebooks among them, two at a time
-# make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; twenty kills; ten healthy runs (two hours)
+# make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; two recipes through the notebooks; twenty kills; ten healthy runs (two hours)
 # make bench  what grading costs beside math-verify and straight SymPy, what the log costs, and evaluation beside one prompt at a time (six minutes)
 # make write  run the notebooks and store them, executed, in their place
 PYTHON ?= python3

@@ -171,7 +171,7 @@ def test_there_is_one_grader(recipe):
     from tests.conftest import ROOT
 
     reads = {"last_number", "read_number", "same_number", "same_math", "eed_score", "latex2sympy", "sympify", "parse_expr"}
-    allowed = {"recipes.py": {"same_number", "same_math", "eed_score"}, "rewards.py": {"last_number", "same_number"}, "controls.py": {"read_number"}, "hub.py": {"last_number"}}
+    allowed = {"recipes.py": {"same_number", "same_math", "eed_score"}, "rewards.py": {"last_number", "same_number"}, "controls.py": {"read_number"}, "card.py": {"last_number"}}
     sources = {path.name: path.read_text() for path in (ROOT / "helpers").glob("*.py")}
     for path in ROOT.glob("*.ipynb"):
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code" and "completion" in "".join(cell["source"])]
