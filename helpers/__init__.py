@@ -28,8 +28,8 @@ Read it in this order; each module uses only those before it:
     export.py            the adapter to give away, and the merged model, streamed
     proof.py             read back in a fresh process: the export is the trained model
     gguf.py              files for llama.cpp and Ollama
-    card.py              the model card, from what the runs wrote
     hub.py               a push that nobody does by accident, and that is read back
+    card.py              the model card, from what the runs wrote
     giving.py            `python -m helpers export`
     notebooks.py         runs the notebooks from outside
     tiny/                the embedded model and its problems

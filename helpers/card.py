@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from helpers.answers.formats import last_box_or_number
 from helpers.answers.grading import last_number
 from helpers.export import TINY, is_hub_id, origin_of, public_name
+from helpers.hub import check_repo
 from helpers.recipes import Recipe, Source
 from helpers.runlog import finished_run, run_hash, settings
 from helpers.sources import EMBEDDED
@@ -196,12 +197,6 @@ def settings_table(recipe: Recipe, manifest: Mapping) -> str:
     shown = [part for part in ("lora", *recipe.stages) if isinstance(found.get(part), Mapping)]
     return "\n".join(f"| {part} | " + ", ".join(f"{name} {'/'.join(value) if isinstance(value, list | tuple) else value}"
                                                for name, value in found[part].items() if value is not None) + " |" for part in shown)
-
-
-def check_repo(repo: str) -> None:
-    """Raises ValueError for what is no repository's name."""
-    if not is_hub_id(repo):
-        raise ValueError(f"REPO is {repo!r}.\nGive it as \"your-name/model-name\".")
 
 
 def literal(text: str) -> str:

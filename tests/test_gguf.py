@@ -1,6 +1,5 @@
 """GGUF: what is said where there is no llama.cpp, the Modelfile's prompt, and, where llama.cpp is, a real conversion."""
 
-import shutil
 import sys
 
 import pytest
@@ -73,4 +72,3 @@ def test_a_real_conversion_and_its_replies(tmp_path, recipe, machine):
     prompts = [data.prompt_text(recipe, tokenizer, f"{n} + 4?") for n in range(4)]
     said = gguf.replies(files[0], tokenizer, prompts, 12)
     assert all(reply.text for reply in said) and said == gguf.replies(files[0], tokenizer, prompts, 12)
-    shutil.rmtree(tmp_path / "gguf")
