@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import random
+import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,15 +31,28 @@ STACK = ("torch", "transformers", "trl", "peft", "unsloth", "unsloth_zoo", "acce
 
 @dataclass(frozen=True)
 class Machine:
-    """profile: "tiny" without a GPU, "gpu" with one. dtype: what weights that are not in 4-bit are held in."""
+    """What was found. `process` of `processes`: which one this is under `accelerate launch` or torchrun; each has a card of its own."""
 
-    profile: str
+    profile: str  # "tiny" without a GPU, "gpu" with one
     device: str
     name: str
-    memory_gb: float
+    memory_gb: float  # of one card, or of this computer
     cores: int
     place: str
-    dtype: str
+    dtype: str  # what weights that are not in 4-bit are held in, and what is computed in
+    gpus: int = 0
+    capability: str = ""  # of the card, such as "7.5"
+    attention: str = "sdpa"  # whose kernels compute it: "flash_attn", "xformers" or torch's own, "sdpa"
+    four_bit: bool = True
+    vllm: bool = False
+    disk_gb: float = 0.0  # free, where this was started
+    process: int = 0
+    processes: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the log, the checkpoints and the console."""
+        return self.process == 0
 
 
 def place() -> str:
@@ -64,6 +79,10 @@ def go_offline_without_hub(seconds: float = 3.0) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
 def detect() -> Machine:
     """Looks at this computer and settles the libraries on it: one torch thread on the CPU, TF32 products on a GPU, offline without the Hub.
 
@@ -72,14 +91,41 @@ def detect() -> Machine:
     go_offline_without_hub()
     import torch
 
-    if torch.cuda.is_available():
-        card = torch.cuda.get_device_properties(0)
-        torch.backends.cuda.matmul.allow_tf32 = True
-        dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-        return Machine("gpu", "cuda", card.name, card.total_memory / 2**30, os.cpu_count() or 1, place(), dtype)
+    process, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    shared = {"four_bit": installed("bitsandbytes"), "disk_gb": shutil.disk_usage(".").free / 2**30, "process": process, "processes": processes}
+    if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes"):
+        card = torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", 0)))
+        if runs_on(torch.cuda.get_arch_list(), card.major, card.minor):
+            torch.backends.cuda.matmul.allow_tf32 = True
+            dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+            return Machine("gpu", "cuda", card.name, card.total_memory / 2**30, os.cpu_count() or 1, place(), dtype, torch.cuda.device_count(),
+                           f"{card.major}.{card.minor}", attention((card.major, card.minor)), vllm=installed("vllm"), **shared)
+        print(f"{card.name} is too old or too new for torch {torch.__version__}, which has no code for sm_{card.major}{card.minor}.\n"
+              "The CPU is used; take another card, or a torch that knows this one.")
     torch.set_num_threads(1)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
-    return Machine("tiny", "cpu", platform.machine(), memory, os.cpu_count() or 1, place(), "float32")
+    return Machine("tiny", "cpu", platform.machine(), memory, os.cpu_count() or 1, place(), "float32", **shared)
+
+
+def runs_on(compiled: Sequence[str], major: int, minor: int) -> bool:
+    """Whether a torch compiled for these architectures has code for a card: the same major version with a minor no higher, or PTX of any older.
+
+    torch.cuda.is_available() says yes to any card, and the first product dies.
+
+    >>> runs_on(["sm_75", "sm_80", "sm_86"], 8, 9), runs_on(["sm_75", "sm_80"], 6, 0), runs_on(["sm_120"], 12, 0)
+    (True, False, True)
+    """
+    for name in compiled:
+        kind, _, digits = name.partition("_")
+        version = divmod(int("".join(c for c in digits if c.isdigit())), 10)
+        if (kind == "sm" and version[0] == major and version[1] <= minor) or (kind == "compute" and version <= (major, minor)):
+            return True
+    return False
+
+
+def attention(capability: tuple[int, int]) -> str:
+    """Whose attention kernels Unsloth takes on a card: FlashAttention from 8.0 on, else xformers, where they are installed; else torch's."""
+    return next((name for name, least in (("flash_attn", (8, 0)), ("xformers", (7, 0))) if capability >= least and installed(name)), "sdpa")
 
 
 def set_seed(seed: int) -> None:
@@ -121,10 +167,16 @@ def versions() -> dict[str, str]:
 
 
 def describe(machine: Machine) -> str:
-    """Three lines for the top of a notebook."""
+    """Some lines for the top of a notebook."""
     what = {"tiny": "the embedded tiny Qwen3 and generated problems; a few minutes in all",
             "gpu": "the recipe's own model and data"}[machine.profile]
-    return (f"machine   {machine.device} ({machine.name}), {machine.cores} cores, {machine.memory_gb:.0f} GB, {machine.place}\n"
+    card = f"{machine.gpus} × " * (machine.gpus > 1) + machine.name + f", compute capability {machine.capability}" * bool(machine.capability)
+    four_bit = "4-bit" if machine.four_bit else "no 4-bit (bitsandbytes is not installed)"
+    vllm = ", vLLM" if machine.vllm else ""
+    several = f", {machine.processes} processes" if machine.processes > 1 else ""
+    return (f"machine   {machine.device} ({card}), {machine.cores} cores, {machine.memory_gb:.0f} GB, {machine.place}, "
+            f"{machine.disk_gb:.0f} GB of disk free{several}\n"
+            f"computes  in {machine.dtype}, {machine.attention} attention, {four_bit}{vllm}\n"
             f"profile   {machine.profile}: {what}\n"
             f"versions  " + ", ".join(f"{name} {version}" for name, version in versions().items()))
 
@@ -156,4 +208,4 @@ def file_hash(path: str | Path) -> str:
 
 
 def as_dict(machine: Machine) -> dict:
-    return asdict(machine) | {"memory_gb": round(machine.memory_gb, 1)}
+    return asdict(machine) | {"memory_gb": round(machine.memory_gb, 1), "disk_gb": round(machine.disk_gb, 1)}
