@@ -140,6 +140,8 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
             checkpoints.mirror(run)
             print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False trains it anew")
         else:
+            if getattr(trainer.args, "beta", 0.0):
+                set_reference(trainer.model, start)
             if not checkpoint:
                 put_back(trainer, start)
             go(trainer, run, budget, checkpoint)
@@ -171,6 +173,20 @@ def put_back(trainer, start: dict[str, torch.Tensor]) -> None:
         if name in start:
             parameter.data.copy_(start[name])
     trainer.optimizer = trainer.lr_scheduler = None
+
+
+def set_reference(model, start: dict[str, torch.Tensor]) -> None:
+    """Makes the adapter that training starts from the reference of GRPO's KL term, on the CPU and on a GPU.
+
+    Unsloth's GPU trainer would take the base without adapters, and so pull back what SFT taught; TRL's copies the adapter as it finds it,
+    in bfloat16 on a 4-bit base, and as trained when the trainer's cell is run again.
+    """
+    if "ref" not in model.peft_config:
+        model.add_adapter("ref", model.peft_config["default"])
+    for name, weights in start.items():
+        reference = model.get_parameter(name.replace(".default.", ".ref."))
+        reference.data = weights.to(reference.device, model.get_parameter(name).dtype)
+        reference.requires_grad = False
 
 
 def train_in_float(model) -> None:
