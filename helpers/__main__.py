@@ -1,5 +1,6 @@
-"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `plot` draws a run,
-`evaluate` measures any models, `export` merges an adapter into one model, `push` gives it to others."""
+"""`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `sft`, `grpo` and `both`
+train without a notebook, also under `accelerate launch`, `plan` says what fits on which card, `plot` draws a run, `evaluate` measures any models,
+`export` merges an adapter into one model, `push` gives it to others."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from helpers import overview
+from helpers import commands, overview
 from helpers.notebooks import NOTEBOOKS, NotebookError, execute
 from helpers.recipes import get_recipe
 
@@ -49,6 +50,43 @@ def run(
 def recipes() -> None:
     """Prints the five recipes side by side, as a Markdown table."""
     print(markdown(overview.table()))
+
+
+@app.command("sft", help="Trains a recipe's supervised stages: priming, where it has it, and SFT.")
+@app.command("grpo", help="Trains by GRPO, from the adapter of SFT where the recipe has it.")
+@app.command("both", help="SFT, where the recipe has it, and then GRPO.")
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Option(help="which system to teach")] = "gsm8k_xml",
+    model: Annotated[str, typer.Option("--model", "--model_name", help="a Hub id or a local folder; by default the recipe's")] = "",
+    dataset: Annotated[str, typer.Option("--dataset", "--dataset_name", help="other rows: a Hub id, a folder or a file")] = "",
+    output: Annotated[Path, typer.Option("--output", "--output_dir", help="runs go to OUTPUT/RECIPE/STAGE")] = Path("outputs"),
+    epochs: Annotated[float | None, typer.Option("--epochs", "--num_epochs", min=1e-6, help="passes over the rows")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", "--batch_size", min=1, help="the effective batch: rows, for GRPO completions, a step")] = None,
+    rate: Annotated[float | None, typer.Option("--learning_rate", min=0.0)] = None,
+    rows: Annotated[int | None, typer.Option("--rows", "--max_samples", min=1, help="train on at most so many rows")] = None,
+    use_4bit: Annotated[bool | None, typer.Option("--use_4bit/--no-use_4bit", help="the base in 4-bit; by default as the recipe says")] = None,
+    max_steps: Annotated[int, typer.Option("--max_steps", min=0, help="at most so many steps a stage")] = 0,
+    budget: Annotated[str, typer.Option(help="on a GPU: published, the recipe's full length, or quick, some minutes")] = "published",
+    adapter: Annotated[str, typer.Option("--adapter", help="for grpo: the adapter to go on from")] = "",
+    sft_output: Annotated[Path | None, typer.Option("--sft_output", help="where the adapter of SFT goes too, and where grpo finds it")] = None,
+    grpo_output: Annotated[Path | None, typer.Option("--grpo_output", help="where the adapter of GRPO goes too")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    resume: Annotated[bool, typer.Option(help="go on where a run was cut off")] = True,
+    mirror: Annotated[str, typer.Option(help="a folder that gets a copy of every run after each checkpoint")] = "",
+    report_to: Annotated[str, typer.Option("--report_to", help="wandb, tensorboard or trackio get the figures too")] = "none",
+    vllm: Annotated[str, typer.Option(help="who generates for grpo: colocate or server; by default transformers")] = "",
+    force: Annotated[bool, typer.Option("--force", help="train although the pre-flight sees no use in it")] = False,
+) -> None:
+    changes = {"epochs": epochs, "batch": batch, "rate": rate, "rows": rows, "four_bit": use_4bit}
+    settings = {"output": output, "model": model, "dataset": dataset, "seed": seed, "max_steps": max_steps, "budget": budget, "adapter": adapter,
+                "resume": resume, "mirror": mirror, "report_to": report_to, "force": force, "vllm": vllm}
+    try:
+        commands.train(context.info_name, recipe, changes, settings, sft_output, grpo_output)
+    except KeyboardInterrupt as error:
+        fail(str(error) or "stopped\nRun the same command again: it goes on from the last checkpoint.")
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        fail(str(error))
 
 
 @app.command()

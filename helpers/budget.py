@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from helpers import processes
 from helpers.runlog import Run
 
 import helpers.unsloth_first  # noqa: F401  isort: skip  (before transformers, trl and peft)
@@ -35,9 +36,10 @@ class FitToBudget(TrainerCallback):
             self.begun, self.first = time.perf_counter(), step
         if not fitted and step - self.first == self.measured - 1:
             a_step = (time.perf_counter() - self.begun) / (self.measured - 1)
-            fitted = {"at": step, "steps": min(state.max_steps, max(step + 1, int(self.seconds / a_step)))}
+            fitted = processes.agreed({"at": step, "steps": min(state.max_steps, max(step + 1, int(self.seconds / a_step)))})
             self.run.manifest["fitted"] = fitted
-            self.run.write_manifest()
+            if self.run.machine.main:
+                self.run.write_manifest()
         if fitted and step == fitted["at"]:
             self.shorten(args, state, lr_scheduler, fitted["steps"])
 

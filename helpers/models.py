@@ -40,10 +40,10 @@ def base_of(recipe: Recipe, model: str | None, machine: Machine) -> str:
     return model or (str(TINY_MODEL) if machine.profile == "tiny" else recipe.model)
 
 
-def load(name: str, recipe: Recipe, machine: Machine):
+def load(name: str, recipe: Recipe, machine: Machine, vllm: str = ""):
     """A base model in 4-bit, or a saved adapter on its base, and the tokenizer.
 
-    name: Hub id or local folder. Returns (model, tokenizer); an adapter comes back trainable.
+    name: Hub id or local folder. vllm="colocate": Unsloth puts vLLM beside it, on the same weights. Returns (model, tokenizer); an adapter comes back trainable.
     Raises ConnectionError or FileNotFoundError that say what to do.
     """
     longest = max(recipe.grpo.max_prompt + recipe.grpo.max_completion, *(getattr(recipe, stage).max_length for stage in recipe.supervised), 0)
@@ -51,7 +51,7 @@ def load(name: str, recipe: Recipe, machine: Machine):
         with quiet():
             model, tokenizer = FastLanguageModel.from_pretrained(
                 name, max_seq_length=longest, load_in_4bit=recipe.lora.load_in_4bit, dtype=getattr(torch, machine.dtype),
-                use_gradient_checkpointing=checkpointing(machine))
+                use_gradient_checkpointing=checkpointing(machine), **({"fast_inference": True, "max_lora_rank": recipe.lora.r} if vllm == "colocate" else {}))
     except (OSError, ValueError, RuntimeError) as error:
         raise explain(name, error) from error
     settle_end(model, tokenizer)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers import checkpoints, machine as machines
+from helpers import checkpoints, machine as machines, processes
 from helpers.budget import FitToBudget
 from helpers.machine import Machine
 from helpers.models import check_adapter
@@ -41,8 +41,9 @@ def device_batch(effective: int, machine: Machine, tokens: int, vocabulary: int)
         room = int(machine.memory_gb * 2**30 / 10 / (tokens * vocabulary * 12))
     else:
         room = 4 if machine.memory_gb < 20 else 8 if machine.memory_gb < 45 else 16
-    batch = max(n for n in range(1, effective + 1) if effective % n == 0 and n <= max(1, room))
-    return batch, effective // batch
+    mine = effective // machine.processes
+    batch = max(n for n in range(1, mine + 1) if mine % n == 0 and n <= max(1, room))
+    return batch, mine // batch
 
 
 def check_group(batch: int, generations: int) -> None:
@@ -90,7 +91,7 @@ def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary
         warmup_steps=round(part.warmup * steps), weight_decay=part.weight_decay, optim="adamw_torch_fused", max_steps=steps,
         max_grad_norm=1.0, logging_steps=1, save_strategy="no", seed=run.seed, data_seed=run.seed,
         report_to=report_to or "none", run_name=f"{run.recipe.name}-{run.stage}-{run.seed}",
-        bf16=bf16, fp16=machine.dtype == "float16", tf32=None, gradient_checkpointing=machine.profile == "gpu",
+        bf16=bf16, fp16=machine.dtype == "float16", tf32=None, gradient_checkpointing=machine.profile == "gpu", ddp_find_unused_parameters=False,
         dataloader_pin_memory=machine.profile == "gpu", disable_tqdm=True, use_cpu=machine.device == "cpu")
 
 
@@ -110,7 +111,22 @@ def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabular
                      padding_free=False, completion_only_loss=True, dataset_num_proc=workers)
 
 
-def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none") -> GRPOConfig:
+def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
+    """Who generates GRPO's completions: "" transformers, "colocate" vLLM on the training card, "server" one that `trl vllm-serve` has started.
+
+    Raises ValueError for another mode, ImportError where vLLM is not installed.
+    """
+    if mode not in ("", "colocate", "server"):
+        raise ValueError(f"VLLM is {mode!r}.\nSet it to \"\", \"colocate\" or \"server\".")
+    if mode and not machine.vllm:
+        raise ImportError("vLLM is not installed, or there is no GPU.\npip install vllm (Linux with a GPU from compute capability 8.0), or leave VLLM empty.")
+    if not mode:
+        return {"use_vllm": False}
+    return {"use_vllm": True, "vllm_mode": mode, "vllm_max_model_length": recipe.grpo.max_prompt + recipe.grpo.max_completion,
+            "vllm_importance_sampling_correction": True}
+
+
+def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none", vllm: str = "") -> GRPOConfig:
     """GRPOTrainer's settings. Raises ValueError if the group size does not divide the batch."""
     part = recipe.grpo
     check_group(part.batch, part.generations)
@@ -119,8 +135,8 @@ def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabula
         **shared, num_generations=part.generations, steps_per_generation=shared["gradient_accumulation_steps"], num_iterations=1,
         max_completion_length=part.max_completion, temperature=part.temperature, top_p=1.0, top_k=0, beta=part.beta,
         epsilon=part.epsilon, epsilon_high=part.epsilon, loss_type=part.loss_type, scale_rewards=part.scale_rewards,
-        mask_truncated_completions=False, reward_weights=list(recipe.rewards.values()), use_vllm=False, remove_unused_columns=False,
-        chat_template_kwargs={"enable_thinking": recipe.thinking})
+        mask_truncated_completions=False, reward_weights=list(recipe.rewards.values()), remove_unused_columns=False,
+        chat_template_kwargs={"enable_thinking": recipe.thinking}, **vllm_settings(vllm, recipe, machine))
 
 
 def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path:
@@ -130,14 +146,16 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
     data, code or versions are not as they were, ValueError says what differs. resume=False starts afresh.
     """
     start = starting_adapter(trainer.model, run.stage)
-    with checkpoints.alone(run):
-        checkpoint = checkpoints.begin(run, checkpoints.fingerprint(trainer, run, budget, hash_of(start)), resume)
+    with checkpoints.alone(run) if run.machine.main else contextlib.nullcontext():
+        checkpoint = None
+        if run.machine.main:
+            checkpoint = checkpoints.begin(run, checkpoints.fingerprint(trainer, run, budget, hash_of(start)), resume)
+        checkpoint, run.manifest = processes.agreed((checkpoint, run.manifest))
         if run.machine.device == "cpu":
             train_in_float(trainer.model)
         if run.finished:
             restore_adapter(trainer.model, run.adapter)
-            shutil.rmtree(run.checkpoints, ignore_errors=True)
-            checkpoints.mirror(run)
+            tidy(run)
             print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False trains it anew")
         else:
             if getattr(trainer.args, "beta", 0.0):
@@ -145,8 +163,16 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
             if not checkpoint:
                 put_back(trainer, start)
             go(trainer, run, budget, checkpoint)
+        processes.wait()
     FastLanguageModel.for_inference(trainer.model)
     return run.adapter
+
+
+def tidy(run: Run) -> None:
+    """Removes the checkpoints of a finished run, here and in its mirror."""
+    if run.machine.main:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        checkpoints.mirror(run)
 
 
 def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
@@ -204,29 +230,30 @@ def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
         trainer.add_callback(FitToBudget(run))
     make_resumable(trainer, run)
     FastLanguageModel.for_training(trainer.model)  # generating before has put it into inference mode
-    machines.set_seed(run.seed)
+    machines.set_seed(run.seed + run.machine.process)  # else all processes would draw alike
     planned = run.manifest.get("fitted", {}).get("steps", trainer.args.max_steps)
     steps = checkpoints.step_of(checkpoint) if checkpoint else 0
     try:
         if steps >= planned:  # cut off after the last step; a trainer would take one more
             restore_adapter(trainer.model, checkpoint)
         else:
-            with interrupt_between_steps(callback):
+            with interrupt_between_steps(callback), processes.explained_end():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             steps = trainer.state.global_step
             if callback.stopping and steps < trainer.state.max_steps:
                 raise KeyboardInterrupt(f"stopped and saved at step {steps}; run the cell again to go on")
-        with explained(f"The adapter {run.adapter}"):
-            save_adapter(trainer.model, trainer.processing_class, run.adapter)
-        run.finish("finished", steps=steps, adapter_hash=machines.file_hash(run.adapter / "adapter_model.safetensors"))
+        if run.machine.main:
+            with explained(f"The adapter {run.adapter}"):
+                save_adapter(trainer.model, trainer.processing_class, run.adapter)
+            run.finish("finished", steps=steps, adapter_hash=machines.file_hash(run.adapter / "adapter_model.safetensors"))
     except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
         callback.close(keep_curves=True)
-        with contextlib.suppress(OSError):  # of a full disk; the error itself says so
-            run.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=type(error).__name__)
-        checkpoints.mirror(run)
+        if run.machine.main:
+            with contextlib.suppress(OSError):  # of a full disk; the error itself says so
+                run.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=type(error).__name__)
+            checkpoints.mirror(run)
         raise
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    checkpoints.mirror(run)
+    tidy(run)
 
 
 def make_resumable(trainer, run: Run) -> None:
@@ -244,9 +271,12 @@ def make_resumable(trainer, run: Run) -> None:
             with explained(f"The checkpoint {part}"):
                 save(*args, **kwargs)
         except OSError:
-            shutil.rmtree(part, ignore_errors=True)
+            if run.machine.main:
+                shutil.rmtree(part, ignore_errors=True)
             raise
 
+    if run.machine.device == "cpu" and run.machine.processes > 1:
+        processes.let_cpus_resume()
     trainer._load_from_checkpoint, trainer._save_checkpoint = load_all, save_whole
 
 

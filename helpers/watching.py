@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from helpers import checkpoints, health, machine as machines
+from helpers import checkpoints, health, machine as machines, processes
 from helpers.models import merged_weights
 from helpers.runlog import Run, console, read_lines, rename
 
@@ -52,23 +52,26 @@ class LogCallback(TrainerCallback):
         """`_generate_and_score_completions`, with its inputs and results kept for the step's samples."""
         def wrapped(inputs):
             outputs = function(inputs)
-            self.scored = {"answers": [row.get("answer") for row in inputs], "tokens": outputs["completion_mask"].sum(dim=1).tolist()}
+            self.scored = {"answers": processes.everyones([row.get("answer") for row in inputs]),
+                           "tokens": processes.everyones(outputs["completion_mask"].sum(dim=1).tolist())}
             return outputs
         return wrapped
 
     def on_train_begin(self, args, state, control, **_):
+        self.saved = time.perf_counter()
+        if not self.run.machine.main:
+            return
         self.log = read_lines(self.run.log) if self.run.log.is_file() else []
         self.warned = {verdict.name for verdict in health.verdicts(self.log, self.run.recipe)}
         self.live = LiveCurves(self.run) if in_notebook() else None
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.run.stage, file=sys.stdout, leave=False, mininterval=0.5, ncols=78)
-        self.saved = time.perf_counter()
 
     def on_step_begin(self, args, state, control, **_):
         self.begun, self.spent = time.perf_counter(), {}
 
     def on_log(self, args, state, control, logs=None, **_):
-        if "loss" not in logs:
-            return  # the summary at the end
+        if "loss" not in logs or not self.run.machine.main:
+            return  # the summary at the end; or the first process writes for all
         begun = self.clock()
         line = {"step": state.global_step, **rename(logs, self.run.stage, getattr(args, "beta", 0.0))} | ({"fp16": True} if args.fp16 else {})
         samples = self.samples() if self.run.stage == "grpo" else []
@@ -98,16 +101,18 @@ class LogCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         """Asks for a checkpoint when some minutes have passed, and when the kernel was interrupted."""
-        if self.stopping or time.perf_counter() - self.saved > SAVE_SECONDS[self.run.machine.profile]:
-            control.should_save = True
-        if self.stopping:
-            control.should_training_stop = True
+        due = self.run.machine.main and time.perf_counter() - self.saved > SAVE_SECONDS[self.run.machine.profile]
+        self.stopping, due = processes.any_of([self.stopping, due])
+        control.should_save = control.should_save or self.stopping or due
+        control.should_training_stop = control.should_training_stop or self.stopping
         return control
 
     def on_save(self, args, state, control, **_):
-        checkpoints.mark_whole(self.run.checkpoints / f"checkpoint-{state.global_step}")
-        checkpoints.rotate(self.run.checkpoints)
-        checkpoints.mirror(self.run)
+        processes.wait()  # each process saves where its random numbers stand
+        if self.run.machine.main:
+            checkpoints.mark_whole(self.run.checkpoints / f"checkpoint-{state.global_step}")
+            checkpoints.rotate(self.run.checkpoints)
+            checkpoints.mirror(self.run)
         self.saved = time.perf_counter()
 
     def on_train_end(self, args, state, control, **_):

@@ -1,0 +1,104 @@
+"""SFT and GRPO from a command line, alone or under `accelerate launch`: the cells of notebooks 01 and 02 without their lessons."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from helpers import data, health, models, rewards, runlog, training
+from helpers.data import Split
+from helpers.machine import Machine
+from helpers.recipes import Recipe
+
+from trl import GRPOTrainer, SFTTrainer  # isort: skip  (after helpers.models, which imports Unsloth)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the notebooks' parameters say, under the same names. The recipe is settled for the machine's profile."""
+
+    recipe: Recipe
+    machine: Machine
+    output: Path = Path("outputs")
+    model: str = ""
+    dataset: str = ""
+    seed: int = 0
+    max_steps: int = 0
+    budget: str = "quick"
+    adapter: str = ""
+    resume: bool = True
+    mirror: str = ""
+    report_to: str = "none"
+    force: bool = False
+    vllm: str = ""
+
+    @property
+    def base(self) -> str:
+        return models.base_of(self.recipe, self.model or None, self.machine)
+
+    def run(self, stage: str, parent: Path | None) -> runlog.Run:
+        return runlog.Run(self.output, self.recipe, stage, self.machine, self.seed, self.base, parent, self.mirror)
+
+    def splits(self) -> dict[str, Split]:
+        return data.load(self.recipe, self.dataset or None, self.machine.profile)
+
+
+def changed(recipe: Recipe, stages: Mapping[str, bool], epochs: float | None, batch: int | None, rate: float | None, rows: int | None,
+            four_bit: bool | None) -> Recipe:
+    """The recipe with what the command line changes, in the stages that it runs. `batch` is the effective batch."""
+    values = {"epochs": epochs, "batch": batch, "learning_rate": rate, "rows": rows}
+    given = {name: value for name, value in values.items() if value is not None}
+    for stage in (stage for stage in recipe.stages if stages.get(stage)):
+        fixed = {"steps": None} if stage == "grpo" and epochs is not None else {}  # so many epochs, not so many steps
+        recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **given, **fixed)})
+    return recipe if four_bit is None else replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
+
+
+def sft(job: Job) -> Path:
+    """Priming and SFT, as the recipe has them; the last adapter. Raises ValueError for a recipe without."""
+    recipe, adapter = job.recipe, None
+    if not recipe.supervised:
+        raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\nUse: python -m helpers grpo --recipe {recipe.name}")
+    splits = job.splits()
+    model, tokenizer = models.load(job.base, recipe, job.machine)
+    model = models.add_lora(model, recipe, job.machine, job.seed)
+    for stage in recipe.supervised:
+        rows = data.chosen(recipe, tokenizer, splits["train"], stage, job.seed).examples
+        run, steps = job.run(stage, adapter), training.steps_of(recipe, stage, len(rows), job.max_steps)
+        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, job.machine, steps, len(tokenizer), job.report_to),
+                             train_dataset=data.sft_dataset(recipe, rows), processing_class=tokenizer)
+        adapter = training.train(trainer, run, job.budget, job.resume)
+    return adapter
+
+
+def grpo(job: Job) -> Path:
+    """GRPO from the adapter given, else from that of the SFT run, else from the base; its adapter."""
+    recipe, machine = job.recipe, job.machine
+    start = training.start_of_grpo(recipe, job.output, job.adapter, job.base)
+    training.vllm_settings(job.vllm, recipe, machine)  # says at once what is missing
+    splits = job.splits()
+    rewards.check_golds(recipe, splits["train"].examples)
+    model, tokenizer = models.load(str(start or job.base), recipe, machine, job.vllm)
+    if start is None:
+        model = models.add_lora(model, recipe, machine, job.seed)
+    rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", job.seed).examples
+    run, steps = job.run("grpo", start), training.steps_of(recipe, "grpo", len(rows), job.max_steps)
+    settings = training.grpo_config(recipe, run, machine, steps, len(tokenizer), job.report_to, job.vllm)
+    if not (job.resume and runlog.read_manifest(run.folder)):
+        health.preflight(model, tokenizer, recipe, rows, steps, machine.device, job.seed, job.force)
+    trainer = GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], args=settings, processing_class=tokenizer,
+                          train_dataset=data.grpo_dataset(recipe, rows))
+    return training.train(trainer, run, job.budget, job.resume)
+
+
+def copied(adapter: Path, folder: Path | None) -> Path:
+    """The adapter, also in `folder`, if one is given."""
+    if folder is None or folder.resolve() == adapter.resolve():
+        return adapter
+    if folder.exists() and not (folder / "adapter_config.json").is_file() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} holds something that is no adapter.\nName another folder, or an empty one.")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(adapter, folder)
+    return folder
