@@ -56,12 +56,12 @@ def changed(recipe: Recipe, stages: Mapping[str, bool], epochs: float | None, ba
     return recipe if four_bit is None else replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
 
 
-def sft(job: Job) -> Path:
-    """Priming and SFT, as the recipe has them; the last adapter. Raises ValueError for a recipe without."""
+def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
+    """Priming and SFT, as the recipe has them, on the rows of the job or those given; the last adapter. Raises ValueError for a recipe without."""
     recipe, adapter = job.recipe, None
     if not recipe.supervised:
         raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\nUse: python -m helpers grpo --recipe {recipe.name}")
-    splits = job.splits()
+    splits = splits or job.splits()
     model, tokenizer = models.load(job.base, recipe, job.machine)
     model = models.add_lora(model, recipe, job.machine, job.seed)
     for stage in recipe.supervised:
@@ -73,12 +73,12 @@ def sft(job: Job) -> Path:
     return adapter
 
 
-def grpo(job: Job) -> Path:
+def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     """GRPO from the adapter given, else from that of the SFT run, else from the base; its adapter."""
     recipe, machine = job.recipe, job.machine
     start = training.start_of_grpo(recipe, job.output, job.adapter, job.base)
     training.vllm_settings(job.vllm, recipe, machine)  # says at once what is missing
-    splits = job.splits()
+    splits = splits or job.splits()
     rewards.check_golds(recipe, splits["train"].examples)
     model, tokenizer = models.load(str(start or job.base), recipe, machine, job.vllm)
     if start is None:

@@ -242,9 +242,10 @@ def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
             steps = trainer.state.global_step
             if callback.stopping and steps < trainer.state.max_steps:
                 raise KeyboardInterrupt(f"stopped and saved at step {steps}; run the cell again to go on")
+        weights = gathered(trainer)
         if run.machine.main:
             with explained(f"The adapter {run.adapter}"):
-                save_adapter(trainer.model, trainer.processing_class, run.adapter)
+                save_adapter(trainer.model, trainer.processing_class, run.adapter, weights)
             run.finish("finished", steps=steps, adapter_hash=machines.file_hash(run.adapter / "adapter_model.safetensors"))
     except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
         callback.close(keep_curves=True)
@@ -305,11 +306,17 @@ def interrupt_between_steps(callback: LogCallback) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def save_adapter(model, tokenizer, folder: Path) -> None:
+def gathered(trainer) -> dict[str, torch.Tensor] | None:
+    """The weights put together from all processes, where FSDP or DeepSpeed has cut them up; None where each process has them whole."""
+    cut = getattr(trainer, "is_fsdp_enabled", False) or getattr(trainer, "is_deepspeed_enabled", False)
+    return trainer.accelerator.get_state_dict(trainer.model_wrapped) if cut else None
+
+
+def save_adapter(model, tokenizer, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
     """Saves the default adapter and the tokenizer under a temporary name, then renames."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part, selected_adapters=["default"], save_embedding_layers=False)
+    model.save_pretrained(part, selected_adapters=["default"], save_embedding_layers=False, state_dict=weights)
     tokenizer.save_pretrained(part)
     (part / "README.md").unlink(missing_ok=True)  # PEFT's template, which names a path of this machine
     shutil.rmtree(folder, ignore_errors=True)

@@ -5,44 +5,21 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from helpers import data, evaluation, models, rewards, runlog, training
+from helpers import data, evaluation, models, stages
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 
 BASE = str(models.TINY_MODEL)
 
 
-def supervise(recipe: Recipe, machine: Machine, seed: int, out: Path, splits, steps: int | None = None) -> Path | None:
+def supervise(recipe: Recipe, machine: Machine, seed: int, out: Path, splits, steps: int = 0) -> Path | None:
     """Priming and SFT, as the recipe has them; the last adapter, None for a recipe without."""
-    from trl import SFTTrainer
-
-    adapter = None
-    if recipe.supervised:
-        model, tokenizer = models.load(BASE, recipe, machine)
-        model = models.add_lora(model, recipe, machine, seed)
-    for stage in recipe.supervised:
-        rows = data.chosen(recipe, tokenizer, splits["train"], stage, seed).examples
-        run = runlog.Run(out, recipe, stage, machine, seed, BASE, parent=adapter)
-        count = training.steps_of(recipe, stage, len(rows), steps)
-        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, count, len(tokenizer)),
-                             train_dataset=data.sft_dataset(recipe, rows), processing_class=tokenizer)
-        adapter = training.train(trainer, run)
-    return adapter
+    return stages.sft(stages.Job(recipe, machine, out, seed=seed, max_steps=steps), splits) if recipe.supervised else None
 
 
-def reinforce(recipe: Recipe, machine: Machine, seed: int, out: Path, splits, start: Path | None, steps: int | None = None) -> Path:
+def reinforce(recipe: Recipe, machine: Machine, seed: int, out: Path, splits, start: Path | None, steps: int = 0) -> Path:
     """GRPO from an adapter, or from the base."""
-    from trl import GRPOTrainer
-
-    model, tokenizer = models.load(str(start or BASE), recipe, machine)
-    if start is None:
-        model = models.add_lora(model, recipe, machine, seed)
-    rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", seed).examples
-    run = runlog.Run(out, recipe, "grpo", machine, seed, BASE, parent=start)
-    count = training.steps_of(recipe, "grpo", len(rows), steps)
-    trainer = GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], processing_class=tokenizer,
-                          args=training.grpo_config(recipe, run, machine, count, len(tokenizer)), train_dataset=data.grpo_dataset(recipe, rows))
-    return training.train(trainer, run)
+    return stages.grpo(stages.Job(recipe, machine, out, seed=seed, max_steps=steps, adapter=str(start or ""), force=True), splits)
 
 
 def measure(recipe: Recipe, machine: Machine, seed: int, out: Path, problems, adapter: Path | None) -> tuple[list[dict], list[dict]]:

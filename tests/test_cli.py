@@ -151,3 +151,44 @@ def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machi
 def test_export_and_push_say_what_is_wrong(words, said):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output
+
+
+def test_stages_from_the_command_line(tmp_path):
+    """Published flags: SFT and GRPO in one call, few steps, the adapters also where they are asked for; then again, which trains nothing."""
+    words = ["both", "--recipe", "gsm8k_xml", "--output_dir", str(tmp_path / "out"), "--max_samples", "16", "--batch_size", "8", "--num_epochs", "1", "--use_4bit",
+             "--sft_output", str(tmp_path / "sft"), "--grpo_output", str(tmp_path / "grpo"), "--learning_rate", "1e-3"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    runs = {stage: json.loads((tmp_path / "out/gsm8k_xml" / stage / "run.json").read_text()) for stage in ("sft", "grpo")}
+    assert [(run["status"], run["steps"]) for run in runs.values()] == [("finished", 2), ("finished", 16)]  # 16 rows: 8 a step; a group of 8 a step
+    assert runs["grpo"]["settings"]["grpo"]["batch"] == 8 and runs["sft"]["settings"]["sft"]["learning_rate"] == 1e-3 and runs["sft"]["settings"]["lora"]["load_in_4bit"]
+    assert all((tmp_path / stage / "adapter_model.safetensors").is_file() for stage in runs)
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0 and again.output.count("finished before") == 2
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["sft", "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"), (["sft", "--recipe", "dapo_think"], "has no SFT"), (["grpo"], "Run 01_sft.ipynb first"),
+    (["grpo", "--recipe", "dapo_think", "--batch_size", "9"], "does not divide into groups of 8"), (["both", "--budget", "large"], "Unknown budget"),
+    (["grpo", "--recipe", "dapo_think", "--vllm", "colocate"], "vLLM is not installed"), (["grpo", "--recipe", "dapo_think", "--vllm", "often"], "VLLM is 'often'"),
+    (["sft", "--model_name", "./nothing"], "no model at ./nothing"), (["sft", "--dataset_name", "./nothing"], "nothing at ./nothing"),
+    (["sft", "--report_to", "abacus"], "which is not installed")])
+def test_stages_say_what_is_wrong(words, said, tmp_path):
+    done = CliRunner().invoke(app, [*words, "--output_dir", str(tmp_path)])
+    assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output and not list(tmp_path.rglob("adapter"))
+
+
+def test_the_accelerate_configurations_are_read_as_they_are_meant():
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    from tests.conftest import ROOT
+
+    found = {}
+    for path in sorted((ROOT / "helpers" / "accelerate").glob("*.yaml")):
+        arguments = launch_command_parser().parse_args(["--config_file", str(path), "--num_processes", "4", "-m", "helpers", "grpo"])
+        settled, *_ = _validate_launch_command(arguments)
+        assert load_config_from_file(str(path)).num_machines == 1 and settled.num_processes == 4 and settled.main_process_port == 0
+        found[path.stem] = [name for name in ("multi_gpu", "use_fsdp", "use_deepspeed", "use_cpu") if getattr(settled, name)]
+    assert found == {"cpu": ["multi_gpu", "use_cpu"], "ddp": ["multi_gpu"], "deepspeed": ["use_deepspeed"], "fsdp": ["use_fsdp"]}
+    assert settled.fsdp_version == 2
