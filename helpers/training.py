@@ -89,7 +89,7 @@ def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary
         output_dir=str(run.folder / "checkpoints"), per_device_train_batch_size=batch, per_device_eval_batch_size=batch,
         gradient_accumulation_steps=accumulation, learning_rate=part.learning_rate, lr_scheduler_type=part.schedule,
         warmup_steps=round(part.warmup * steps), weight_decay=part.weight_decay, optim="adamw_torch_fused", max_steps=steps,
-        max_grad_norm=1.0, logging_steps=1, save_strategy="no", seed=run.seed, data_seed=run.seed,
+        max_grad_norm=1.0, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", seed=run.seed, data_seed=run.seed,
         report_to=report_to or "none", run_name=f"{run.recipe.name}-{run.stage}-{run.seed}",
         bf16=bf16, fp16=machine.dtype == "float16", tf32=None, gradient_checkpointing=machine.profile == "gpu", ddp_find_unused_parameters=False,
         dataloader_pin_memory=machine.profile == "gpu", disable_tqdm=True, use_cpu=machine.device == "cpu")
@@ -107,8 +107,10 @@ def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabular
     """SFTTrainer's settings for priming or SFT: only the completion is learned, one example a row, nothing packed."""
     part = getattr(recipe, run.stage)
     workers = None if machine.device == "cpu" else 1  # even one is a process of its own, and would outlive a kill; Unsloth reads None as many
-    return SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary, report_to), max_length=part.max_length, packing=False,
-                     padding_free=False, completion_only_loss=True, dataset_num_proc=workers)
+    config = SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary, report_to), max_length=part.max_length, packing=False,
+                       padding_free=False, completion_only_loss=True, dataset_num_proc=workers)
+    config.max_seq_length = part.max_length  # on a GPU Unsloth takes a max_length of 1024 for none, and would take the model's
+    return config
 
 
 def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:

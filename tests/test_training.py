@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from statistics import mean, stdev
 
 import pytest
@@ -12,7 +10,6 @@ from trl import GRPOConfig, SFTConfig
 from helpers import data, machine as machines, models, rewards, runlog, training
 from helpers.machine import Machine
 from helpers.recipes import RECIPES, for_profile
-from tests.conftest import ROOT
 
 BASE = str(models.TINY_MODEL)
 COMMON_KEYS = {"timestamp_iso", "step", "epoch", "device", "seed", "learning_rate", "grad_norm", "time_per_step_s", "tokens_per_second", "memory_gb"}
@@ -190,21 +187,6 @@ def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path)
                          train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:20]), processing_class=tokenizer)
     training.train(trainer, run)
     assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()
-
-
-def test_the_log_of_unsloths_gpu_trainer_has_the_published_keys(tmp_path):
-    """Its real trainers, patched as on a GPU, for two steps on the CPU; the figures are those of its samples."""
-    done = subprocess.run([sys.executable, "-m", "tests.unsloth_gpu", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    folder = tmp_path / "gsm8k_hash"
-    log, samples = runlog.read_lines(folder / "grpo/log.jsonl"), runlog.read_lines(folder / "grpo/samples.jsonl")
-    assert [list(line) for line in runlog.read_lines(folder / "grpo/grpo_training_logs.jsonl")] == [list(runlog.PUBLISHED)] * 2
-    for line in log:
-        mine = [s for s in samples if s["step"] == line["step"]]
-        assert GRPO_KEYS - {"entropy"} <= set(line) and line["reward_mean"] == pytest.approx(mean(s["reward"] for s in mine), abs=1e-5)
-        assert line["policy_loss"] == pytest.approx(-sum(s["advantage"] * s["tokens"] for s in mine) / sum(s["tokens"] for s in mine), abs=1e-5)
-        assert line["kl_loss"] == pytest.approx(0.01 * line["kl"]) and line["policy_loss"] + line["kl_loss"] == pytest.approx(line["grpo_loss"])
-    assert SFT_KEYS - {"tokens_per_second"} <= set(runlog.read_lines(folder / "sft/log.jsonl")[0])  # it does not count what it trains on
 
 
 def test_trls_log_has_the_keys_of_the_contract(trained, recipe):
