@@ -1,7 +1,8 @@
 # make run    install what is missing and run the four notebooks (RECIPE=dapo_think for another of the five); results in outputs/
 # make test   install what is missing and run all tests, the notebooks among them, two at a time
 # make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; two recipes through the notebooks; twenty kills; ten healthy runs (two hours)
-# make bench  what grading costs beside math-verify and straight SymPy, what the log costs, and evaluation beside one prompt at a time (six minutes)
+# make bench  one table of what a step, an evaluation, grading, the log and the start cost, most beside another way to do it (ten minutes on an idle machine)
+# make bench-gpu  steps on a card, ours beside plain TRL, into outputs/bench_gpu.md (MODEL=unsloth/Qwen3-1.7B for another model or a folder)
 # make write  run the notebooks and store them, executed, in their place
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH FORM RESUME MIRROR REPORT_TO FORCE
 FLAGS = $(foreach name,$(PARAMETERS),$(if $($(name)),--set $(name)="$($(name))"))
 
-.PHONY: run test soak bench write
+.PHONY: run test soak bench bench-gpu write
 run: $(VENV)/.ready
 	@$(BIN)/python -m helpers run $(FLAGS)
 
@@ -21,9 +22,10 @@ soak: $(VENV)/.ready-for-tests
 	@$(BIN)/python -W ignore -m tests.results
 
 bench: $(VENV)/.ready-for-tests
-	@$(BIN)/python -W ignore -m tests.bench_grading 2>/dev/null
-	@$(BIN)/python -W ignore -m tests.bench_logging 2>/dev/null
-	@$(BIN)/python -W ignore -m tests.bench_evaluation 2>/dev/null
+	@$(BIN)/python -W ignore -m tests.bench
+
+bench-gpu: $(VENV)/.ready
+	@$(BIN)/python -W ignore -m tests.bench_gpu --out outputs/bench_gpu.md $(if $(MODEL),--model "$(MODEL)")
 
 write: $(VENV)/.ready
 	@$(BIN)/python -m helpers run --write $(FLAGS)

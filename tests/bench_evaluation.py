@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 from helpers import candidates, data, models, training
 from helpers.machine import detect
 from helpers.recipes import for_profile, get_recipe
+from tests.bench import Row, show
 from tests.learning import BASE
 
 import torch  # isort: skip  (after Unsloth)
@@ -78,13 +77,13 @@ def three_beside_one(folder: Path) -> float:
     return spent[2] / (3 * spent[1])
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
         ratio, same = speed()
         three = three_beside_one(Path(folder))
-    print(f"evaluation, {PROBLEMS} problems: {ratio:.1f} times as fast as one prompt at a time (at least 10 wanted), {same} of {PROBLEMS} texts the same")
-    print(f"three adapters over three times one: {three:.2f} (at most 1.1 wanted), with one load")
+    return [(f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time", f"{ratio:.1f}; {same} of {PROBLEMS} texts the same", "at least 10"),
+            ("evaluation of three adapters over three times one, with one load", f"{three:.2f}", "at most 1.1")]
 
 
 if __name__ == "__main__":
-    main()
+    show(rows)

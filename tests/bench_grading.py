@@ -1,4 +1,4 @@
-"""`make bench`: what grading costs beside math-verify and beside a straight SymPy EED. Both sides in one run; prints ratios.
+"""What grading costs beside math-verify and beside a straight SymPy EED, both sides in one run: `python -m tests.bench_grading` (two minutes).
 
 The batches are as GRPO makes them: 8 completions a prompt, with the repeats that come when a model has a favourite answer.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import subprocess
-import sys
 import time
 from fractions import Fraction
 
@@ -17,6 +15,7 @@ from latex2sympy2_extended import latex2sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
 from helpers.answers import eed, eed_score, grading, isolation, latex, same_math
+from tests.bench import Row, show
 
 GROUP = 8
 SYMBOLIC = [  # gold, and answers that a group might hold: right in another form, and wrong
@@ -104,17 +103,15 @@ def edit_distances() -> tuple[float, float]:
     return statistics.median(t / m for t, m in zip(theirs, mine, strict=True)), slowest
 
 
-def import_seconds() -> float:
-    code = "import time; t = time.perf_counter(); import helpers.answers; print(time.perf_counter() - t)"
-    return min(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(5))
+def rows() -> list[Row]:
+    numbers, symbols = numeric(), symbolic()
+    ratio, slowest = edit_distances()
+    isolation.close()
+    return [("grading numbers: times as fast as math-verify", f"{numbers:.0f}", "at least 50"),
+            ("grading symbolic groups of 8: times as fast as math-verify", f"{symbols:.1f}", "at least 5"),
+            ("EED of groups of 8: times as fast as straight SymPy", f"{ratio:.1f}", "at least 5"),
+            ("EED, slowest pair", f"{slowest:.2f} s", "at most 3 s")]
 
 
 if __name__ == "__main__":
-    print(f"{'grading':52}{'measured':>10}  wanted")
-    print(f"{'numbers: times as fast as math-verify':52}{numeric():>10.0f}  at least 50")
-    print(f"{'symbolic groups of 8: times as fast as math-verify':52}{symbolic():>10.1f}  at least 5")
-    ratio, slowest = edit_distances()
-    print(f"{'EED groups of 8: times as fast as straight SymPy':52}{ratio:>10.1f}  at least 5")
-    print(f"{'EED: slowest pair, seconds':52}{slowest:>10.2f}  at most 3")
-    print(f"{'import helpers.answers, seconds':52}{import_seconds():>10.3f}  under 0.3")
-    isolation.close()
+    show(rows)

@@ -15,6 +15,7 @@ from helpers import data, models, runlog, training
 from helpers.machine import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.watching import watch
+from tests.bench import Row, show
 from tests.learning import BASE
 
 from transformers import TrainerCallback  # isort: skip  (after Unsloth)
@@ -66,13 +67,15 @@ def measure(stage: str, out: Path) -> tuple[float, float]:
     return callback.logging_s / sum(line["time_per_step_s"] for line in lines), statistics.median(logged) / statistics.median(bare)
 
 
-def main() -> None:
+def rows() -> list[Row]:
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         for stage, steps in STEPS.items():
             share, ratio = measure(stage, Path(folder))
-            print(f"\rlogging, {stage}: {share:.2%} of a step is spent in the log's own code (at most 2 % wanted); CPU time of a logged step over "
-                  f"one that is not, medians of {steps // 2 - 2} each: {ratio:.3f}", flush=True)
+            found += [(f"the log's own code in a step of {stage}", f"{share:.2%}", "at most 2%"),
+                      (f"CPU time of a logged step of {stage} over one that is not, medians of {steps // 2 - 2} each", f"{ratio:.3f}", "about 1")]
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    show(rows)
