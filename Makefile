@@ -1,13 +1,13 @@
 # make run    install what is missing and run the four notebooks (RECIPE=dapo_think for another of the five); results in outputs/
 # make test   install what is missing and run all tests, the notebooks among them, two at a time
-# make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; two recipes through the notebooks; twenty kills; ten healthy runs (two hours)
+# make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; three recipes through the notebooks; twenty kills, and three of one of two processes; ten healthy runs and four ill ones (two hours)
 # make bench  one table of what a step, an evaluation, grading, the log and the start cost, most beside another way to do it (ten minutes on an idle machine)
 # make bench-gpu  steps on a card, ours beside plain TRL, into outputs/bench_gpu.md (MODEL=unsloth/Qwen3-1.7B for another model or a folder)
 # make write  run the notebooks and store them, executed, in their place
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH FORM RESUME MIRROR REPORT_TO FORCE
+PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH FORM RESUME MIRROR VLLM REPORT_TO FORCE
 FLAGS = $(foreach name,$(PARAMETERS),$(if $($(name)),--set $(name)="$($(name))"))
 
 .PHONY: run test soak bench bench-gpu write

@@ -6,19 +6,24 @@ Read it in this order; each module uses only those before it:
     answers/grading.py   whether an answer that was read is right (answers/__init__.py gives the order within)
     rows.py              one row of a dataset becomes an example
     recipes.py           the five published systems, as data (overview.py puts them side by side)
+    machine.py           what this computer can do, and which profile follows from it
+    setting_up.py        makes a bare Colab or Kaggle session ready
     sources.py           rows from the Hub, a folder, a file or the generator
     data.py              examples are checked and split, and become prompts and targets
     rewards.py           what GRPO pays for
-    machine.py           what this computer can do, and which profile follows from it
+    shapes.py, memory.py what a stage takes, and how the batch is cut: `python -m helpers plan`
+    unsloth_first.py     imports Unsloth before what it patches
     models.py            load in 4-bit, adapters, batched generation
     runlog.py            one line a step, samples, the manifest of a run
     checkpoints.py       what a run that was cut off goes on from
     plots.py             figures from a log or from evaluation records
     health.py            verdicts on a run, and a look before it begins
     drawing.py           reads runs back: `python -m helpers plot`
+    processes.py         what several processes have to agree on
     watching.py          writes the log while a trainer trains
     budget.py            sizes a run on a GPU to some minutes
     training.py          settings for this machine, SFT and GRPO
+    stages.py            both from a command line: `python -m helpers sft|grpo|both` (commands.py), also under `accelerate launch`
     measures.py          the statistics: intervals, pairs, several tries, how many problems it takes
     records.py           what an evaluation's records say together
     evaluation.py        generate and grade (vllm_engine.py: by vLLM)

@@ -58,17 +58,17 @@ def recipes() -> None:
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Option(help="which system to teach")] = "gsm8k_xml",
-    model: Annotated[str, typer.Option("--model", "--model_name", help="a Hub id or a local folder; by default the recipe's")] = "",
+    model: Annotated[str, typer.Option("--model", "--model_name", help="a Hub id or a local folder; by default the recipe's, without a GPU the embedded one")] = "",
     dataset: Annotated[str, typer.Option("--dataset", "--dataset_name", help="other rows: a Hub id, a folder or a file")] = "",
     output: Annotated[Path, typer.Option("--output", "--output_dir", help="runs go to OUTPUT/RECIPE/STAGE")] = Path("outputs"),
-    epochs: Annotated[float | None, typer.Option("--epochs", "--num_epochs", min=1e-6, help="passes over the rows")] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", "--num_epochs", min=1e-6, max=1e4, help="passes over the rows")] = None,
     batch: Annotated[int | None, typer.Option("--batch", "--batch_size", min=1, help="the effective batch: rows, for GRPO completions, a step")] = None,
-    rate: Annotated[float | None, typer.Option("--learning_rate", min=0.0)] = None,
+    rate: Annotated[float | None, typer.Option("--learning_rate", min=0.0, help="with both, as --num_epochs and --batch_size, for all its stages")] = None,
     rows: Annotated[int | None, typer.Option("--rows", "--max_samples", min=1, help="train on at most so many rows")] = None,
     use_4bit: Annotated[bool | None, typer.Option("--use_4bit/--no-use_4bit", help="the base in 4-bit; by default as the recipe says")] = None,
     max_steps: Annotated[int, typer.Option("--max_steps", min=0, help="at most so many steps a stage")] = 0,
     budget: Annotated[str, typer.Option(help="on a GPU: published, the recipe's full length, or quick, some minutes")] = "published",
-    adapter: Annotated[str, typer.Option("--adapter", help="for grpo: the adapter to go on from")] = "",
+    adapter: Annotated[str, typer.Option("--adapter", help="the adapter that GRPO goes on from; with both there is no SFT then")] = "",
     sft_output: Annotated[Path | None, typer.Option("--sft_output", help="where the adapter of SFT goes too, and where grpo finds it")] = None,
     grpo_output: Annotated[Path | None, typer.Option("--grpo_output", help="where the adapter of GRPO goes too")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -130,6 +130,23 @@ def compare_models(names, recipe, dataset, problems, samples, out, base, control
     pairs = [f"{name}: {records.points(c)}, p = {c['p']:.2g}" for name, c in results["compare"].items()]
     return "\n".join([*(f"\n{title}\n{table.to_string()}" for title, table in tables), "", *pairs, *drops, "", f"report   {folder / 'report.html'}",
                       f"summary  {folder / 'summary.json'}"])
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="one of the five")] = "gsm8k_xml",
+) -> None:
+    """Prints what each stage takes on each card, in GiB, and how the batch is cut there. Needs no GPU."""
+    from helpers import memory
+    from helpers.machine import detect
+
+    try:
+        print(memory.plan_table(get_recipe(recipe), detect()).to_string(index=False))
+    except ValueError as error:
+        fail(str(error))
+    print("\nbatch: device batch × accumulation × processes. training (gradients, activations, logits) and generating take turns, so the total has the\n"
+          "larger one. fits: within 90 % of a card, or a quarter of this computer.\n"
+          "On cards: derived from the model's sizes, not measured yet. \"this computer\" trains the tiny model, if it has no GPU.")
 
 
 @app.command()

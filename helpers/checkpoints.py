@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from helpers import machine as machines
+from helpers import machine as machines, setting_up
 from helpers.models import identity
 from helpers.recipes import Recipe
 from helpers.runlog import Run, own_folder, read_manifest, write_json
@@ -176,12 +176,13 @@ def rotate(folder: Path) -> None:
 def copy_run(folder: Path, target: Path) -> None:
     """Makes `target` like `folder`: what is new is copied beside and renamed, markers after what they vouch for, the manifest last.
 
-    Another run that lies there is put aside as `<stage>-before` if it is finished, as `Run.start_afresh` does; of this run's older
+    Another run that lies there is put aside as `<stage>-before` if it is finished or could be gone on with; of this run's older
     state what is gone here is deleted there. Raises FileExistsError if it holds something that is not a run.
     """
     there = manifest_or_damaged(target)
     if there is not None and there.get("start") != read_manifest(folder)["start"]:
-        aside = target.with_name(target.name + ("-before" if there.get("status") == "finished" else ".old"))
+        worth = there.get("status") == "finished" or last_checkpoint(target / "checkpoints")
+        aside = target.with_name(target.name + ("-before" if worth else ".old"))
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
         shutil.rmtree(target.with_name(target.name + ".old"), ignore_errors=True)
@@ -235,6 +236,7 @@ def mirror(run: Run) -> None:
 
 def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
     """Brings back the runs of a recipe that are further in the mirror than here, as after a change of machine. Returns their stages."""
+    setting_up.check_mirror(mirror)
     restored = []
     for place in sorted(Path(mirror, recipe).glob("*/run.json")):
         here, there = Path(output, recipe, place.parent.name), place.parent

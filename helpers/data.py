@@ -200,13 +200,17 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
     """Leaves out what is longer than the stage allows: whole prompts for GRPO, prompt and target before it. Nothing is cut."""
     taught = stage in SUPERVISED
     limit = getattr(recipe, stage).max_length if taught else recipe.grpo.max_prompt
-    texts = [prompt_text(recipe, tokenizer, e.question) + (recipe.format.write(e.solution or "…", e.answer) if taught else "") for e in examples]
+    targets = [recipe.format.write(e.solution or "…", e.answer) if taught else "" for e in examples]
+    around = len(tokenizer(prompt_text(recipe, tokenizer, "?"), add_special_tokens=False)["input_ids"]) + 2
+    written = [e.question + target for e, target in zip(examples, targets, strict=True)]  # of plain ASCII a token has a character or more
+    unsure = [i for i, text in enumerate(written) if not text.isascii() or around + len(text) > limit]
+    texts = [prompt_text(recipe, tokenizer, examples[i].question) + targets[i] for i in unsure]
     lengths = [len(ids) + 2 * taught for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]] if texts else []
-    kept = [e for e, length in zip(examples, lengths, strict=True) if length <= limit]
+    too_long = {i for i, length in zip(unsure, lengths, strict=True) if length > limit}
+    kept = [e for i, e in enumerate(examples) if i not in too_long]
     if not kept:
         raise ValueError(f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\nRaise the recipe's limit for {stage}.")
-    too_long = len(examples) - len(kept)
-    return Split(kept, {f"longer than {limit} tokens": too_long} if too_long else {})
+    return Split(kept, {f"longer than {limit} tokens": len(too_long)} if too_long else {})
 
 
 def sft_dataset(recipe: Recipe, examples: Sequence[Example]):

@@ -321,7 +321,7 @@ def token() -> str:
 
 def kaggle_token() -> str | None:
     """The secret HF_TOKEN of a Kaggle notebook, if it is attached. Without a network it is not asked for: that would take 40 seconds."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return None
     from kaggle_secrets import BackendError, CredentialError, UserSecretsClient
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 # Read by the libraries when they are imported, so they are set when this module is.
@@ -94,17 +95,31 @@ def detect() -> Machine:
     process, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     shared = {"four_bit": installed("bitsandbytes"), "disk_gb": shutil.disk_usage(".").free / 2**30, "process": process, "processes": processes}
     if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes"):
-        card = torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", 0)))
+        card, memory, weakest = cards(int(os.environ.get("LOCAL_RANK", 0)), processes)
         if runs_on(torch.cuda.get_arch_list(), card.major, card.minor):
             torch.backends.cuda.matmul.allow_tf32 = True
-            dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-            return Machine("gpu", "cuda", card.name, card.total_memory / 2**30, os.cpu_count() or 1, place(), dtype, torch.cuda.device_count(),
+            dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) and weakest >= 8 else "float16"
+            return Machine("gpu", "cuda", card.name, memory, os.cpu_count() or 1, place(), dtype, torch.cuda.device_count(),
                            f"{card.major}.{card.minor}", attention((card.major, card.minor)), vllm=installed("vllm"), **shared)
         print(f"{card.name} is too old or too new for torch {torch.__version__}, which has no code for sm_{card.major}{card.minor}.\n"
               "The CPU is used; take another card, or a torch that knows this one.")
     torch.set_num_threads(1)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
     return Machine("tiny", "cpu", platform.machine(), memory, os.cpu_count() or 1, place(), "float32", **shared)
+
+
+def cards(mine: int, processes: int) -> tuple[Any, float, int]:
+    """The card of this process; the least memory in GiB and the least major capability of those that work together, so that all plan alike.
+
+    Raises RuntimeError if this process has no card.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if mine >= count:
+        raise RuntimeError(f"Process {mine} has no card: there are {count}.\nStart {count} processes: --num_processes {count}.")
+    found = [torch.cuda.get_device_properties(i) for i in (range(count) if processes > 1 else [mine])]
+    return torch.cuda.get_device_properties(mine), min(card.total_memory for card in found) / 2**30, min(card.major for card in found)
 
 
 def runs_on(compiled: Sequence[str], major: int, minor: int) -> bool:

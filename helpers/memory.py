@@ -28,6 +28,7 @@ FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)  # NF4, a byte for each 64 weights, a f
 CPU_LOGITS = 16 * 2**20  # how many Unsloth's CPU backend computes at once (unsloth_zoo/cpu/ops.py)
 GPU_LOGITS = (8, 512, 2 * GIB)  # bytes a logit, the fewest tokens and the most bytes at once (unsloth_zoo/fused_losses/chunked_logprob.py)
 CUDA = 0.8  # GiB of context, kernels and workspaces; assumed, 0.6 to 1 is usual
+BUSY = 350  # tokens at once for each GiB of a card keep it busy, and more only take memory; assumed
 CARD_SHARE, COMPUTER_SHARE = 0.9, 0.25  # of the memory that a plan may fill; the rest is for fragments, and on a computer for its other programs
 GENERATING, TRAINING = ("KV cache", "prompts", "merged weights"), ("gradients", "activations", "logits")  # never at the same time
 
@@ -138,12 +139,13 @@ class Plan:
     def advice(self) -> str:
         """What to do where not even one row at a time fits; else nothing."""
         largest = max(self.parts, key=self.parts.get)
-        return "" if self.fits else (f"This needs {self.total:.1f} GB, of which {largest} {self.parts[largest]:.1f}, and does not fit.\n"
+        return "" if self.fits else (f"This needs {self.total:.1f} GiB, of which {largest} {self.parts[largest]:.1f}, and does not fit.\n"
                                      "Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter completions.")
 
 
 def split(recipe: Recipe, stage: str, shape: Shape, machine: Machine) -> Plan:
-    """The largest device batch that fits, a divisor of what falls to one process. Where none fits, a plan of one row that says so.
+    """The largest device batch that fits and, on a card, is not far beyond what keeps it busy; a divisor of what falls to one process.
+    Where none fits, a plan of one row that says so.
 
     Raises ValueError, naming the numbers of processes that work, if they do not divide the effective batch.
     """
@@ -153,7 +155,10 @@ def split(recipe: Recipe, stage: str, shape: Shape, machine: Machine) -> Plan:
         raise ValueError(f"An effective batch of {effective} does not divide among {processes} processes.\nStart one of {fits} instead.")
     mine = effective // processes
     room = machine.memory_gb * (COMPUTER_SHARE / processes if machine.device == "cpu" else CARD_SHARE)
-    for batch in (n for n in range(mine, 0, -1) if mine % n == 0):
+    part = getattr(recipe, stage)
+    length = part.max_prompt + part.max_completion if stage == "grpo" else part.max_length
+    most = mine if machine.device == "cpu" else max(1, int(machine.memory_gb * BUSY / length))
+    for batch in (n for n in range(min(mine, most), 0, -1) if mine % n == 0):
         parts = estimate(recipe, stage, shape, machine, batch)
         if total(parts) <= room:
             break
@@ -162,9 +167,9 @@ def split(recipe: Recipe, stage: str, shape: Shape, machine: Machine) -> Plan:
 
 def describe(plan: Plan) -> str:
     """Some lines to read before anything is loaded."""
-    parts = ", ".join(f"{name} {size:.2f}" for name, size in sorted(plan.parts.items(), key=lambda item: -item[1]))
+    parts = ", ".join(f"{name} {size:.2f}" for name, size in sorted(plan.parts.items(), key=lambda item: -item[1]) if size >= 0.005)
     both = " (generating and training take turns)" if "KV cache" in plan.parts else ""
-    return (f"memory    at most {plan.total:.1f} of {plan.memory_gb:.1f} GB{both}\n"
+    return (f"memory    {plan.total:.2f} of {plan.memory_gb:.1f} GiB, estimated for the longest rows, without the libraries{both}\n"
             f"parts     {parts}\n"
             f"batch     {cut(plan)} = {plan.device_batch * plan.accumulation * plan.processes}"
             " (device batch × accumulation × processes)" + f"\n{plan.advice}" * (not plan.fits))

@@ -14,6 +14,7 @@ from pathlib import Path
 from helpers import machine as machines
 from helpers.machine import Machine
 from helpers.recipes import Recipe
+from helpers.setting_up import hint
 
 from helpers.unsloth_first import FastLanguageModel, quiet  # isort: skip  (before transformers, trl and peft)
 import bitsandbytes as bnb
@@ -76,11 +77,11 @@ def settle_end(model, tokenizer) -> None:
 def explain(name: str, error: Exception) -> Exception:
     if Path(name).exists():
         return ValueError(f"The model in {name} could not be loaded ({type(error).__name__}: {str(error)[:200]}).\n"
-                          "Set MODEL to a folder with config.json, tokenizer and safetensors weights.")
+                          "Set MODEL to a folder with config.json, tokenizer and safetensors weights." + hint("config.json"))
     if name.startswith((".", "/", "~")):
-        return FileNotFoundError(f"There is no model at {name}.\nSet MODEL to a local folder or a Hub id.")
+        return FileNotFoundError(f"There is no model at {name}.\nSet MODEL to a local folder or a Hub id." + hint("config.json"))
     return ConnectionError(f"The model {name!r} could not be loaded from the Hub ({type(error).__name__}).\n"
-                           "Check the network and the id, or set MODEL to a local folder.")
+                           "Check the network and the id, or set MODEL to a local folder." + hint("config.json"))
 
 
 def checkpointing(machine: Machine) -> str | bool:

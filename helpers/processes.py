@@ -1,6 +1,6 @@
 """Several processes that train one model together, a card each, under `accelerate launch` or torchrun: what they must agree on.
 
-The first process writes the log, the checkpoints and the console. In a single process every function here gives back what it got.
+The first process writes the log, the checkpoints and the console. In a single process nothing is exchanged.
 """
 
 from __future__ import annotations
@@ -57,9 +57,12 @@ def check_launch() -> None:
     """Raises RuntimeError if `accelerate launch` was asked for several processes and started one: without GPUs it does so, and says nothing."""
     import psutil
 
-    parent = psutil.Process().parent()
-    words = parent.cmdline() if parent else []
-    launched = any(os.path.basename(word) in ("accelerate", "accelerate-launch") for word in words[:3])
+    try:
+        parent = psutil.Process().parent()
+        words = parent.cmdline() if parent else []
+    except psutil.Error:
+        return
+    launched = any(os.path.basename(word) in ("accelerate", "accelerate-launch", "accelerate.commands.launch", "launch.py") for word in words[:4])
     if launched and "WORLD_SIZE" not in os.environ:
         asked = asked_for(words)
         if asked > 1:
@@ -73,7 +76,7 @@ def asked_for(words: Sequence[str]) -> int:
     >>> asked_for(["accelerate", "launch", "--num_processes", "2", "-m", "helpers"]), asked_for(["accelerate", "--num_processes=4"]), asked_for([])
     (2, 4, 0)
     """
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         name, _, value = word.partition("=")
         if name in ("--num_processes", "--num-processes") and (value or following).isdigit():
             return int(value or following)

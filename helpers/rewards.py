@@ -87,6 +87,7 @@ def steps(text: str) -> set[str]:
 
 def r_repeat(completions, completion_ids=None, **_) -> list[float]:
     """Optional: 0 down to −1 as more three-token sequences repeat (TRL's repetition penalty)."""
+    import helpers.unsloth_first  # noqa: F401  isort: skip  (before trl)
     from trl.rewards import get_repetition_penalty_reward
 
     return get_repetition_penalty_reward()(need_ids("r_repeat", completion_ids))
@@ -94,6 +95,7 @@ def r_repeat(completions, completion_ids=None, **_) -> list[float]:
 
 def r_length(completions, completion_ids=None, max_completion_length: int = 700, **_) -> list[float]:
     """Optional: 0, falling to −1 over the last fifth of the allowed length (the soft punishment of DAPO, from TRL)."""
+    import helpers.unsloth_first  # noqa: F401  isort: skip  (before trl)
     from trl.rewards import get_soft_overlong_punishment
 
     return get_soft_overlong_punishment(max_completion_length, max(1, max_completion_length // 5))(need_ids("r_length", completion_ids))

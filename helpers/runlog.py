@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import machine as machines
+from helpers import machine as machines, setting_up
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 
@@ -110,6 +110,7 @@ def own_folder(folder: Path) -> Path:
 
 def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
     """Where a run's folder is mirrored. Raises ValueError if that is the folder itself, or within it."""
+    setting_up.check_mirror(mirror)
     place = Path(mirror) / folder.parent.name / folder.name if mirror else None
     if place and folder.resolve() in (place.resolve(), *place.resolve().parents):
         raise ValueError(f"MIRROR leads into the run's own folder {folder}.\nSet it to a folder elsewhere, or to \"\".")

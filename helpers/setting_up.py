@@ -153,6 +153,16 @@ def attached(marker: str, below: Path = INPUT) -> list[Path]:
     return sorted({file.parent for file in below.rglob(marker)})
 
 
+def hint(*markers: str) -> str:
+    """Where folders with such files are attached, for the end of an error's second line; nothing where none are.
+
+    >>> hint("config.json")
+    ''
+    """
+    found = sorted({folder for marker in markers for folder in attached(marker)})
+    return f" Attached are: {', '.join(map(str, found[:3]))}." if found else ""
+
+
 def check_mirror(mirror: str | Path) -> None:
     """Raises FileNotFoundError for a folder on a Drive that is not mounted: it would be made on this machine, and be gone with it."""
     if Path(mirror).expanduser().absolute().is_relative_to(DRIVE) and not (DRIVE / "MyDrive").is_dir():

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.setting_up import hint
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -66,14 +68,21 @@ PUBLISHED = {  # from each model's config.json on the Hub
 def shape_of(model: str) -> Shape:
     """The sizes of a local folder's model, of a published one without asking anyone, or of another on the Hub.
 
-    Raises FileNotFoundError (a folder without config.json) or ConnectionError (the Hub does not give it).
+    Raises FileNotFoundError (no such folder, or one without config.json), ValueError (a config.json that is no Qwen's) or ConnectionError (the
+    Hub does not give it).
     """
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"There is no config.json in {model}.\n"
                                     "Set MODEL to a folder with config.json, tokenizer and safetensors weights.")
-        return read_shape(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        try:
+            return read_shape(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            raise ValueError(f"{folder / 'config.json'} could not be read ({type(error).__name__}: {str(error)[:100]}).\n"
+                             "Set MODEL to a folder with config.json, tokenizer and safetensors weights, of Qwen's kind.") from error
+    if model.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"There is no model at {model}.\nSet MODEL to a local folder or a Hub id." + hint("config.json"))
     owner, _, name = model.lower().rpartition("/")
     name = name.removesuffix("-bnb-4bit").removesuffix("-unsloth")
     return PUBLISHED[name] if owner in ("qwen", "unsloth") and name in PUBLISHED else shape_on_hub(model)
@@ -83,15 +92,22 @@ def shape_on_hub(model: str) -> Shape:
     from transformers import AutoConfig
 
     try:
-        return read_shape(AutoConfig.from_pretrained(model).to_dict())
+        config = AutoConfig.from_pretrained(model).to_dict()
     except (OSError, ValueError) as error:
         raise ConnectionError(f"The sizes of {model!r} could not be had from the Hub ({type(error).__name__}).\n"
                               "Check the network and the id, or set MODEL to a local folder.") from error
+    try:
+        return read_shape(config)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{model} is no model of Qwen's kind ({type(error).__name__}: {error}).\nSet MODEL to a dense Qwen2 or Qwen3.") from error
 
 
 def read_shape(config: dict) -> Shape:
     """From a config.json of Qwen2's or Qwen3's family, whose missing entries have the values that transformers gives them."""
-    heads, qwen2 = config["num_attention_heads"], config.get("model_type") == "qwen2"
-    return Shape(config["hidden_size"], config["num_hidden_layers"], heads, config.get("num_key_value_heads") or heads,
-                 config.get("head_dim") or config["hidden_size"] // heads, config["intermediate_size"], config["vocab_size"],
+    heads, qwen2 = int(config["num_attention_heads"]), config.get("model_type") == "qwen2"
+    if config.get("num_experts"):
+        raise ValueError("a mixture of experts")
+    head = config.get("head_dim") or (128 if config.get("model_type") == "qwen3" else int(config["hidden_size"]) // heads)
+    return Shape(int(config["hidden_size"]), int(config["num_hidden_layers"]), heads, int(config.get("num_key_value_heads") or heads),
+                 int(head), int(config["intermediate_size"]), int(config["vocab_size"]),
                  config.get("tie_word_embeddings", False), config.get("attention_bias", qwen2), not qwen2)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from helpers.recipes import Source
+from helpers.setting_up import hint
 
 EMBEDDED = "embedded"
 READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
@@ -41,7 +42,7 @@ def stored(source: Source, where: str) -> Mapping:
                 return load_dataset(reader_of(path / source.files), data_files=str(path / source.files))
             return load_dataset(str(path / source.config if source.config and (path / source.config).is_dir() else path))
         if is_local(where):
-            raise DatasetError(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id.")
+            raise DatasetError(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id." + hint("*.parquet", "*.jsonl"))
         if where == source.path:
             return load_dataset(where, source.config, data_files=source.files, revision=source.revision)
         name, _, config = where.partition(":")
@@ -76,7 +77,7 @@ def explain(where: str, error: Exception) -> Exception:
         return ValueError(f"{where} holds no dataset that can be read ({cause}).\n"
                           "It needs non-empty JSON, JSONL, Parquet or CSV files with one row a problem and the same columns in all.")
     return ConnectionError(f"The dataset {where!r} could not be loaded from the Hub ({cause}).\n"
-                           "Check the network and the id (id:config for one of several), or set DATASET to a local folder, or DATASET=embedded.")
+                           "Check the network and the id (id:config for one of several), or set DATASET to a local folder, or DATASET=embedded." + hint("*.parquet", "*.jsonl"))
 
 
 def named_splits(found: Mapping, source: Source, where: str) -> Rows:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers import data, health, models, rewards, runlog, training
+from helpers import data, health, memory, models, rewards, runlog, training
+from helpers.checkpoints import last_checkpoint
 from helpers.data import Split
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 
-from trl import GRPOTrainer, SFTTrainer  # isort: skip  (after helpers.models, which imports Unsloth)
+import helpers.unsloth_first  # noqa: F401  isort: skip  (before trl)
+from trl import GRPOTrainer, SFTTrainer
+
+
+ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "README.md",
+                 "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,9 @@ class Job:
     def run(self, stage: str, parent: Path | None) -> runlog.Run:
         return runlog.Run(self.output, self.recipe, stage, self.machine, self.seed, self.base, parent, self.mirror)
 
+    def plan(self, stage: str) -> str:
+        return memory.describe(memory.split(self.recipe, stage, memory.shape_of(self.base), self.machine))
+
     def splits(self) -> dict[str, Split]:
         return data.load(self.recipe, self.dataset or None, self.machine.profile)
 
@@ -51,6 +61,8 @@ def changed(recipe: Recipe, stages: Mapping[str, bool], epochs: float | None, ba
     values = {"epochs": epochs, "batch": batch, "learning_rate": rate, "rows": rows}
     given = {name: value for name, value in values.items() if value is not None}
     for stage in (stage for stage in recipe.stages if stages.get(stage)):
+        most = getattr(recipe, stage).rows
+        given |= {"rows": min(rows, most or rows)} if rows is not None else {}  # at most: priming keeps to its few
         fixed = {"steps": None} if stage == "grpo" and epochs is not None else {}  # so many epochs, not so many steps
         recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **given, **fixed)})
     return recipe if four_bit is None else replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
@@ -62,12 +74,14 @@ def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     if not recipe.supervised:
         raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\nUse: python -m helpers grpo --recipe {recipe.name}")
     splits = splits or job.splits()
+    for stage in recipe.supervised:
+        print(f"{stage}\n{job.plan(stage)}")
     model, tokenizer = models.load(job.base, recipe, job.machine)
     model = models.add_lora(model, recipe, job.machine, job.seed)
     for stage in recipe.supervised:
         rows = data.chosen(recipe, tokenizer, splits["train"], stage, job.seed).examples
         run, steps = job.run(stage, adapter), training.steps_of(recipe, stage, len(rows), job.max_steps)
-        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, job.machine, steps, len(tokenizer), job.report_to),
+        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, job.machine, steps, job.report_to),
                              train_dataset=data.sft_dataset(recipe, rows), processing_class=tokenizer)
         adapter = training.train(trainer, run, job.budget, job.resume)
     return adapter
@@ -80,25 +94,46 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     training.vllm_settings(job.vllm, recipe, machine)  # says at once what is missing
     splits = splits or job.splits()
     rewards.check_golds(recipe, splits["train"].examples)
+    print(f"grpo\n{job.plan('grpo')}")
     model, tokenizer = models.load(str(start or job.base), recipe, machine, job.vllm)
     if start is None:
         model = models.add_lora(model, recipe, machine, job.seed)
     rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", job.seed).examples
     run, steps = job.run("grpo", start), training.steps_of(recipe, "grpo", len(rows), job.max_steps)
-    settings = training.grpo_config(recipe, run, machine, steps, len(tokenizer), job.report_to, job.vllm)
-    if not (job.resume and runlog.read_manifest(run.folder)):
+    settings = training.grpo_config(recipe, run, machine, steps, job.report_to, job.vllm)
+    if not (job.resume and (last_checkpoint(run.checkpoints) or (run.folder / "adapter").is_dir())):
         health.preflight(model, tokenizer, recipe, rows, steps, machine.device, job.seed, job.force)
     trainer = GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], args=settings, processing_class=tokenizer,
                           train_dataset=data.grpo_dataset(recipe, rows))
     return training.train(trainer, run, job.budget, job.resume)
 
 
+def check(job: Job, stages: Sequence[str]) -> None:
+    """Raises ValueError or ImportError for what a stage would stumble over, before the first one is trained."""
+    for stage in stages:
+        job.plan(stage)
+        training.steps_of(job.recipe, stage, 1, job.max_steps)
+    if "grpo" in stages:
+        training.check_group(job.recipe.grpo.batch, job.recipe.grpo.generations)
+        training.vllm_settings(job.vllm, job.recipe, job.machine)
+    training.check_report_to(job.report_to)
+
+
+def check_place(folder: Path | None) -> None:
+    """Raises FileExistsError if an adapter cannot go there: only an empty folder, or one that holds an adapter and nothing else, is taken."""
+    if folder and folder.exists() and (not folder.is_dir() or any(path.name not in ADAPTER_FILES for path in folder.iterdir())):
+        raise FileExistsError(f"{folder} holds something that is no adapter.\nName another folder, or an empty one.")
+
+
 def copied(adapter: Path, folder: Path | None) -> Path:
-    """The adapter, also in `folder`, if one is given."""
+    """The adapter, also in `folder`, if one is given; it appears there when it is whole."""
     if folder is None or folder.resolve() == adapter.resolve():
         return adapter
-    if folder.exists() and not (folder / "adapter_config.json").is_file() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} holds something that is no adapter.\nName another folder, or an empty one.")
+    check_place(folder)
+    folder = folder.resolve()
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(adapter, part)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(adapter, folder)
+    os.replace(part, folder)
     return folder

@@ -1,7 +1,7 @@
 """The recipe's settings as TRL takes them on this machine, and a training run that ends whole, or goes on where it was cut off.
 
-The trainers themselves are built in the notebooks, in full view. A recipe states the effective batch; the machine only decides how
-it is cut into device batch × accumulation.
+The trainers themselves are built in the notebooks, in full view, and for the command line in stages.py. A recipe states the effective batch; the
+machine only decides how it is cut into device batch × accumulation × processes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers import checkpoints, machine as machines, processes
+from helpers import checkpoints, machine as machines, memory, processes
 from helpers.budget import FitToBudget
 from helpers.machine import Machine
 from helpers.models import check_adapter
@@ -31,28 +31,13 @@ from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
 
 
-def device_batch(effective: int, machine: Machine, tokens: int, vocabulary: int) -> tuple[int, int]:
-    """Cuts an effective batch into (device batch, accumulation): as many rows at once as this memory takes, and a divisor.
-
-    On the CPU what fills the memory are the logits: tokens × vocabulary numbers a row, held three times (with gradients). They get
-    a tenth of the memory. On a GPU Unsloth computes them in pieces, and the card's size decides.
-    """
-    if machine.device == "cpu":
-        room = int(machine.memory_gb * 2**30 / 10 / (tokens * vocabulary * 12))
-    else:
-        room = 4 if machine.memory_gb < 20 else 8 if machine.memory_gb < 45 else 16
-    mine = effective // machine.processes
-    batch = max(n for n in range(1, mine + 1) if mine % n == 0 and n <= max(1, room))
-    return batch, mine // batch
-
-
 def check_group(batch: int, generations: int) -> None:
     """Raises ValueError, naming the nearest sizes that work, unless the group size divides the batch."""
     if generations < 2 or batch % generations:
         below, above = max(generations, 2) * (batch // max(generations, 2)), max(generations, 2) * (batch // max(generations, 2) + 1)
         fits = [n for n in range(2, batch + 1) if batch % n == 0]
         raise ValueError(f"A batch of {batch} completions does not divide into groups of {generations}.\n"
-                         f"Set the batch to {below or above} or {above}, or the group size to one of {fits}.")
+                         f"Set the batch to {f'{below} or ' if below else ''}{above}, or the group size to one of {fits}.")
 
 
 def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -> int:
@@ -76,18 +61,18 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
     return check_adapter(adapter or sft / "adapter", base)
 
 
-def common(part, run: Run, machine: Machine, steps: int, tokens: int, vocabulary: int, report_to: str) -> dict:
+def common(part, run: Run, machine: Machine, steps: int, report_to: str) -> dict:
     """The settings that SFT and GRPO share, every one written out: Unsloth changes TRL's defaults on a GPU.
 
     save_strategy is "no" because the run's own callback says when to save: by the clock, not by steps.
     """
     check_report_to(report_to)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")  # read by the trainer's callback, if that is chosen
-    batch, accumulation = device_batch(part.batch, machine, tokens, vocabulary)
+    plan = memory.split(run.recipe, run.stage, memory.shape_of(run.model), machine)
     bf16 = machine.dtype == "bfloat16"
     return dict(
-        output_dir=str(run.folder / "checkpoints"), per_device_train_batch_size=batch, per_device_eval_batch_size=batch,
-        gradient_accumulation_steps=accumulation, learning_rate=part.learning_rate, lr_scheduler_type=part.schedule,
+        output_dir=str(run.folder / "checkpoints"), per_device_train_batch_size=plan.device_batch, per_device_eval_batch_size=plan.device_batch,
+        gradient_accumulation_steps=plan.accumulation, learning_rate=part.learning_rate, lr_scheduler_type=part.schedule,
         warmup_steps=round(part.warmup * steps), weight_decay=part.weight_decay, optim="adamw_torch_fused", max_steps=steps,
         max_grad_norm=1.0, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", seed=run.seed, data_seed=run.seed,
         report_to=report_to or "none", run_name=f"{run.recipe.name}-{run.stage}-{run.seed}",
@@ -103,11 +88,11 @@ def check_report_to(name: str) -> None:
                          f"pip install {name}, or set REPORT_TO = \"none\".")
 
 
-def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none") -> SFTConfig:
+def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, report_to: str = "none") -> SFTConfig:
     """SFTTrainer's settings for priming or SFT: only the completion is learned, one example a row, nothing packed."""
     part = getattr(recipe, run.stage)
     workers = None if machine.device == "cpu" else 1  # even one is a process of its own, and would outlive a kill; Unsloth reads None as many
-    config = SFTConfig(**common(part, run, machine, steps, part.max_length, vocabulary, report_to), max_length=part.max_length, packing=False,
+    config = SFTConfig(**common(part, run, machine, steps, report_to), max_length=part.max_length, packing=False,
                        padding_free=False, completion_only_loss=True, dataset_num_proc=workers)
     config.max_seq_length = part.max_length  # on a GPU Unsloth takes a max_length of 1024 for none, and would take the model's
     return config
@@ -128,11 +113,11 @@ def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
             "vllm_importance_sampling_correction": True}
 
 
-def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, vocabulary: int, report_to: str = "none", vllm: str = "") -> GRPOConfig:
+def grpo_config(recipe: Recipe, run: Run, machine: Machine, steps: int, report_to: str = "none", vllm: str = "") -> GRPOConfig:
     """GRPOTrainer's settings. Raises ValueError if the group size does not divide the batch."""
     part = recipe.grpo
     check_group(part.batch, part.generations)
-    shared = common(part, run, machine, steps, part.max_completion, vocabulary, report_to)
+    shared = common(part, run, machine, steps, report_to)
     return GRPOConfig(
         **shared, num_generations=part.generations, steps_per_generation=shared["gradient_accumulation_steps"], num_iterations=1,
         max_completion_length=part.max_completion, temperature=part.temperature, top_p=1.0, top_k=0, beta=part.beta,
@@ -152,7 +137,8 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
         checkpoint = None
         if run.machine.main:
             checkpoint = checkpoints.begin(run, checkpoints.fingerprint(trainer, run, budget, hash_of(start)), resume)
-        checkpoint, run.manifest = processes.agreed((checkpoint, run.manifest))
+        with processes.explained_end():
+            checkpoint, run.manifest = processes.agreed((checkpoint, run.manifest))
         if run.machine.device == "cpu":
             train_in_float(trainer.model)
         if run.finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 from collections.abc import Iterator
 
@@ -16,9 +17,11 @@ def quiet() -> Iterator[None]:
         yield
 
 
+gc.disable()  # the libraries make a million objects while they are imported, and none is garbage: a tenth of the start-up was looking for it
 with quiet():
     from unsloth import FastLanguageModel
     from transformers.utils import logging
+gc.enable()
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()

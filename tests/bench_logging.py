@@ -36,10 +36,10 @@ def trainer_of(stage: str, out: Path):
     rows = data.load(recipe, None, "tiny")["train"].examples[:8] * STEPS[stage]
     run = runlog.Run(out, recipe, stage, machine, 0, BASE)
     if stage == "sft":
-        return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS[stage], len(tokenizer)), processing_class=tokenizer,
+        return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS[stage]), processing_class=tokenizer,
                                train_dataset=data.sft_dataset(recipe, rows))
     return run, GRPOTrainer(model=model, reward_funcs=reward_functions(recipe)[0], processing_class=tokenizer,
-                            args=training.grpo_config(recipe, run, machine, STEPS[stage], len(tokenizer)), train_dataset=data.grpo_dataset(recipe, rows))
+                            args=training.grpo_config(recipe, run, machine, STEPS[stage]), train_dataset=data.grpo_dataset(recipe, rows))
 
 
 class Clock(TrainerCallback):

@@ -50,7 +50,7 @@ def our_settings(stage: str, recipe: Recipe, run, machine, steps: int, tokenizer
     """The notebooks' settings; those of padded runs are left for the plain side."""
     from helpers import training
 
-    config = (training.grpo_config if stage == "grpo" else training.sft_config)(recipe, run, machine, steps, len(tokenizer))
+    config = (training.grpo_config if stage == "grpo" else training.sft_config)(recipe, run, machine, steps)
     if packing:
         config.packing = True
     else:

@@ -66,9 +66,9 @@ def trainer_of(recipe, stage: str, base: Path, out: Path, machine, rows):
     run = runlog.Run(out, recipe, stage, machine, 0, str(base))
     if stage == "grpo":
         return run, GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], processing_class=tokenizer,
-                                args=training.grpo_config(recipe, run, machine, STEPS, model.config.vocab_size),
+                                args=training.grpo_config(recipe, run, machine, STEPS),
                                 train_dataset=data.grpo_dataset(recipe, rows))
-    return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS, model.config.vocab_size), processing_class=tokenizer,
+    return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS), processing_class=tokenizer,
                            train_dataset=data.sft_dataset(recipe, rows))
 
 

@@ -57,7 +57,7 @@ def ill(recipe: Recipe, machine: Machine, out: Path, start: Path, name: str = ""
     splits = data.load(recipe, None, "tiny")
     rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", 0).examples
     run = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=start)
-    trainer = GRPOTrainer(model=model, reward_funcs=functions, args=training.grpo_config(recipe, run, machine, steps, len(tokenizer)),
+    trainer = GRPOTrainer(model=model, reward_funcs=functions, args=training.grpo_config(recipe, run, machine, steps),
                           train_dataset=data.grpo_dataset(recipe, rows), processing_class=tokenizer)
     trainer.add_callback(Until(run, recipe, name))
     if spoil:

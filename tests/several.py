@@ -39,7 +39,7 @@ def pays_even(completions, **_) -> list[float]:
 
 
 def main(out: Path) -> None:
-    from helpers import data, machine, models, runlog, stages, training, watching
+    from helpers import data, machine, models, stages, training, watching
     from helpers.recipes import for_profile, get_recipe
 
     from trl import GRPOTrainer
@@ -55,7 +55,7 @@ def main(out: Path) -> None:
     kept = GRPOTrainer._generate_single_turn
     given_completions(GRPOTrainer)
     try:
-        trainer = GRPOTrainer(model=model, reward_funcs=[pays_even], args=training.grpo_config(recipe, run, here, STEPS, len(tokenizer)),
+        trainer = GRPOTrainer(model=model, reward_funcs=[pays_even], args=training.grpo_config(recipe, run, here, STEPS),
                               processing_class=tokenizer, train_dataset=data.grpo_dataset(recipe, splits["train"].examples[:64]))
         training.train(trainer, run)
     finally:

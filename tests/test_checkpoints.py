@@ -60,7 +60,7 @@ def trainer_of(recipe, machine, rows, monkeypatch):
     def build(out, seed=0, mirror="", callbacks=(), rows=rows):
         model, tokenizer = models.load(BASE, recipe, machine)
         run = runlog.Run(out, recipe, "sft", machine, seed, BASE, mirror=mirror)
-        return SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, STEPS, 600),
+        return SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, STEPS),
                           callbacks=list(callbacks), train_dataset=data.sft_dataset(recipe, rows), processing_class=tokenizer), run
     return build
 
@@ -89,7 +89,7 @@ def plain(run):
 def undisturbed(recipe, machine, rows, tmp_path_factory):
     model, tokenizer = models.load(BASE, recipe, machine)
     run = runlog.Run(tmp_path_factory.mktemp("undisturbed"), recipe, "sft", machine, 0, BASE)
-    training.train(SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, STEPS, 600),
+    training.train(SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, STEPS),
                               train_dataset=data.sft_dataset(recipe, rows), processing_class=tokenizer), run)
     return run
 
@@ -221,7 +221,7 @@ def test_a_run_cut_off_after_its_last_step_takes_no_further_one(trainer_of, undi
 
 def again_on(trainer, run, recipe, machine, rows):
     """A new trainer on the same model, as when a notebook's cells are run again in the same kernel."""
-    return SFTTrainer(model=trainer.model, args=training.sft_config(recipe, run, machine, STEPS, 600), train_dataset=data.sft_dataset(recipe, rows),
+    return SFTTrainer(model=trainer.model, args=training.sft_config(recipe, run, machine, STEPS), train_dataset=data.sft_dataset(recipe, rows),
                       processing_class=trainer.processing_class)
 
 

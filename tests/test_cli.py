@@ -165,6 +165,35 @@ def test_stages_from_the_command_line(tmp_path):
     assert all((tmp_path / stage / "adapter_model.safetensors").is_file() for stage in runs)
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 0 and again.output.count("finished before") == 2
+    few = ["sft", "--max_samples", "16", "--batch_size", "8", "--num_epochs", "1", "--mirror", str(tmp_path / "mirror"), "--output_dir"]
+    assert CliRunner().invoke(app, [*few, str(tmp_path / "here")]).exit_code == 0
+    elsewhere = CliRunner().invoke(app, [*few, str(tmp_path / "there")])
+    assert "from the mirror: ['sft']" in elsewhere.output and "finished before" in elsewhere.output
+
+
+def test_what_the_command_line_changes():
+    from helpers.recipes import get_recipe
+    from helpers.stages import changed
+
+    recipe = changed(get_recipe("openr1_boxed"), {"sft": True, "priming": True}, None, 32, None, 5000, False)
+    assert (recipe.priming.rows, recipe.sft.rows, recipe.sft.batch, recipe.lora.load_in_4bit) == (60, 5000, 32, False)
+    assert recipe.grpo == get_recipe("openr1_boxed").grpo
+    assert changed(get_recipe("phybench_eed"), {"grpo": True}, 2.0, None, None, None, None).grpo.steps is None
+
+
+def test_an_adapter_is_copied_whole_and_over_nothing_else(tmp_path):
+    from helpers.stages import copied
+
+    adapter, place = tmp_path / "adapter", tmp_path / "place"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    assert copied(adapter, None) == copied(adapter, adapter) == adapter
+    assert copied(adapter, place) == place and copied(adapter, place) == place and [path.name for path in place.iterdir()] == ["adapter_config.json"]
+    (place / "notes.txt").write_text("mine")
+    for taken in (place, place / "notes.txt"):
+        with pytest.raises(FileExistsError, match="holds something that is no adapter.\nName another"):
+            copied(adapter, taken)
+    assert (place / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -172,7 +201,9 @@ def test_stages_from_the_command_line(tmp_path):
     (["grpo", "--recipe", "dapo_think", "--batch_size", "9"], "does not divide into groups of 8"), (["both", "--budget", "large"], "Unknown budget"),
     (["grpo", "--recipe", "dapo_think", "--vllm", "colocate"], "vLLM is not installed"), (["grpo", "--recipe", "dapo_think", "--vllm", "often"], "VLLM is 'often'"),
     (["sft", "--model_name", "./nothing"], "no model at ./nothing"), (["sft", "--dataset_name", "./nothing"], "nothing at ./nothing"),
-    (["sft", "--report_to", "abacus"], "which is not installed")])
+    (["both", "--batch_size", "12"], "does not divide into groups of 8"), (["sft", "--sft_output", "tests"], "holds something that is no adapter"),
+    (["both", "--sft_output", "x", "--grpo_output", "x"], "are one folder"), (["sft", "--grpo_output", "x"], "writes no --grpo_output"),
+    (["sft", "--report_to", "abacus"], "which is not installed"), (["sft", "--learning_rate", "inf"], "--learning_rate is inf"), (["sft", "--adapter", "x"], "takes no --adapter")])
 def test_stages_say_what_is_wrong(words, said, tmp_path):
     done = CliRunner().invoke(app, [*words, "--output_dir", str(tmp_path)])
     assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output and not list(tmp_path.rglob("adapter"))
@@ -192,3 +223,15 @@ def test_the_accelerate_configurations_are_read_as_they_are_meant():
         found[path.stem] = [name for name in ("multi_gpu", "use_fsdp", "use_deepspeed", "use_cpu") if getattr(settled, name)]
     assert found == {"cpu": ["multi_gpu", "use_cpu"], "ddp": ["multi_gpu"], "deepspeed": ["use_deepspeed"], "fsdp": ["use_fsdp"]}
     assert settled.fsdp_version == 2
+
+
+@pytest.mark.parametrize("name", ["gsm8k_xml", "openr1_boxed", "dapo_think"])
+def test_plan_prints_every_card(name):
+    from helpers.recipes import RECIPES
+
+    done = CliRunner().invoke(app, ["plan", name])
+    lines = done.output.partition("\n\n")[0].splitlines()
+    assert done.exit_code == 0 and all(len(line) <= 100 for line in lines) and "not measured yet" in done.output
+    for card in ("T4 16 GB", "2 × T4", "L4 24 GB", "A100 40 GB", "A100 80 GB", "H100 80 GB", "this computer"):
+        assert [line.split()[len(card.split())] for line in lines if line.strip().startswith(card)] == list(RECIPES[name].stages), card
+    assert CliRunner().invoke(app, ["plan", "gsm9k"]).exit_code == 1

@@ -1,5 +1,7 @@
 """Rows become examples; what cannot be used is counted by its reason, and bad datasets stop at once."""
 
+from pathlib import Path
+
 import json
 
 import pytest
@@ -115,3 +117,24 @@ def test_long_rows_are_left_out_and_counted(recipe, tokenizer):
         assert [e.id for e in kept.examples] == ["a"] and kept.dropped == {f"longer than {limit} tokens": 1}
     with pytest.raises(ValueError, match="None of the 1 rows"):
         data.short_enough(recipe, tokenizer, examples[1:], "grpo")
+
+
+def test_the_short_way_to_count_tokens_keeps_nothing_too_long():
+    """Rows of plain ASCII far below the limit are not tokenised; others are, since a normaliser may make more of a text than it had."""
+    from tokenizers import normalizers
+    from transformers import AutoTokenizer
+
+    from helpers import data
+    from helpers.recipes import RECIPES, for_profile
+    from helpers.rows import Example
+    from helpers.tiny.make import __file__ as maker
+
+    recipe = for_profile(RECIPES["gsm8k_xml"], "tiny")
+    tokenizer = AutoTokenizer.from_pretrained(str(Path(maker).parent / "model"))
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    questions = ["What is 3 + 4?", "7 " * 200, "\U0001D160" * 50, "x" * 150]
+    examples = [Example(str(i), question, "", "7") for i, question in enumerate(questions)]
+    lengths = [len(tokenizer(data.prompt_text(recipe, tokenizer, question), add_special_tokens=False)["input_ids"]) for question in questions]
+    kept = data.short_enough(recipe, tokenizer, examples, "grpo")
+    assert [e.id for e in kept.examples] == [str(i) for i, length in enumerate(lengths) if length <= recipe.grpo.max_prompt]
+    assert 0 < len(kept.examples) < 4 and kept.dropped == {"longer than 256 tokens": 4 - len(kept.examples)}

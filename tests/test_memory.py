@@ -17,7 +17,8 @@ T4 = memory.CARDS["T4 16 GB"]
 LAPTOP = Machine("tiny", "cpu", "x86_64", 8.0, 2, "local", "float32")
 QWEN = memory.shape_of("Qwen/Qwen3-4B")
 TINY = memory.shape_of(str(memory.TINY_MODEL))
-CASES = ("gsm8k_xml/sft/tiny", "gsm8k_xml/grpo/tiny", "gsm8k_hash/grpo/tiny", "gsm8k_xml/sft/large", "gsm8k_xml/grpo/large")
+CASES = ("gsm8k_xml/sft/tiny", "gsm8k_xml/grpo/tiny", "gsm8k_xml/grpo/large")
+MORE = ("gsm8k_hash/grpo/tiny", "gsm8k_xml/sft/large")
 EVERY = [(name, stage) for name, recipe in RECIPES.items() for stage in recipe.stages]
 
 
@@ -45,6 +46,12 @@ def test_a_local_folder_is_read_and_counted(tmp_path):
     (tmp_path / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="no config.json.*\nSet MODEL"):
         memory.shape_of(str(tmp_path))
+    for text in ("{", "[]", '{"hidden_size": 8}', '{"num_attention_heads": 0, "hidden_size": 8, "num_hidden_layers": 1}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match="config.json could not be read .*\nSet MODEL"):
+            memory.shape_of(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no model at ./nothing"):
+        memory.shape_of("./nothing")
 
 
 def test_an_unknown_model_without_the_hub_is_explained(monkeypatch):
@@ -68,13 +75,14 @@ def test_processes_that_do_not_divide_name_those_that_do():
         memory.split(RECIPES["gsm8k_xml"], "sft", QWEN, replace(T4, processes=3))
 
 
-def test_a_card_takes_the_largest_batch_that_fits():
-    """One batch larger would be too much, and a larger card takes more."""
-    recipe = RECIPES["openr1_boxed"]
-    plan = memory.split(recipe, "grpo", QWEN, T4)
-    assert (plan.device_batch, plan.accumulation) == (8, 2)
-    assert memory.total(memory.estimate(recipe, "grpo", QWEN, T4, 16)) > 0.9 * T4.memory_gb
-    assert memory.split(recipe, "grpo", QWEN, memory.CARDS["A100 80 GB"]).device_batch == 16
+def test_a_card_takes_the_largest_batch_that_fits_and_keeps_it_busy():
+    """One batch larger would be too much for the memory, or for nothing; a larger card takes more."""
+    hashed, openr1 = RECIPES["gsm8k_hash"], RECIPES["openr1_boxed"]
+    small = replace(T4, memory_gb=11.0)
+    plan = memory.split(hashed, "sft", QWEN, small)
+    assert (plan.device_batch, plan.accumulation, plan.fits) == (2, 2, True) and memory.total(memory.estimate(hashed, "sft", QWEN, small, 4)) > 0.9 * 11
+    batches = [memory.split(openr1, "grpo", QWEN, memory.CARDS[name]).device_batch for name in ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB")]
+    assert batches == [1, 2, 4, 8] and 8 * 3072 <= 350 * 79.1 < 16 * 3072
     assert memory.split(for_profile(RECIPES["gsm8k_xml"], "tiny"), "grpo", TINY, LAPTOP).device_batch == 64
 
 
@@ -86,8 +94,8 @@ def test_what_does_not_fit_says_what_to_do():
 
 def test_the_targets_on_a_card_of_16_gb():
     recipe = RECIPES["gsm8k_xml"]
-    assert memory.total(memory.estimate(recipe, "sft", QWEN, T4, 4)) <= 8
-    assert all(memory.split(RECIPES[name], "grpo", QWEN, T4).total <= 14.5 for name in ("gsm8k_xml", "gsm8k_hash", "openr1_boxed"))
+    assert memory.split(recipe, "sft", QWEN, T4).total * 1.0737 <= 8  # GB, where the plan has GiB
+    assert all(memory.split(RECIPES[name], "grpo", QWEN, T4).total * 1.0737 <= 14.5 for name in ("gsm8k_xml", "gsm8k_hash", "openr1_boxed"))
     four_bit, whole = (memory.estimate(RECIPES[name], "grpo", QWEN, T4, 1)["weights"] for name in ("gsm8k_xml", "gsm8k_hash"))
     assert whole == pytest.approx(4.022 * 2 / 1.0737, abs=0.01) and 2.3 < four_bit < 2.6
 
@@ -106,7 +114,7 @@ def test_a_table_has_every_card_and_stage_and_this_computer():
     assert len(table) == 3 * (len(memory.CARDS) + 1) and max(map(len, table.to_string(index=False).split("\n"))) <= 130
     assert set(table["fits"]) == {"yes"} and list(table["card"])[-1] == "this computer"
     line = memory.describe(memory.split(RECIPES["gsm8k_xml"], "sft", QWEN, replace(T4, processes=2)))
-    assert "of 14.7 GB" in line and "10 × 1 × 2 = 20 (device batch" in line and "weights 2.47" in line
+    assert "of 14.7 GiB" in line and "5 × 2 × 2 = 20 (device batch" in line and "weights 2.47" in line
 
 
 def test_it_is_cheap_to_import():
@@ -115,27 +123,32 @@ def test_it_is_cheap_to_import():
     assert found.stdout.strip() == "[]"
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    out = tmp_path_factory.mktemp("memory")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.measured_memory", str(out), *CASES], cwd=ROOT, capture_output=True, text=True,
+def measured(cases, out):
+    """What each case took, in one process for all."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.measured_memory", str(out), *cases], cwd=ROOT, capture_output=True, text=True,
                           check=False)
     lines = [line.partition("MEASURED")[2] for line in done.stdout.split("\n") if "MEASURED" in line]
-    assert len(lines) == len(CASES), done.stderr[-3000:]
-    return {found["case"]: found for found in map(json.loads, lines)}
+    assert len(lines) == len(cases), done.stderr[-3000:]
+    return map(json.loads, lines)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and speaks to glibc")
-@pytest.mark.parametrize("case", CASES)
-def test_the_estimate_is_what_a_run_takes(case, measured):
+@pytest.mark.parametrize("cases", [CASES, pytest.param(MORE, marks=pytest.mark.soak)])
+def test_the_estimate_is_what_a_run_takes(cases, tmp_path):
     """At the lengths that came up: the recipe's limits, which plans are made for, are longer."""
-    found, stage = measured[case], case.split("/")[1]
+    for found in measured(cases, tmp_path):
+        estimated = at_its_lengths(found)
+        print(f"\n{found['case']}: estimated {1024 * estimated:.0f} MB, measured {1024 * found['added']:.0f} MB, ratio {estimated / found['added']:.2f}")
+        assert estimated / found["added"] == pytest.approx(1, abs=0.2)
+
+
+def at_its_lengths(found):
+    """The estimate for the lengths that a measured run saw, GiB."""
+    stage = found["case"].split("/")[1]
     lengths = {"max_length": found["row"]} if stage == "sft" else {"max_prompt": found["prompt"], "max_completion": found["completion"]}
-    recipe, shape = recipe_of(case), memory.shape_of(found["base"])
+    recipe, shape = recipe_of(found["case"]), memory.shape_of(found["base"])
     recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **lengths)})
     parts = memory.estimate(recipe, stage, shape, LAPTOP, found["device_batch"])
     if stage == "sft":  # a plan takes every token for a scored one
         parts["logits"] = memory.logits(shape, LAPTOP, found["scored"], stage) / memory.GIB
-    expected = memory.total(parts)
-    print(f"\n{case}: estimated {1024 * expected:.0f} MB, measured {1024 * found['added']:.0f} MB, ratio {expected / found['added']:.2f}")
-    assert expected / found["added"] == pytest.approx(1, abs=0.2)
+    return memory.total(parts)

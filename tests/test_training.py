@@ -8,7 +8,6 @@ import pytest
 from trl import GRPOConfig, SFTConfig
 
 from helpers import data, machine as machines, models, rewards, runlog, training
-from helpers.machine import Machine
 from helpers.recipes import RECIPES, for_profile
 
 BASE = str(models.TINY_MODEL)
@@ -17,20 +16,6 @@ SFT_KEYS = COMMON_KEYS | {"loss"}
 GRPO_KEYS = COMMON_KEYS | {
     "grpo_loss", "policy_loss", "kl_loss", "reward_mean", "reward_std", "adv_mean", "adv_std", "zero_std_groups", "entropy", "clip_ratio",
     "completion_mean", "completion_max", "truncated", "generation_time_s", "backward_time_s", "other_time_s", "tokens_generated"}
-CARDS = {"T4": Machine("gpu", "cuda", "T4", 15.0, 4, "colab", "float16"), "A100": Machine("gpu", "cuda", "A100", 79.0, 12, "local", "bfloat16")}
-
-
-@pytest.mark.parametrize("effective", [16, 20, 64])
-@pytest.mark.parametrize("vocabulary", [600, 151_936])
-def test_the_effective_batch_is_kept(effective, vocabulary, machine):
-    for here in (*CARDS.values(), machine):
-        batch, accumulation = training.device_batch(effective, here, 512, vocabulary)
-        assert batch * accumulation == effective and batch >= 1
-    assert training.device_batch(64, CARDS["T4"], 512, vocabulary)[0] < training.device_batch(64, CARDS["A100"], 512, vocabulary)[0]
-    laptop = Machine("tiny", "cpu", "x86_64", 8.0, 2, "local", "float32")
-    assert training.device_batch(64, laptop, 96, 600) == (64, 1) and training.device_batch(64, laptop, 96, 151_936) == (4, 16)
-
-
 def test_a_group_that_does_not_divide_names_what_does():
     training.check_group(64, 8)
     with pytest.raises(ValueError, match="64 completions.*groups of 7.*\n.*63 or 70.*4, 8, 16"):
@@ -43,7 +28,7 @@ def test_a_group_that_does_not_divide_names_what_does():
 def test_settings_arrive_in_both_configs(name, profile, tmp_path, machine):
     recipe = for_profile(RECIPES[name], profile)
     run = runlog.Run(tmp_path, recipe, "grpo", machine, 3, BASE)
-    config = training.grpo_config(recipe, run, machine, 10, 600)
+    config = training.grpo_config(recipe, run, machine, 10)
     assert isinstance(config, GRPOConfig)
     for ours, theirs in (("generations", "num_generations"), ("learning_rate",) * 2, ("beta",) * 2, ("epsilon",) * 2, ("temperature",) * 2,
                          ("max_completion", "max_completion_length"), ("loss_type",) * 2, ("weight_decay",) * 2):
@@ -52,7 +37,7 @@ def test_settings_arrive_in_both_configs(name, profile, tmp_path, machine):
     assert config.reward_weights == list(recipe.rewards.values()) and config.seed == 3 and config.max_steps == 10
     assert config.chat_template_kwargs == {"enable_thinking": recipe.thinking}
     if recipe.sft:
-        sft = training.sft_config(recipe, runlog.Run(tmp_path, recipe, "sft", machine, 3, BASE), machine, 10, 600)
+        sft = training.sft_config(recipe, runlog.Run(tmp_path, recipe, "sft", machine, 3, BASE), machine, 10)
         assert isinstance(sft, SFTConfig) and sft.max_length == recipe.sft.max_length and sft.learning_rate == recipe.sft.learning_rate
         assert sft.completion_only_loss and not sft.packing and not sft.gradient_checkpointing
 
@@ -75,14 +60,14 @@ def trained(recipe, machine, tmp_path_factory):
         run = runlog.Run(out, recipe, "sft", machine, 0, BASE)
         from trl import GRPOTrainer, SFTTrainer
 
-        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, 3, 600), processing_class=tokenizer,
+        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, 3), processing_class=tokenizer,
                              train_dataset=data.sft_dataset(recipe, splits["train"].examples[:60]))
         row = trainer.data_collator([trainer.train_dataset[0]])
         adapter = training.train(trainer, run)
         model, tokenizer = models.load(str(adapter), recipe, machine)
         grpo = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=adapter)
         functions, _ = rewards.reward_functions(recipe)
-        trainer = GRPOTrainer(model=model, reward_funcs=functions, args=training.grpo_config(recipe, grpo, machine, 2, 600),
+        trainer = GRPOTrainer(model=model, reward_funcs=functions, args=training.grpo_config(recipe, grpo, machine, 2),
                               train_dataset=data.grpo_dataset(recipe, splits["train"].examples[:100]), processing_class=tokenizer)
         training.train(trainer, grpo)
         runs.append({"sft": run, "grpo": grpo, "row": row, "tokenizer": tokenizer})
@@ -150,7 +135,7 @@ def test_a_run_that_fails_leaves_no_adapter(trained, recipe, machine, tmp_path):
 
     model, tokenizer = models.load(BASE, recipe, machine)
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
-    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 3, 600), callbacks=[Stop()],
+    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 3), callbacks=[Stop()],
                          train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:60]), processing_class=tokenizer)
     with pytest.raises(KeyboardInterrupt):
         training.train(trainer, run)
@@ -164,7 +149,7 @@ def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path):
 
     model, tokenizer = models.load(BASE, recipe, machine)
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
-    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 500, 600),
+    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 500),
                          train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:100]), processing_class=tokenizer)
     trainer.add_callback(training.FitToBudget(run, minutes=1e-6, measured=3))
     training.train(trainer, run)
@@ -181,9 +166,9 @@ def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path)
     model, tokenizer = models.load(BASE, recipe, machine)
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
     with pytest.raises(ValueError, match="REPORT_TO is 'abacus', which is not installed.*\npip install abacus, or set"):
-        training.sft_config(recipe, run, machine, 2, 600, "abacus")
-    assert training.sft_config(recipe, run, machine, 2, 600).report_to in ([], ["none"], "none")
-    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 2, 600, "tensorboard"),
+        training.sft_config(recipe, run, machine, 2, "abacus")
+    assert training.sft_config(recipe, run, machine, 2).report_to in ([], ["none"], "none")
+    trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 2, "tensorboard"),
                          train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:20]), processing_class=tokenizer)
     training.train(trainer, run)
     assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()

@@ -167,9 +167,9 @@ def test_unsloths_trainers_change_no_setting_and_complain_of_none(found):
 def test_what_nobody_writes_is_the_same_in_unsloth_and_trl_or_does_not_matter(found, machine, tmp_path):
     for case in found["settings"]:
         recipe, card = RECIPES[case["recipe"]], unsloth_gpu.card(case["card"])
-        run = runlog.Run(tmp_path, recipe, case["stage"], card, 3, "base")
+        run = runlog.Run(tmp_path, recipe, case["stage"], card, 3, recipe.model)
         with mock.patch("transformers.training_args.is_torch_bf16_gpu_available", return_value=True):
-            plain = (training.grpo_config if case["stage"] == "grpo" else training.sft_config)(recipe, run, card, 100, 151_936).to_dict()
+            plain = (training.grpo_config if case["stage"] == "grpo" else training.sft_config)(recipe, run, card, 100).to_dict()
         different = {name for name in {*plain} & {*case["built"]} if json.loads(json.dumps(plain[name], default=str)) != case["built"][name]}
         assert different - {"output_dir"} <= UNWRITTEN | ON_A_CARD, (case["recipe"], case["stage"], different)
 
@@ -180,8 +180,8 @@ def test_model_and_trainer_get_one_dtype(dtype, machine, found, tmp_path):
     import torch
 
     recipe, here = for_profile(RECIPES["gsm8k_hash"], "tiny"), replace(machine, dtype=dtype)
-    run = runlog.Run(tmp_path, recipe, "sft", here, 0, "base")
-    asked = training.common(recipe.sft, run, here, 2, 64, 600, "none")
+    run = runlog.Run(tmp_path, recipe, "sft", here, 0, recipe.model)
+    asked = training.common(recipe.sft, run, here, 2, "none")
     assert (asked["fp16"], asked["bf16"]) == (dtype == "float16", dtype == "bfloat16")
     with mock.patch.object(models.FastLanguageModel, "from_pretrained", wraps=models.FastLanguageModel.from_pretrained) as loaded:
         model, _ = models.load(str(models.TINY_MODEL), recipe, here)

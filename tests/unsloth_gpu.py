@@ -43,10 +43,12 @@ def small():
 
 def machine_for(recipe, rows: int):
     """This computer with memory for so many completions at once, so that the batch is cut as on a card."""
+    from helpers import memory, models
     from helpers.machine import detect
 
-    machine = detect()
-    return replace(machine, memory_gb=rows * recipe.grpo.max_completion * 600 * 12 * 10.5 / 2**30)
+    machine, shape = detect(), memory.shape_of(str(models.TINY_MODEL))
+    enough, more = (memory.total(memory.estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows))
+    return replace(machine, memory_gb=(enough + more) / 2 / memory.COMPUTER_SHARE)
 
 
 def fresh(adapter: Path | None, dtype: str = "float32"):
@@ -78,11 +80,11 @@ def build(out: Path, stage: str, parent: Path | None = None, completions=None):
     rows = data.chosen(recipe, tokenizer, data.load(recipe, None, "tiny")["train"], stage, 0).examples
     trl = importlib.import_module("trl")
     if stage == "sft":
-        return trl.SFTTrainer(model=model, args=training.sft_config(recipe, run, run.machine, STEPS, len(tokenizer)), processing_class=tokenizer,
+        return trl.SFTTrainer(model=model, args=training.sft_config(recipe, run, run.machine, STEPS), processing_class=tokenizer,
                               train_dataset=data.sft_dataset(recipe, rows)), run
     trainer = fixed(trl.GRPOTrainer, completions(rows, tokenizer)) if completions else trl.GRPOTrainer
     return trainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], processing_class=tokenizer,
-                   args=training.grpo_config(recipe, run, run.machine, STEPS, len(tokenizer)), train_dataset=data.grpo_dataset(recipe, rows)), run
+                   args=training.grpo_config(recipe, run, run.machine, STEPS), train_dataset=data.grpo_dataset(recipe, rows)), run
 
 
 def written(rows, tokenizer):
@@ -167,11 +169,11 @@ def asked_for(recipe, stage: str, name: str, out: Path):
     """
     from helpers import runlog, training
 
-    run, config = runlog.Run(out, recipe, stage, card(name), 3, "base"), "GRPOConfig" if stage == "grpo" else "SFTConfig"
+    run, config = runlog.Run(out, recipe, stage, card(name), 3, recipe.model), "GRPOConfig" if stage == "grpo" else "SFTConfig"
     make = training.grpo_config if stage == "grpo" else training.sft_config
     with mock.patch.object(training, config, wraps=getattr(training, config)) as made, \
             mock.patch("transformers.training_args.is_torch_bf16_gpu_available", return_value=True):
-        return make(recipe, run, card(name), 100, 151_936), dict(made.call_args.kwargs)
+        return make(recipe, run, card(name), 100), dict(made.call_args.kwargs)
 
 
 def trainer_for(recipe, stage: str, config, dtype: str):

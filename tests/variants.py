@@ -100,21 +100,12 @@ def configured(config, levers: Levers):
     return config
 
 
-def without_chunks(model) -> None:
-    """Lets TRL compute its own SFT loss, where Unsloth's CPU backend puts in one by pieces."""
-    for module in model.modules():
-        if "_unsloth_cpu_chunked_ce" in vars(module):
-            module._unsloth_cpu_chunked_ce = False
-
-
 def variant(stage: str, recipe: Recipe, adapter: Path, rows, levers: Levers, steps: int, out: Path) -> Variant:
     """The trainer as the notebook builds it, with these levers."""
     model, tokenizer = models.load(str(adapter), recipe, MACHINE)
     run = runlog.Run(out, recipe, stage, MACHINE, 0, BASE)
     make = training.grpo_config if stage == "grpo" else training.sft_config
-    shared = dict(model=model, args=configured(make(recipe, run, MACHINE, steps, len(tokenizer)), levers), processing_class=tokenizer, train_dataset=rows)
-    if levers == STOCK:
-        without_chunks(model)
+    shared = dict(model=model, args=configured(make(recipe, run, MACHINE, steps), levers), processing_class=tokenizer, train_dataset=rows)
     trainer = GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **shared) if stage == "grpo" else SFTTrainer(**shared)
     if levers.in_float:
         training.train_in_float(model)
