@@ -15,7 +15,7 @@ run: $(VENV)/.ready
 	@$(BIN)/python -m helpers run $(FLAGS)
 
 test: $(VENV)/.ready-for-tests
-	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.ready-for-tests
 	@$(BIN)/python -m pytest -m soak -s $(ARGS)

@@ -26,8 +26,5 @@ def machine():
 
 
 def pytest_collection_modifyitems(items):
-    """For two workers: the long runs of the notebooks first, each for itself, then every other file as a whole, since its tests share what is slow to make."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path.stem == "test_running" else str(item.path)))
+    """The long runs of the notebooks first, so that of two workers, which each take a file at a time, neither is left with them at the end."""
     items.sort(key=lambda item: item.path.stem != "test_running")

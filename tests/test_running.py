@@ -58,7 +58,6 @@ def real(tmp_path_factory):
 
 
 @needs_shared
-@pytest.mark.xdist_group("real")
 def test_real_rows_through_all_four(real, recipe):
     folder, printed, books = real
     assert "train: 7473 examples" in books["01_sft.ipynb"] and "test: 1319 examples" in books["01_sft.ipynb"]
@@ -71,7 +70,6 @@ def test_real_rows_through_all_four(real, recipe):
 
 
 @needs_shared
-@pytest.mark.xdist_group("real")
 def test_real_template_and_mask(real, recipe):
     from transformers import AutoTokenizer
 
