@@ -40,4 +40,5 @@ $(VENV)/.ready: requirements.txt requirements-unsloth.txt
 
 $(VENV)/.ready-for-tests: $(VENV)/.ready requirements-test.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-test.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps lm_eval==0.4.13  # of what it depends on, its filters need sacrebleu
 	@touch $@

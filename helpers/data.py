@@ -159,6 +159,8 @@ def repeated(example: Example, seen: set[str], names: set[str], held_out: set[st
 
 def normalised(question: str) -> str:
     """A question without case, spacing, invisible characters and ways to write an accent, to find the same one again."""
+    if question.isascii():  # no accents and nothing invisible: quickly
+        return "".join(question.lower().split())
     return "".join(c for c in unicodedata.normalize("NFC", question).casefold() if not c.isspace() and unicodedata.category(c) != "Cf")
 
 

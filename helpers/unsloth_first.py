@@ -6,8 +6,12 @@ import contextlib
 import gc
 import io
 from collections.abc import Iterator
+from unittest import mock
 
 import helpers.machine  # noqa: F401  (sets what Unsloth reads while it is imported)
+
+gc.disable()  # the libraries make a million objects while they are imported, and none is garbage: looking for it was a tenth of the start-up
+import torch  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -17,10 +21,18 @@ def quiet() -> Iterator[None]:
         yield
 
 
-gc.disable()  # the libraries make a million objects while they are imported, and none is garbage: a tenth of the start-up was looking for it
+def not_compiled(function=None, **_):
+    """What stands in for torch.compile: gives a function back as it is."""
+    return function or not_compiled
+
+
+if not torch.cuda.is_available():  # bitsandbytes would have a few functions for the CPU compiled: to load the compiler takes a second, and nothing here calls them
+    with mock.patch.object(torch, "compile", not_compiled), quiet():
+        import bitsandbytes  # noqa: F401
 with quiet():
     from unsloth import FastLanguageModel
     from transformers.utils import logging
+gc.freeze()  # nor will they be: every later search leaves them out
 gc.enable()
 
 logging.set_verbosity_error()

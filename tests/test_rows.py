@@ -169,6 +169,8 @@ def test_places_where_nothing_is(recipe, where):
 def test_copies_that_look_alike_are_the_same_question():
     assert data.normalised("Caf\u00e9 1\u200b + 2?") == data.normalised("cafe\u0301  1+2?") != data.normalised("Cafe 1 + 2?")
     assert data.normalised("3\u00b2?") != data.normalised("32?")
+    plain = "".join(map(chr, range(128)))  # the short way for plain text is the long one, which the accent asks for
+    assert data.normalised(plain) + "\u00e9" == data.normalised(plain + "\u00e9")
 
 
 def test_a_dataset_with_nothing_left_stops_with_the_counts(recipe):

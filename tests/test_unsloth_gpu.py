@@ -4,6 +4,7 @@ One process does all that needs Unsloth patched as on a GPU (see `tests/unsloth_
 """
 
 import ast
+import gc
 import importlib.util
 import json
 import subprocess
@@ -214,6 +215,15 @@ def test_unsloth_is_the_first_heavy_library_that_any_module_asks_for():
     assert {f"helpers.{name}" for name in ("training", "models", "watching", "budget", "export", "evaluation", "unsloth_first")} <= {
         name for name, library in first.items() if library == "unsloth"}
     assert first["helpers.proof"] == ""  # it loads plain transformers, in a process without Unsloth
+
+
+def test_importing_leaves_the_compiler_and_the_garbage_collector_as_they_were():
+    import torch
+
+    from helpers import unsloth_first
+
+    assert torch.compile.__module__ == "torch" and torch.compile is not unsloth_first.not_compiled
+    assert gc.isenabled() and gc.get_freeze_count() > 100_000
 
 
 def test_a_module_that_needs_the_libraries_imports_unsloth_in_its_own_lines():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import dataclass
+from functools import cache
 
 from helpers.tiny import physics
 
@@ -106,14 +107,15 @@ def physics_problem(rng: random.Random) -> Problem:
 KINDS = {"words": word_problem, "physics": physics_problem}
 
 
-def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> list[Problem]:
-    """`count` different problems of one split and kind; the same arguments give the same problems."""
+@cache
+def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> tuple[Problem, ...]:
+    """`count` different problems of one split and kind; the same arguments give the same problems, made once."""
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}.\nUse one of: {', '.join(SPLITS)}.")
     rng, problems, seen = random.Random(f"{split}-{seed}" if kind == "words" else f"{kind}-{split}-{seed}"), [], set()
     for tries in itertools.count():
         if len(problems) == count:
-            return problems
+            return tuple(problems)
         if tries > 100 * (count + 1000):
             raise ValueError(f"There are not {count} different problems for {split!r}; {len(problems)} were found.\nAsk for fewer.")
         problem = KINDS[kind](rng)
