@@ -18,6 +18,7 @@ Read it in this order; each module uses only those before it:
     checkpoints.py       what a run that was cut off goes on from
     plots.py             figures from a log or from evaluation records
     health.py            verdicts on a run, and a look before it begins
+    lab.py               curves of runs that were made ill on purpose, to compare with
     drawing.py           reads runs back: `python -m helpers plot`
     processes.py         what several processes have to agree on
     watching.py          writes the log while a trainer trains
@@ -36,7 +37,7 @@ Read it in this order; each module uses only those before it:
     hub.py               a push that nobody does by accident, and that is read back
     card.py              the model card, from what the runs wrote
     giving.py            `python -m helpers export`
-    notebooks.py         runs the notebooks from outside
+    notebooks.py         runs the notebooks from outside (address.py: where this repository lies)
     tiny/                the embedded model and its problems
 
 Importing `helpers` imports nothing heavy.
