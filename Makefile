@@ -4,13 +4,14 @@
 # make bench  one table of what a step, an evaluation, grading, the log and the start cost, most beside another way to do it (ten minutes on an idle machine)
 # make bench-gpu  steps on a card, ours beside plain TRL, into outputs/bench_gpu.md (MODEL=unsloth/Qwen3-1.7B for another model or a folder)
 # make write  run the notebooks and store them, executed, in their place
+# make address URL=https://github.com/you/name  write your copy's address into badges, set-up cells and README
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH FORM RESUME MIRROR VLLM REPORT_TO FORCE
 FLAGS = $(foreach name,$(PARAMETERS),$(if $($(name)),--set $(name)="$($(name))"))
 
-.PHONY: run test soak bench bench-gpu write
+.PHONY: run test soak bench bench-gpu write address
 run: $(VENV)/.ready
 	@$(BIN)/python -m helpers run $(FLAGS)
 
@@ -29,6 +30,9 @@ bench-gpu: $(VENV)/.ready
 
 write: $(VENV)/.ready
 	@$(BIN)/python -m helpers run --write $(FLAGS)
+
+address: $(VENV)/.ready
+	@$(BIN)/python -m helpers address "$(URL)"
 
 $(VENV)/.ready: requirements.txt requirements-unsloth.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ".\nRun make again with PYTHON=python3.12, say." if sys.version_info < (3, 11) else 0)'

@@ -1,6 +1,6 @@
 """`python -m helpers run` executes the four notebooks in order (`make run` calls it); `recipes` lists what they can teach, `sft`, `grpo` and `both`
 train without a notebook, also under `accelerate launch`, `plan` says what fits on which card, `plot` draws a run, `evaluate` measures any models,
-`export` merges an adapter into one model, `push` gives it to others."""
+`export` merges an adapter into one model, `push` gives it to others, `address` says where this repository lies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from helpers import commands, overview
+from helpers import address as addresses, commands, overview
 from helpers.notebooks import NOTEBOOKS, NotebookError, execute
 from helpers.recipes import get_recipe
 
@@ -50,6 +50,15 @@ def run(
 def recipes() -> None:
     """Prints the five recipes side by side, as a Markdown table."""
     print(markdown(overview.table()))
+
+
+@app.command()
+def address(url: Annotated[str, typer.Argument(help="such as https://github.com/your-name/qwen3-reasoning-notebooks")]) -> None:
+    """Writes the address of your copy of this repository into badges, set-up cells and README."""
+    try:
+        print("written:", ", ".join(f"{name} {count}" for name, count in addresses.move(url).items()))
+    except ValueError as error:
+        fail(str(error))
 
 
 @app.command("sft", help="Trains a recipe's supervised stages: priming, where it has it, and SFT.")

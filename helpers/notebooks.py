@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -16,12 +17,26 @@ class NotebookError(RuntimeError):
     """A notebook that did not run to its end; its text says where it stopped and what to do."""
 
 
+def fingerprint(name: str) -> str:
+    """Of all that a notebook's outputs come from: the package, and the cells of this notebook and of those before it, but their set-up cells, which
+    show nothing, and text. The run stamps it into the notebook's metadata; a test compares, so that no stored output is of other code than is shown."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in (ROOT / "helpers").rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        found.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    for book in NOTEBOOKS[:NOTEBOOKS.index(name) + 1]:
+        cells = json.loads((ROOT / book).read_text(encoding="utf-8"))["cells"]
+        for cell in [cell for cell in cells if cell["cell_type"] == "code"][1:]:
+            found.update("".join(cell["source"]).encode() + b"\0")
+    return found.hexdigest()
+
+
 def execute(name: str, copy: Path, parameters: dict, write: bool) -> None:
     """Runs one notebook with papermill; its progress bars appear as they come."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    stamp = fingerprint(name) if write else ""
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +51,7 @@ def execute(name: str, copy: Path, parameters: dict, write: bool) -> None:
         raise NotebookError(f"{name}: the kernel died, most likely for lack of memory.\nClose other programs, or take a smaller MODEL.") from error
     tidy(copy)
     if write:
-        store(copy, ROOT / name)
+        store(copy, ROOT / name, stamp)
 
 
 @contextlib.contextmanager
@@ -93,9 +108,10 @@ def overwritten(line: str) -> str:
     return shown.rstrip(" ") if "\r" in line else line
 
 
-def store(copy: Path, place: Path) -> None:
-    """Puts an executed copy in the notebook's place, without what papermill added."""
+def store(copy: Path, place: Path, stamp: str) -> None:
+    """Puts an executed copy in the notebook's place, without what papermill added, and with the fingerprint of what it was run with."""
     book = json.loads(copy.read_text())
+    book["metadata"]["fingerprint"] = stamp
     book["metadata"].pop("papermill", None)
     book["metadata"].pop("widgets", None)
     book["cells"] = [cell for cell in book["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]

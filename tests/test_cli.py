@@ -1,13 +1,16 @@
 """The runner's own parts: parameters, and what is left in stored outputs."""
 
 import json
+import shutil
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from helpers import address
 from helpers.__main__ import app, parse
-from helpers.notebooks import store, tidy
+from helpers.notebooks import NOTEBOOKS, store, tidy
+from tests.conftest import ROOT
 
 
 def test_parameters_get_their_types():
@@ -39,12 +42,25 @@ def test_progress_bars_leave_nothing_behind(tmp_path):
 
 def test_stored_books_hold_nothing_of_the_runner(tmp_path):
     (tmp_path / "copy.ipynb").write_text(json.dumps(book(stream("a\n"))))
-    store(tmp_path / "copy.ipynb", tmp_path / "book.ipynb")
+    store(tmp_path / "copy.ipynb", tmp_path / "book.ipynb", "stamp")
     stored = json.loads((tmp_path / "book.ipynb").read_text())
     assert stored["cells"][0]["execution_count"] == 1 and "papermill" not in json.dumps(stored)
     (tmp_path / "copy.ipynb").write_text(json.dumps(book(tags=["injected-parameters"])))
-    store(tmp_path / "copy.ipynb", tmp_path / "book.ipynb")
+    store(tmp_path / "copy.ipynb", tmp_path / "book.ipynb", "stamp")
     assert json.loads((tmp_path / "book.ipynb").read_text())["cells"] == []
+
+
+def test_the_address_is_written_everywhere(tmp_path):
+    for name in ("pyproject.toml", "README.md", *NOTEBOOKS):
+        shutil.copy(ROOT / name, tmp_path)
+    old = address.address(tmp_path)
+    counts = address.move("https://github.com/some.one/a-fork.git", tmp_path)
+    assert set(counts.values()) == {1, 4, counts["README.md"]} and address.address(tmp_path) == "some.one/a-fork"
+    assert not [path.name for path in tmp_path.iterdir() if old in path.read_text()]
+    assert address.move(f"https://github.com/{old}", tmp_path) == counts
+    assert all((tmp_path / name).read_bytes() == (ROOT / name).read_bytes() for name in ("README.md", *NOTEBOOKS))
+    with pytest.raises(ValueError, match="not the address of a repository.\nGive one such as"):
+        address.move("some.one/a-fork", tmp_path)
 
 
 def a_run(folder, name="log.jsonl"):

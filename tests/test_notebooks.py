@@ -4,11 +4,12 @@ import ast
 import importlib
 import json
 import re
+import shutil
 
 import nbformat
 import pytest
 
-from helpers.notebooks import NOTEBOOKS
+from helpers.notebooks import NOTEBOOKS, fingerprint
 from tests.conftest import ROOT
 
 BOOKS = {name: json.loads((ROOT / name).read_text()) for name in NOTEBOOKS}
@@ -88,4 +89,30 @@ def test_links_between_the_notebooks_lead_somewhere(name):
 
 
 def test_enough_cells_are_compared():
-    assert sum(len(tagged(book, "nbval-check-output")) for book in BOOKS.values()) >= 12
+    assert sum(len(tagged(book, "nbval-check-output")) for book in BOOKS.values()) >= 25
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_stored_outputs_are_of_this_code(name):
+    assert BOOKS[name]["metadata"].get("fingerprint") == fingerprint(name), "The package or the cells have changed since: make write"
+
+
+def test_the_fingerprint_is_of_the_package_and_the_cells_that_show_something(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.notebooks.ROOT", tmp_path)
+    shutil.copytree(ROOT / "helpers" / "answers", tmp_path / "helpers")
+    for book in NOTEBOOKS:
+        shutil.copy(ROOT / book, tmp_path)
+    first, last = NOTEBOOKS[0], NOTEBOOKS[-1]
+    before = fingerprint(first), fingerprint(last)
+
+    def changed(path, old, new):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        now = fingerprint(first), fingerprint(last)
+        path.write_text(text)
+        return [a != b for a, b in zip(before, now, strict=True)]
+
+    assert changed(tmp_path / first, "What you will learn", "What there is") == changed(tmp_path / first, "REPOSITORY", "ADDRESS") == [False, False]
+    assert changed(tmp_path / first, "SEED = 0", "SEED = 1") == changed(tmp_path / "helpers" / "xml.py", "def ", "def  ") == [True, True]
+    assert changed(tmp_path / last, "SEED = 0", "SEED = 1") == [False, True]
