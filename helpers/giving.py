@@ -10,7 +10,6 @@ from pathlib import Path
 from helpers import card, data, gguf, machine, proof, runlog
 from helpers import export as exports
 from helpers.recipes import RECIPES, Recipe, for_profile, get_recipe
-from helpers.tiny.schemas import embedded_rows
 
 ASKED = 16  # prompts of the proof, of the generated problems of the recipe's kind: they need no network
 
@@ -63,6 +62,5 @@ def prompts(recipe: Recipe, adapter: Path) -> list[str]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(adapter))
-    rows = (recipe.read_row(row) for row in embedded_rows(recipe.source.path)["train"])
-    examples = [example for example, _ in zip((row for row in rows if row), range(ASKED), strict=False)]
+    examples = data.load(recipe, None, "tiny")["train"].examples[:ASKED]
     return [data.prompt_text(recipe, tokenizer, example.question) for example in examples]

@@ -286,7 +286,7 @@ def preflight(model, tokenizer, recipe: Recipe, examples: Sequence[Example], ste
                                    completion_ids=[tokenizer(r.text)["input_ids"] for r in replies])["total"]).reshape(-1, group)
     flat, cut = float((np.ptp(totals, axis=1) < 1e-9).mean()), float(np.mean([not r.finished for r in replies]))
     minutes = steps * seconds * recipe.grpo.batch / len(asked) / GENERATING[device] / 60
-    print(f"{len(totals)} questions × {group} replies: {flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off, "
+    print(f"{len(totals)} questions × {group} replies: {flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off\n"
           f"mean reward {totals.mean():.2f} of {maximum(recipe):.2f}\n{steps} steps will take about {duration(minutes)}")
     reason = ("every group has replies that all earn the same, so there is nothing to prefer" if flat == 1 else
               "no reply ends within the limit" if cut == 1 else None)

@@ -11,6 +11,7 @@ import random
 import shutil
 import socket
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -193,7 +194,7 @@ def describe(machine: Machine) -> str:
             f"{machine.disk_gb:.0f} GB of disk free{several}\n"
             f"computes  in {machine.dtype}, {machine.attention} attention, {four_bit}{vllm}\n"
             f"profile   {machine.profile}: {what}\n"
-            f"versions  " + ", ".join(f"{name} {version}" for name, version in versions().items()))
+            + textwrap.fill(", ".join(f"{name} {version}" for name, version in versions().items()), 78, initial_indent="versions  ", subsequent_indent=" " * 10))
 
 
 def writable_folder(path: str | Path) -> Path:

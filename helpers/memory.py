@@ -168,7 +168,7 @@ def split(recipe: Recipe, stage: str, shape: Shape, machine: Machine) -> Plan:
 def describe(plan: Plan) -> str:
     """Some lines to read before anything is loaded."""
     parts = ", ".join(f"{name} {size:.2f}" for name, size in sorted(plan.parts.items(), key=lambda item: -item[1]) if size >= 0.005)
-    both = " (generating and training take turns)" if "KV cache" in plan.parts else ""
+    both = "\n          (generating and training take turns)" if "KV cache" in plan.parts else ""
     return (f"memory    {plan.total:.2f} of {plan.memory_gb:.1f} GiB, estimated for the longest rows, without the libraries{both}\n"
             f"parts     {parts}\n"
             f"batch     {cut(plan)} = {plan.device_batch * plan.accumulation * plan.processes}"
