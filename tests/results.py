@@ -56,7 +56,7 @@ def stages_of(name: str, keys: dict[str, str], percent: bool) -> str:
 
 
 def picture(measured: dict[str, list[dict]]) -> None:
-    """`docs/results.svg`: strict accuracy of base, SFT and GRPO for each recipe, with intervals."""
+    """`tests/results.svg`: strict accuracy of base, SFT and GRPO for each recipe, with intervals."""
     figure, axis = plt.subplots(figsize=(7.5, 0.55 * len(measured) + 1.3), layout="constrained")
     marks = {"base": ("o", "#999999"), "sft": ("s", ORANGE), "grpo": ("D", BLUE)}
     for place, (name, runs) in enumerate(reversed(measured.items())):
@@ -70,9 +70,8 @@ def picture(measured: dict[str, list[dict]]) -> None:
              xlabel="right, in the format asked for: % of sampled answers to 400 held-out problems", title="The tiny model, without a GPU: three seeds, 95 % intervals")
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, -0.36), ncols=3, frameon=False)
-    (ROOT / "docs").mkdir(exist_ok=True)
     with plt.rc_context({"svg.hashsalt": "results"}):
-        figure.savefig(ROOT / "docs" / "results.svg", metadata={"Date": None})
+        figure.savefig(ROOT / "tests" / "results.svg", metadata={"Date": None})
     plt.close(figure)
 
 
