@@ -50,12 +50,13 @@ def band(axis, data: pd.DataFrame, key: str, colour: str) -> None:
         axis.fill_between(data.index, data[mean] - data[std], data[mean] + data[std], color=colour, alpha=0.12, label="± std over the batch")
 
 
-def panels(parts: Sequence[tuple[str, str]], columns: int = 2) -> tuple[Figure, list]:
-    """A figure with one panel for each (title, unit of the y axis)."""
-    rows = -(-len(parts) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.5 * columns, 2.8 * rows), squeeze=False, layout="constrained")
+def panels(parts: Sequence[tuple[str, str]]) -> tuple[Figure, list]:
+    """A figure with one panel for each (title, unit of the y axis): two beside each other, which a phone still shows legibly."""
+    rows, columns = -(-len(parts) // 2), min(len(parts), 2)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 2.7 * rows), squeeze=False, layout="constrained")
     for axis, (title, unit) in zip(axes.flat, parts, strict=False):
-        axis.set(title=title, xlabel="step", ylabel=unit)
+        axis.set(xlabel="step", ylabel=unit)
+        axis.set_title(title, fontsize="medium")
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in list(axes.flat)[len(parts):]:
@@ -69,7 +70,7 @@ def legends(axes) -> None:
         if not axis.lines:
             axis.text(0.5, 0.5, "not in this log", ha="center", va="center", transform=axis.transAxes, color="grey")
         if axis.get_legend_handles_labels()[1]:
-            axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+            axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False)
 
 
 def losses(log: Sequence[Mapping]) -> Figure:
@@ -77,7 +78,7 @@ def losses(log: Sequence[Mapping]) -> Figure:
     data = table(log)
     grpo, divergence = "grpo_loss" in data, "kl_loss" in data and (data["kl_loss"] != 0).any()
     parts = [("Loss", "no unit" if grpo else "nats per token"), ("Gradient norm", "no unit"), ("Learning rate", "no unit")]
-    figure, axes = panels(parts + ([("KL divergence from the start", "nats per token")] if divergence else []), columns=4 if divergence else 3)
+    figure, axes = panels(parts + ([("KL divergence from the start", "nats per token")] if divergence else []))
     for name, colour, style in looks(("grpo_loss" if grpo else "loss", *(("policy_loss", "kl_loss") if divergence else ()))):
         line(axes[0], data, name, colour, name.replace("_", " "), style)
     line(axes[1], data, "grad_norm", BLUE)
@@ -96,8 +97,7 @@ def rewards(log: Sequence[Mapping], weights: Mapping[str, float] = MappingProxyT
     """
     data = table(log)
     names = list(weights) or names_of_rewards(data)
-    figure, axes = panels([("Total reward", "weighted sum"), ("Each reward, before its weight", "mean over the batch"), ("Advantage", "mean over the batch")],
-                          columns=3)
+    figure, axes = panels([("Total reward", "weighted sum"), ("Each reward, before its weight", "mean over the batch"), ("Advantage", "mean over the batch")])
     line(axes[0], data, "reward_mean", BLUE, "mean")
     band(axes[0], data, "reward", BLUE)
     for name, colour, style in looks(names):
@@ -116,7 +116,7 @@ def spread(log: Sequence[Mapping]) -> Figure:
     """What GRPO has to work with: groups without variance, completion lengths, and replies that are cut off."""
     data = table(log)
     parts = [("Groups in which all rewards are equal", "share"), ("Completion length", "tokens"), ("Cut off at the limit", "share")]
-    figure, axes = panels(parts, columns=3)
+    figure, axes = panels(parts)
     line(axes[0], data, "zero_std_groups", RED)
     line(axes[1], data, "completion_mean", BLUE, "mean")
     line(axes[1], data, "completion_max", ORANGE, "longest", "--")
@@ -130,7 +130,7 @@ def spread(log: Sequence[Mapping]) -> Figure:
 def replies(log: Sequence[Mapping]) -> Figure:
     """What the completions are like, judged as in evaluation: right and in shape, how varied, and how unsure the model is."""
     data = table(log)
-    figure, axes = panels([("Right, and in shape", "share of replies"), ("Variety, and repetition", "share"), ("Entropy", "nats per token")], columns=3)
+    figure, axes = panels([("Right, and in shape", "share of replies"), ("Variety, and repetition", "share"), ("Entropy", "nats per token")])
     line(axes[0], data, "correct", GREEN, "correct")
     line(axes[0], data, "follows", SKY, "follows the format", "--")
     line(axes[1], data, "distinct", BLUE, "different replies of a group")
@@ -145,7 +145,7 @@ def replies(log: Sequence[Mapping]) -> Figure:
 def timing(log: Sequence[Mapping]) -> Figure:
     """Where a step's seconds go."""
     data = table(log)
-    figure, (axis,) = panels([("Time of a step", "seconds")], columns=1)
+    figure, (axis,) = panels([("Time of a step", "seconds")])
     parts = [n for n in ("generation_time_s", "backward_time_s", "other_time_s") if n in data]
     if parts:
         axis.stackplot(data.index, *(data[n].fillna(0) for n in parts), labels=[n.removesuffix("_time_s") for n in parts],
@@ -175,7 +175,7 @@ def live(log: Sequence[Mapping], weights: Mapping[str, float], title: str) -> Fi
     """A run in two panels while it goes on: what should rise (or the loss, which should fall), and what should stay low."""
     data = table(log)
     grpo = "reward_mean" in data
-    figure, axes = panels([("Reward", "mean over the batch"), ("Should stay low", "share")] if grpo else [("Loss", "nats per token")], columns=2)
+    figure, axes = panels([("Reward", "mean over the batch"), ("Should stay low", "share")] if grpo else [("Loss", "nats per token")])
     line(axes[0], data, "reward_mean" if grpo else "loss", "black", "total" if grpo else "loss")
     if grpo:
         for name, colour, style in looks(list(weights)):
@@ -268,7 +268,7 @@ def token_counts(summaries: Mapping[str, Mapping]) -> Figure:
 
 def scores(records: Mapping[str, Sequence[Mapping]]) -> Figure:
     """How the scores of each model's answers are spread, as shares; with partial credit (EED) more than nothing and everything."""
-    figure, axes = plt.subplots(1, len(records), figsize=(3.2 * len(records), 2.8), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(records), figsize=(2.5 * len(records), 2.6), sharey=True, squeeze=False, layout="constrained")
     for axis, (name, lines) in zip(axes.flat, records.items(), strict=True):
         values = [line["score"] for line in lines]
         axis.hist(values, bins=[i / 20 for i in range(21)], weights=[1 / len(values)] * len(values), color=BLUE, edgecolor="white")
@@ -301,7 +301,7 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
 def picture(figure: Figure) -> dict[str, str]:
     """The figure as a PNG in the form that IPython's display takes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=70, format="png", bbox_inches="tight")
+    figure.savefig(buffer, dpi=90, format="png", bbox_inches="tight")
     plt.close(figure)
     return {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "the run's curves"}
 

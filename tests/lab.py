@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import data, health, lab, machine as machines, models, rewards, runlog, training
+from helpers import data, lab, machine as machines, models, rewards, runlog, training
 from helpers.machine import Machine
 from helpers.recipes import RECIPES, Recipe, for_profile
 from tests import pathologies
