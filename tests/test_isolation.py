@@ -83,6 +83,19 @@ def test_a_child_that_dies_is_replaced():
     assert isolation.ask("same_symbols", r"\sqrt{50}", r"5\sqrt{2}") == 1.0
 
 
+def test_a_child_that_dies_before_it_reads_is_replaced():
+    pool = isolation.Pool()
+    try:
+        worker = pool.warm()
+        worker.process.kill()
+        worker.process.wait()
+        assert worker.ask("[]\n", 1) is None  # the question stays in the pipe's buffer, and cannot be flushed
+        pool.replace(worker)
+        assert worker not in pool.alive and len(pool.alive) == isolation.WORKERS
+    finally:
+        pool.close()
+
+
 def test_memory_is_limited():
     isolation.close()
     assert isolation.ask("same_symbols", r"\sqrt{98}", r"7\sqrt{2}") == 1.0

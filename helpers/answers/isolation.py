@@ -9,6 +9,7 @@ the same in Jupyter, in threads, in a script without a `__main__` guard, and und
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -55,7 +56,8 @@ class Worker:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):  # a question that the child did not live to read
+            self.process.stdin.close()
 
 
 class Pool:
