@@ -10,6 +10,7 @@ from helpers.recipes import for_profile, get_recipe
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+FIVE = ("gsm8k_xml", "gsm8k_hash", "openr1_boxed", "dapo_think", "phybench_eed")  # the published ones; a recipe of your own needs none of what these have
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared, with the real datasets and tokenizer, is not here")
 
 

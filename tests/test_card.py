@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from helpers import card, evaluation, hub, records
 from helpers.recipes import RECIPES, Example
+from tests.conftest import FIVE
 
 MANIFEST = {"model": "Qwen/Qwen3-4B", "stage": "grpo", "seed": 0, "commit": None, "versions": {"trl": "1.15.0"}, "fingerprint": {"lr": 1}, "status": "finished"}
 
@@ -28,7 +29,7 @@ def results(recipe, data="embedded"):
     return records.results(found, recipe.score) | {"data": data, "recipe": recipe.name}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", FIVE)
 @pytest.mark.parametrize("form", ["adapter", "merged", "gguf"])
 def test_the_card_is_valid_and_states_what_was_measured(name, form):
     recipe = RECIPES[name]

@@ -7,7 +7,7 @@ import pytest
 from helpers import overview
 from helpers.recipes import RECIPES, for_profile, get_recipe
 from helpers.rewards import REWARDS
-from tests.conftest import ROOT
+from tests.conftest import FIVE, ROOT
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PUBLISHED = {  # every number that a system published; batch is device batch × accumulation
@@ -61,7 +61,7 @@ def test_trl_s_defaults_are_written_out(name, key):
 def test_the_readme_shows_the_overview():
     from helpers.__main__ import markdown
 
-    assert markdown(overview.table()) in (ROOT / "README.md").read_text()
+    assert markdown({name: column for name, column in overview.table().items() if name in FIVE}) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)

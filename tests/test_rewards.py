@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.recipes import RECIPES, Example, get_recipe
 from helpers.rewards import REWARDS, check_golds, group_advantages, maximum, reward_functions, reward_table, texts
+from tests.conftest import FIVE
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
 
@@ -111,12 +112,12 @@ CHEATS = {
     "cut off": {"gsm8k_hash": "so\n####", "openr1_boxed": r"so \boxed{18", "dapo_think": r"<think>so</think> \boxed{18", "phybench_eed": r"so \boxed{18"},
     "an equation": {"gsm8k_hash": "so\n#### 18=18", "openr1_boxed": r"so \boxed{18=18}", "dapo_think": r"<think>so</think> \boxed{18=18}",
                     "phybench_eed": r"so \boxed{18=18}"},
-    "the question again": {name: "Tom has 18 eggs. How many are three more than 15?" for name in RECIPES if name != "gsm8k_xml"},
-    "the instruction again": {name: recipe.system for name, recipe in RECIPES.items() if name != "gsm8k_xml"},
+    "the question again": {name: "Tom has 18 eggs. How many are three more than 15?" for name in FIVE if name != "gsm8k_xml"},
+    "the instruction again": {name: get_recipe(name).system for name in FIVE if name != "gsm8k_xml"},
 }
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "gsm8k_xml"])
+@pytest.mark.parametrize("name", [name for name in FIVE if name != "gsm8k_xml"])
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_cheats_earn_nothing(name, cheat):
     recipe = get_recipe(name)

@@ -9,14 +9,14 @@ from helpers import data
 from helpers.recipes import RECIPES, for_profile
 from helpers.rewards import check_golds, maximum
 from helpers.rows import WRAPPER, Example, read_dapo, read_gsm8k, read_math500, read_openr1, read_phybench
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import FIVE, SHARED, needs_shared
 
 OWN = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": " 3 + 4? "}], "answer_text": " 3 + 4 = 7 ", "answer": 7}
 OPENR1 = {"uuid": "u", "problem": "3 + 4?", "solution": "s", "answer": "7", "generations": ["<think>x</think> 7, long", "<think>y</think> 7", "8"],
           "correctness_math_verify": [True, True, False], "correctness_llama": None, "is_reasoning_complete": [True, True, True]}
 
 
-@pytest.mark.parametrize("read_row", [recipe.read_row for recipe in RECIPES.values()] + [read_math500])
+@pytest.mark.parametrize("read_row", [RECIPES[name].read_row for name in FIVE] + [read_math500])
 def test_everybody_s_own_rows_are_read_by_every_recipe(read_row):
     assert read_row(OWN) == Example("", "3 + 4?", "3 + 4 = 7", "7")
     assert read_row(OWN | {"id": 5, "answer": "x", "answer_text": None}) == Example("5", "3 + 4?", "", "x")
@@ -178,7 +178,7 @@ def test_a_dataset_with_nothing_left_stops_with_the_counts(recipe):
         data.to_examples(recipe, [OWN | {"answer": None}, OWN | {"answer": ""}, OWN | {"messages": []}], "train", "here")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", FIVE)
 def test_a_held_out_share_is_disjoint_and_always_the_same(name, tmp_path):
     """Rows come twice, the second time in another case and spacing: neither copy may end in the other split."""
     recipe, path = for_profile(RECIPES[name], "tiny"), tmp_path / "own.jsonl"
@@ -200,7 +200,7 @@ def test_training_questions_that_the_test_split_holds_are_left_out(recipe, tmp_p
     assert splits["train"].dropped == {"with a question of the test split": 3} and len(splits["test"].examples) == 5
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", FIVE)
 def test_generated_rows_earn_the_full_reward(name):
     recipe = for_profile(RECIPES[name], "tiny")
     splits = data.load(recipe, None, "tiny")
