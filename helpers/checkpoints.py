@@ -119,7 +119,7 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
         return None
     if checkpoint and changed:
         raise ValueError(f"{run.folder} holds an unfinished run, at step {step_of(checkpoint)}, that was made otherwise:\n  "
-                         + "\n  ".join(changed[:8]) + "\nSet this back to go on with it, or set RESUME = False to start afresh.")
+                         + "\n  ".join(changed[:8]) + "\nSet this back to go on with it, or start afresh: RESUME = False, in a terminal --no-resume.")
     if checkpoint:
         run.go_on(earlier, step_of(checkpoint))
         print(f"going on from step {step_of(checkpoint)} of the run that was cut off")

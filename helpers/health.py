@@ -42,7 +42,7 @@ RULES = {
     "NaN": ("a loss, a gradient or a reward that is no number",
             "Lower the learning rate; on a card without bfloat16 load in float32; mend a reward function that returns NaN or infinity."),
     "learning rate too high": ("reward_mean under half of what it was, or an SFT loss over 1.5 times its first",
-                               "Divide the learning rate by ten and start afresh (RESUME = False)."),
+                               "Divide the learning rate by ten and start afresh (RESUME = False, in a terminal --no-resume)."),
     "zero-variance groups": ("zero_std_groups ≥ 0.9 while correct < 0.9",
                              "Take easier or harder questions, larger groups or a higher temperature; check that the reward tells replies apart."),
     "truncation": ("truncated ≥ 0.5", "Replies do not end: more SFT, or a larger max_completion."),
@@ -291,7 +291,7 @@ def preflight(model, tokenizer, recipe: Recipe, examples: Sequence[Example], ste
     reason = ("every group has replies that all earn the same, so there is nothing to prefer" if flat == 1 else
               "no reply ends within the limit" if cut == 1 else None)
     if reason and not force:
-        raise ValueError(f"Nothing could be learned: {reason}.\nMore SFT, easier questions or a larger max_completion; FORCE = True trains all the same.")
+        raise ValueError(f"Nothing could be learned: {reason}.\nMore SFT, easier questions or a larger max_completion; FORCE = True (in a terminal --force) trains all the same.")
     return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
 
 

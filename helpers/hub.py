@@ -161,7 +161,7 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, httpx.HTTPError) as error:
         problem = told(error, repo)
     if problem:  # outside the except, so that the client's error, which holds the request and its token, does not hang on to it
-        raise Refused(f"{problem}, and run the cell again: what arrived is not sent twice.")
+        raise Refused(f"{problem}, and run it again: what arrived is not sent twice.")
     return url
 
 
@@ -191,13 +191,13 @@ def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str, tries: int,
     """Raises Refused unless the commit holds every file as it is here: by its listing and, with read_back, by what it sends back."""
     there = retried(tries, lambda: listing(api, plan.repo, commit))
     if left := [path for path in plan.removed if path in there]:
-        raise Refused(f"The Hub did not delete {', '.join(left[:3])}, which would be mixed with what was sent.\nDelete them there, and run the cell again.")
+        raise Refused(f"The Hub did not delete {', '.join(left[:3])}, which would be mixed with what was sent.\nDelete them there, and run it again.")
     wrong = [file.path for file in plan.files if file.path not in there or differs(folder / file.path, there[file.path])]
     if not wrong and read_back:
         wrong = [file.path for file in plan.files if not retried(tries, lambda name=file.path: comes_back(api, folder, plan.repo, name, commit))]
     if wrong:
         raise Refused(f"{len(wrong)} of {len(plan.files)} files did not arrive whole: {', '.join(wrong[:3])}.\n"
-                           "Delete them on the Hub and run the cell again: what is there under the same hash is not sent twice.")
+                           "Delete them on the Hub and run it again: what is there under the same hash is not sent twice.")
 
 
 def comes_back(api: HfApi, folder: Path, repo: str, name: str, commit: str) -> bool:
@@ -248,7 +248,7 @@ def set_tag(api: HfApi, repo: str, name: str, commit: str) -> None:
     if found() != commit:
         api.create_tag(repo, tag=name, revision=commit, exist_ok=True)
     if found() != commit:
-        raise Refused(f"All files arrived at {repo}, but the Hub did not take the tag {name}.\nRun the cell again: what arrived is not sent twice.")
+        raise Refused(f"All files arrived at {repo}, but the Hub did not take the tag {name}.\nRun it again: what arrived is not sent twice.")
 
 
 class Refused(RuntimeError):

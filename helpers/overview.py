@@ -14,7 +14,7 @@ def summary(recipe: Recipe) -> dict[str, str]:
     """One column of the overview."""
     lora, grpo = recipe.lora, recipe.grpo
     targets = "7 projections" if lora.targets == ALL_PROJECTIONS else " and ".join(lora.targets)
-    length = f"{grpo.steps} steps" if grpo.steps else f"{grpo.epochs:g} epoch"
+    length = f"{grpo.steps} steps" if grpo.steps else f"{grpo.epochs:g} epoch{'s' * (grpo.epochs != 1)}"
     return {
         "base model": recipe.model, "data": " ".join(filter(None, (recipe.source.path, recipe.source.config, recipe.source.files))),
         "licence of the data": recipe.source.licence, "stages": " → ".join(recipe.stages),
@@ -31,4 +31,4 @@ def supervised_words(part: SFTSettings | None) -> str:
     if part is None:
         return "none"
     rows = f" of the {part.rows} shortest" if part.rows else ""
-    return f"{part.batch} rows a step, lr {part.learning_rate:g}, {part.schedule}, {part.epochs:g} epochs{rows}"
+    return f"{part.batch} rows a step, lr {part.learning_rate:g}, {part.schedule}, {part.epochs:g} epoch{'s' * (part.epochs != 1)}{rows}"

@@ -79,7 +79,7 @@ def look(folders: Mapping[str, str | Path], base: str, adapter: str | Path, prom
         if not answer.is_file():
             cause = "it was killed, as for lack of memory" if done.returncode < 0 else (done.stderr.strip().split("\n") or [""])[-1][:300]
             raise RuntimeError(f"The fresh process that reads the exports ended ({cause}).\n"
-                               "Look whether the folders are whole; free memory if it ran out, and run the cell again.")
+                               "Look whether the folders are whole; free memory if it ran out, and run it again.")
         return {name: part if isinstance(part, str) else Proof(**part) for name, part in json.loads(answer.read_text(encoding="utf-8")).items()}
 
 

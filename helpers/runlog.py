@@ -185,7 +185,7 @@ def explained(what: object) -> Iterator[None]:
         yield
     except Exception as error:
         cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:100]}"
-        raise OSError(f"{what} could not be written ({cause}).\nMake room and run the cell again: it goes on from what was saved before.") from error
+        raise OSError(f"{what} could not be written ({cause}).\nMake room and run it again: it goes on from what was saved before.") from error
 
 
 def read_lines(path: str | Path) -> list[dict]:

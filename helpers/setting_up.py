@@ -136,7 +136,7 @@ def pip(*words: str) -> None:
         lines = [line for line in done.stderr.splitlines() if line.strip() and "ResolutionImpossible" not in line]
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
         raise RuntimeError(f"pip {words[0]} failed: {(errors or lines or ['it says nothing'])[-1].strip()[:300]}\n"
-                           "Check the network (Kaggle: Internet on, or attach a folder of wheels), or take a fresh session, and run this cell again.")
+                           "Check the network (Kaggle: Internet on, or attach a folder of wheels), or take a fresh session, and run it again.")
 
 
 def check_loaded() -> None:

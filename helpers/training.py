@@ -144,7 +144,7 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
         if run.finished:
             restore_adapter(trainer.model, run.adapter)
             tidy(run)
-            print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False trains it anew")
+            print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False (in a terminal --no-resume) trains it anew")
         else:
             if getattr(trainer.args, "beta", 0.0):
                 set_reference(trainer.model, start)
@@ -229,7 +229,7 @@ def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             steps = trainer.state.global_step
             if callback.stopping and steps < trainer.state.max_steps:
-                raise KeyboardInterrupt(f"stopped and saved at step {steps}; run the cell again to go on")
+                raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")
         weights = gathered(trainer)
         if run.machine.main:
             with explained(f"The adapter {run.adapter}"):

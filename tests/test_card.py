@@ -144,7 +144,7 @@ def test_a_token_is_in_no_message(tmp_path, monkeypatch):
     weights(tmp_path)
     with pytest.raises(RuntimeError) as caught:
         hub.push(tmp_path, "me/model", endpoint="http://127.0.0.1:9", tries=1)
-    assert secret not in str(caught.value) and "run the cell again" in str(caught.value)
+    assert secret not in str(caught.value) and "run it again" in str(caught.value)
 
 
 @pytest.mark.parametrize("error", ["BackendError", "CredentialError", "ConnectionError"])

@@ -97,7 +97,7 @@ def undisturbed(recipe, machine, rows, tmp_path_factory):
 def test_an_interrupt_saves_and_the_same_cell_goes_on(trainer_of, undisturbed, tmp_path, capsys):
     trainer, run = trainer_of(tmp_path, callbacks=[At(2, lambda: os.kill(os.getpid(), signal.SIGINT))])
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match=r"stopped and saved at step [23]; run the cell again to go on"):
+    with pytest.raises(KeyboardInterrupt, match=r"stopped and saved at step [23]; run it again to go on"):
         training.train(trainer, run)
     assert signal.getsignal(signal.SIGINT) is before and "stopping after this step" in capsys.readouterr().out
     assert runlog.read_manifest(run.folder)["status"] == "interrupted" and checkpoints.last_checkpoint(run.checkpoints)
@@ -114,7 +114,7 @@ def test_a_full_disk_keeps_what_was_saved(trainer_of, undisturbed, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     trainer, run = trainer_of(tmp_path, callbacks=[At(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard)))])
     try:
-        with pytest.raises(OSError, match=r"The checkpoint .*checkpoint-[34] could not be written .*\nMake room and run the cell again"):
+        with pytest.raises(OSError, match=r"The checkpoint .*checkpoint-[34] could not be written .*\nMake room and run it again"):
             training.train(trainer, run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -91,7 +91,7 @@ def test_old_weights_do_not_stay_beside_new_ones(server, folder):
 
 def test_after_a_cut_in_the_middle_only_the_rest_is_sent(server, folder):
     server.faults.append(Fault("PUT /lfs", cut=True, after=1))
-    with pytest.raises(RuntimeError, match="could not be reached.*\n.*run the cell again: what arrived is not sent twice"):
+    with pytest.raises(RuntimeError, match="could not be reached.*\n.*run it again: what arrived is not sent twice"):
         push(server, folder)
     assert len(server.blobs) == 1 and len(server.repos[REPO].commits) == 1 and not server.repos[REPO].tags
     server.faults.clear()

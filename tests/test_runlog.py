@@ -120,7 +120,7 @@ def test_a_full_disk_is_explained(recipe, machine, tmp_path):
     """/dev/full answers every write with "no space left"."""
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
     run.log.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"log.jsonl could not be written \(No space left.*\nMake room and run the cell again"):
+    with pytest.raises(OSError, match=r"log.jsonl could not be written \(No space left.*\nMake room and run it again"):
         run.record({"step": 1})
 
 
