@@ -102,7 +102,7 @@ print(ask(prompt, max_new_tokens={limit}, do_sample=False,
 LAST = {last_number: "the last number anywhere", last_box_or_number: "the last box, else the last number, anywhere"}
 OWNER = "your-name/"  # stands where nobody said whose the repository is
 BASES = re.compile(r"(qwen|unsloth)/(qwen3-(0\.6|1\.7|4|8|14|32)b(-base)?|qwen2\.5-math-1\.5b)", re.IGNORECASE)  # their licence: Apache-2.0
-QUESTION = "Ali has 19 books and finds 15 more. How many books does Ali have now?"
+QUESTION = "Sam has 25 beads. He sells 4 of them and gets 12 new beads. How many beads does Sam have now?"
 PICTURES = {"rewards.png": "Rewards by step", "losses.png": "Losses by step", "accuracy.png": "Accuracy by stage"}
 
 

@@ -43,7 +43,7 @@ def draw_sft(axis, run: Mapping, data: pd.DataFrame) -> None:
 
 
 def draw_grpo(axis, run: Mapping, data: pd.DataFrame) -> None:
-    line(axis, data, "paid", BLUE, "paid, of the most")
+    line(axis, data, "paid", BLUE, "paid (1 = all)")
     line(axis, data, "correct", GREEN, "right, and in shape", "--")
     if run["shown_by"]:
         line(axis, data, run["shown_by"], ORANGE, run["label"], ":")

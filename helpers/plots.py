@@ -217,7 +217,7 @@ def save_all(log: Sequence[Mapping], folder: str | Path, weights: Mapping[str, f
 
 
 def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
-    """Strict and flexible accuracy and the format rate of each model, with 95 % intervals."""
+    """Strict and flexible accuracy and the format rate of each model's sampled answers, with 95 % intervals."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     keys = ("strict", "flexible", "format")
     for k, (key, colour) in enumerate(zip(keys, (BLUE, ORANGE, GREEN), strict=True)):
@@ -228,7 +228,7 @@ def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
         axis.bar_label(bars, [f"{100 * v:.1f}" for v in values], padding=2, fontsize=8)
     n = next(iter(summaries.values()))["n"]
     axis.set_xticks(range(len(summaries)), list(summaries))
-    axis.set(ylabel="mean over problems, labels in %", ylim=(0, 1.15), title=f"{n} held-out problems, 95 % intervals")
+    axis.set(ylabel="share of answers (labels: %)", ylim=(0, 1.15), title=f"{n} held-out problems, sampled answers, 95 % intervals")
     axis.legend(ncols=3, loc="upper left", fontsize="small")
     return figure
 
@@ -290,9 +290,9 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
         places, right = [level["agreement"] - 0.012 * i for level in levels], [level["right"] for level in levels]
         errors = [[max(0.0, level["right"] - level["low"]) for level in levels], [max(0.0, level["high"] - level["right"]) for level in levels]]
         for place, level in zip(places, levels, strict=True):
-            axis.annotate(f"{level['n']}", (place, level["right"]), xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=7, color=colour)
+            axis.annotate(f"{level['n']}", (place, level["right"]), xytext=(-4, 5 + 9 * i), textcoords="offset points", ha="right", fontsize=7, color=colour)
         axis.errorbar(places, right, yerr=errors, color=colour, linestyle=style, marker="o", capsize=3, label=name)
-    axis.set(xlabel="share of samples that agree", ylabel="share of right majorities", title="Agreement and being right (numbers: problems)", xlim=(0, 1.06), ylim=(-0.03, 1.1))
+    axis.set(xlabel="share of samples that agree (numbers: problems)", ylabel="share of right majorities", title="Agreement and being right", xlim=(0, 1.06), ylim=(-0.03, 1.2))
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     return figure
