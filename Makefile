@@ -9,7 +9,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH FORM RESUME MIRROR VLLM REPORT_TO FORCE
-FLAGS = $(foreach name,$(PARAMETERS),$(if $($(name)),--set $(name)="$($(name))"))
+FLAGS = $(foreach name,$(PARAMETERS),$(if $(value $(name)),--set $(name)="$$$(name)"))
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(PARAMETERS) PYTHON VENV BIN ARGS URL MAKEFLAGS MAKEOVERRIDES -*,$(GIVEN))
+$(if $(strip $(UNKNOWN)),$(error There is no parameter $(strip $(UNKNOWN)). There are $(PARAMETERS)))
+export $(PARAMETERS) URL  # values reach the shell as they are, never as a part of a command
 
 .PHONY: run test soak bench bench-gpu write address
 run: $(VENV)/.ready
@@ -26,13 +30,13 @@ bench: $(VENV)/.ready-for-tests
 	@$(BIN)/python -W ignore -m tests.bench
 
 bench-gpu: $(VENV)/.ready
-	@$(BIN)/python -W ignore -m tests.bench_gpu --out outputs/bench_gpu.md $(if $(MODEL),--model "$(MODEL)")
+	@$(BIN)/python -W ignore -m tests.bench_gpu --out outputs/bench_gpu.md $(if $(MODEL),--model "$$MODEL")
 
 write: $(VENV)/.ready
 	@$(BIN)/python -m helpers run --write $(FLAGS)
 
 address: $(VENV)/.ready
-	@$(BIN)/python -m helpers address "$(URL)"
+	@$(BIN)/python -m helpers address "$$URL"
 
 $(VENV)/.ready: requirements.txt requirements-unsloth.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ".\nRun make again with PYTHON=python3.12, say." if sys.version_info < (3, 11) else 0)'

@@ -5,6 +5,7 @@ train without a notebook, also under `accelerate launch`, `plan` says what fits 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,10 @@ from typing import Annotated
 
 import typer
 
-from helpers import address as addresses, commands, overview
-from helpers.notebooks import NOTEBOOKS, NotebookError, execute
+from helpers import address as addresses, commands, overview, parameters
+from helpers.notebooks import NOTEBOOKS, ROOT, NotebookError, execute
 from helpers.recipes import get_recipe
 
-NUMBERS = ("SEED", "MAX_STEPS", "PROBLEMS")
-SWITCHES = ("PUSH", "RESUME", "FORCE")
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -27,19 +26,21 @@ def run(
     write: Annotated[bool, typer.Option(help="store the executed notebooks in their place")] = False,
 ) -> None:
     """Runs 01 to 04 top to bottom and ends with the table of results."""
-    parameters = ({"RESUME": False} if write else {}) | parse(set_)  # what is stored comes from a run of its own
-    recipe = parameters.get("RECIPE", "gsm8k_xml")
+    given = ({"RESUME": False} if write else {}) | parse(set_)  # what is stored comes from a run of its own
+    recipe = given.get("RECIPE", "gsm8k_xml")
     try:
         get_recipe(recipe)
     except ValueError as error:
         fail(str(error))
-    output = Path(parameters.get("OUTPUT", "outputs"))
+    given |= places(given) if Path.cwd() != ROOT else {}
+    output = Path(given.get("OUTPUT", "outputs"))
     begun = time.time()
     for name in NOTEBOOKS:
         started = time.time()
         print(f"── {name}", flush=True)
         try:
-            execute(name, output / recipe / "notebooks" / name, parameters, write)
+            last = {"ADAPTER": ""} if name == NOTEBOOKS[-1] else {}  # what is given away is what was trained just now
+            execute(name, output / recipe / "notebooks" / name, given | last, write)
         except NotebookError as error:
             fail(str(error))
         print(f"\r   done in {time.time() - started:.0f} s".ljust(80), flush=True)
@@ -220,17 +221,25 @@ def markdown(columns: dict[str, dict[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def places(given: dict) -> dict:
+    """The paths among the parameters, absolute, because the kernels work in the project's folder. Names of the Hub stay."""
+    local = [name for name in ("MODEL", "DATASET", "ADAPTER") if given.get(name) and Path(given[name]).exists()]
+    return {name: os.path.abspath(given.get(name, "outputs")) for name in ["OUTPUT", *local, *(["MIRROR"] if given.get("MIRROR") else [])]}
+
+
 def parse(pairs: list[str]) -> dict:
     """NAME=VALUE pairs as notebook parameters of the right type."""
-    parameters: dict = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
+        if "=" not in pair:
             fail(f"--set takes NAME=VALUE, not {pair!r}.\nFor example: --set MAX_STEPS=5")
-        if name in NUMBERS and not value.isdigit():
-            fail(f"{name} is {value!r}.\nGive a whole number.")
-        parameters[name] = int(value) if name in NUMBERS else value.lower() in ("1", "true", "yes") if name in SWITCHES else value
-    return parameters
+    given = dict(pair.split("=", 1) for pair in pairs)
+    unknown = [name for name in given if name not in parameters.NAMES]
+    if unknown:
+        fail(f"There is no parameter {unknown[0]}.\nThere are {', '.join(parameters.NAMES)}.")
+    try:
+        return parameters.checked(given)
+    except ValueError as error:
+        fail(str(error))
 
 
 def results(folder: Path) -> str:

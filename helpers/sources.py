@@ -72,10 +72,11 @@ def is_local(where: str) -> bool:
 
 def explain(where: str, error: Exception) -> Exception:
     """The two lines that a person needs when a dataset does not load."""
+    error = error.__cause__ or error  # `datasets` says "while generating the dataset", and in its cause what it was
     cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}" if str(error).strip() else type(error).__name__
     if os.path.exists(os.path.expanduser(where)):
         return ValueError(f"{where} holds no dataset that can be read ({cause}).\n"
-                          "It needs non-empty JSON, JSONL, Parquet or CSV files with one row a problem and the same columns in all.")
+                          "It needs non-empty JSON, JSONL, Parquet or CSV files in UTF-8, with one row a problem and the same columns in all.")
     return ConnectionError(f"The dataset {where!r} could not be loaded from the Hub ({cause}).\n"
                            "Check the network and the id (id:config for one of several), or set DATASET to a local folder, or DATASET=embedded." + hint("*.parquet", "*.jsonl"))
 

@@ -14,9 +14,9 @@ from tests.conftest import ROOT
 
 
 def test_parameters_get_their_types():
-    assert parse(["SEED=3", "PUSH=true", "RECIPE=gsm8k_xml", "DATASET=a=b"]) == {"SEED": 3, "PUSH": True, "RECIPE": "gsm8k_xml", "DATASET": "a=b"}
-    assert parse(["PUSH=false", "RESUME=false", "FORCE=1"]) == {"PUSH": False, "RESUME": False, "FORCE": True}
-    for bad in ("SEED", "MAX_STEPS=-1", "PROBLEMS=some"):
+    assert parse(["SEED=3", "PUSH=true", "REPO=me/x", "DATASET=a=b"]) == {"SEED": 3, "PUSH": True, "REPO": "me/x", "DATASET": "a=b"}
+    assert parse(["PUSH=false", "RESUME=on", "FORCE=1"]) == {"PUSH": False, "RESUME": True, "FORCE": True}
+    for bad in ("SEED", "MAX_STEPS=-1", "PROBLEMS=some", "MAX_STEP=3", "RESUME=ture"):
         with pytest.raises(typer.Exit):
             parse([bad])
 

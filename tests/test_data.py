@@ -73,6 +73,8 @@ def test_own_rows_with_messages(recipe, tmp_path):
     (lambda p: str(p), "no dataset that can be read", "non-empty"),
     (lambda p: str(p / "missing"), "nothing at", "Set DATASET"),
     (lambda p: str(p / "a.jsonl") if (p / "a.jsonl").write_bytes(b"\x00\xff{{{") else "", "no dataset that can be read", "non-empty"),
+    (lambda p: str(p / "a.jsonl") if (p / "a.jsonl").write_text('{"question": "q"}\n{oops\n') else "", "in row 1", "non-empty"),
+    (lambda p: str(p / "a.csv") if (p / "a.csv").write_bytes("question,answer\nÄpfel?,7\n".encode("latin-1")) else "", "codec can't decode", "UTF-8"),
     (lambda p: str(p / "a.txt") if (p / "a.txt").write_text("x") else "", "is not one of", "Convert it"),
 ])
 def test_bad_datasets_stop_with_cause_and_cure(recipe, tmp_path, make, cause, cure):

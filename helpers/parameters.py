@@ -1,0 +1,47 @@
+"""The notebooks' parameters as they come from outside: text becomes what it stands for, and what makes no sense is refused before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+NUMBERS = {"SEED": 2**32 - 1, "MAX_STEPS": 10**9, "PROBLEMS": 10**9}  # whole, from 0 to this
+SWITCHES = ("PUSH", "RESUME", "FORCE")
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+WORDS = {"BUDGET": ("quick", "published"), "FORM": ("adapter", "merged-fp32", "merged-bf16", "gguf"), "VLLM": ("", "colocate", "server"),
+         "REPORT_TO": ("none", "wandb", "tensorboard", "trackio")}
+TEXTS = ("RECIPE", "MODEL", "DATASET", "OUTPUT", "ADAPTER", "REPO", "MIRROR")
+NAMES = (*TEXTS, *NUMBERS, *SWITCHES, *WORDS)
+
+
+def checked(given: Mapping) -> dict:
+    """The parameters among `given`, each as what it stands for: whole numbers, switches, words of their lists, texts with ~ spelled out.
+
+    Raises ValueError, in two lines, for one that stands for nothing, and for PUSH without REPO.
+    """
+    found = {name: settled(name, given[name]) for name in NAMES if name in given}
+    if found.get("REPO"):
+        from helpers import hub
+
+        hub.check_repo(found["REPO"])
+    if found.get("PUSH") and not found.get("REPO"):
+        raise ValueError('PUSH is set, and REPO is not.\nSet REPO to "your-name/model-name", or PUSH to false.')
+    return found
+
+
+def settled(name: str, value):
+    """One parameter as what it stands for."""
+    text = "" if value is None else str(value).strip()
+    if name in NUMBERS:
+        if not (text.isascii() and text.isdigit() and int(text) <= NUMBERS[name]):
+            raise ValueError(f"{name} is {value!r}.\nGive a whole number from 0 to {NUMBERS[name]}.")
+        return int(text)
+    if name in SWITCHES:
+        if text.lower() not in YES + NO:
+            raise ValueError(f"{name} is {value!r}.\nSet it to true or false.")
+        return text.lower() in YES
+    if name in WORDS:
+        if text not in WORDS[name]:
+            raise ValueError(f"{name} is {value!r}.\nUse one of: {', '.join(word or repr(word) for word in WORDS[name])}.")
+        return text
+    return os.path.expanduser(text)
