@@ -32,18 +32,23 @@ def run(
         get_recipe(recipe)
     except ValueError as error:
         fail(str(error))
+    if given.get("ADAPTER") and not Path(given["ADAPTER"], "adapter_config.json").is_file():
+        fail(f"There is no adapter in {given['ADAPTER']}.\nSet ADAPTER to a trained adapter's folder, or leave it out.")
     given |= places(given) if Path.cwd() != ROOT else {}
     output = Path(given.get("OUTPUT", "outputs"))
     begun = time.time()
     for name in NOTEBOOKS:
         started = time.time()
         print(f"── {name}", flush=True)
+        copy = output / recipe / "notebooks" / name
         try:
             last = {"ADAPTER": ""} if name == NOTEBOOKS[-1] else {}  # what is given away is what was trained just now
-            execute(name, output / recipe / "notebooks" / name, given | last, write)
+            execute(name, copy, given | last, write)
         except NotebookError as error:
             fail(str(error))
-        print(f"\r   done in {time.time() - started:.0f} s".ljust(80), flush=True)
+        except KeyboardInterrupt:
+            stop(f"stopped in {name}; what was done is saved\nRun the same command again: it goes on from there.")
+        print("\n".join([f"\r   done in {time.time() - started:.0f} s".ljust(80), *kept(copy)]), flush=True)
     print(results(output / recipe) + f"\nall four notebooks took {time.time() - begun:.0f} s")
 
 
@@ -94,7 +99,7 @@ def train(
     try:
         commands.train(context.info_name, recipe, changes, settings, sft_output, grpo_output)
     except KeyboardInterrupt as error:
-        fail(str(error) or "stopped\nRun the same command again: it goes on from the last checkpoint.")
+        stop(str(error) or "stopped\nRun the same command again: it goes on from the last checkpoint.")
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         fail(str(error))
 
@@ -227,6 +232,12 @@ def places(given: dict) -> dict:
     return {name: os.path.abspath(given.get(name, "outputs")) for name in ["OUTPUT", *local, *(["MIRROR"] if given.get("MIRROR") else [])]}
 
 
+def kept(copy: Path) -> list[str]:
+    """What an executed notebook said of finished runs that it put aside."""
+    shown = (output.get("text", "") for cell in json.loads(copy.read_text())["cells"] for output in cell.get("outputs", ()))
+    return [f"   {line}" for text in shown for line in "".join(text).split("\n") if " is kept as " in line]
+
+
 def parse(pairs: list[str]) -> dict:
     """NAME=VALUE pairs as notebook parameters of the right type."""
     for pair in pairs:
@@ -266,6 +277,12 @@ def verified(path: Path) -> list[str]:
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return [f"{name} read back in a fresh process: {p['same_text']} of {p['prompts']} replies the same, logits within {p['relative']:.0e} of the largest"
             for name, p in found.items()]
+
+
+def stop(message: str) -> None:
+    """Prints a message after an interrupt and ends with the status that shells use for one."""
+    print(f"\n{message}", file=sys.stderr)
+    raise typer.Exit(130)
 
 
 def fail(message: str) -> None:

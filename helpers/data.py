@@ -36,6 +36,11 @@ class Split:
             return list(self.examples)
         return random.Random(seed).sample(self.examples, count)
 
+    @property
+    def left_out(self) -> str:
+        """The counts in words, such as "2 without an answer"; "none" where all rows were taken."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none"
+
 
 def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
     """The splits "train" and "test" of a recipe's data, as examples; no question is in both.
@@ -76,8 +81,7 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
 def hold_out(split: Split, share: float, where: str) -> dict[str, Split]:
     """Keeps a share of the examples, always the same ones, for the test. The counts of what was dropped stay with the training split."""
     if len(split.examples) < 2:
-        counts = ", ".join(f"{count} {reason}" for reason, count in split.dropped.items()) or "nothing was left out"
-        raise ValueError(f"{where} has one usable row ({counts}) and no test split.\nAdd rows: one must be held out for the test.")
+        raise ValueError(f"{where} has one usable row (left out: {split.left_out}) and no test split.\nAdd rows: one must be held out for the test.")
     mixed = sorted(split.examples, key=lambda e: (e.id, e.question))
     random.Random(0).shuffle(mixed)
     count = max(1, round(len(mixed) * share))
@@ -106,7 +110,7 @@ def to_examples(recipe: Recipe, rows: Iterable[Mapping], split: str, where: str,
 
 
 def nothing_left(recipe: Recipe, split: str, where: str, dropped: Mapping[str, int]) -> ValueError:
-    counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "it is empty"
+    counts = Split([], dropped).left_out if dropped else "it is empty"
     return ValueError(f"The {split} split of {where} has no usable row ({counts}).\n"
                       f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer.")
 

@@ -113,7 +113,7 @@ class Staged:
         for place in places.values():
             if (free := shutil.disk_usage(place).free) < size:
                 raise OSError(f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
-                              "Make room, or choose another folder (on Kaggle: OUTPUT=/kaggle/temp, which is larger than /kaggle/working).")
+                              "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); in a terminal --out or --staging.")
 
     def __exit__(self, kind, error, trace) -> None:
         if kind is not None:

@@ -184,7 +184,7 @@ def versions() -> dict[str, str]:
 
 def describe(machine: Machine) -> str:
     """Some lines for the top of a notebook."""
-    what = {"tiny": "the embedded tiny Qwen3 and generated problems; a few minutes in all",
+    what = {"tiny": "the embedded tiny Qwen3 and, unless you name others, generated problems; a few minutes",
             "gpu": "the recipe's own model and data"}[machine.profile]
     card = f"{machine.gpus} × " * (machine.gpus > 1) + machine.name + f", compute capability {machine.capability}" * bool(machine.capability)
     four_bit = "4-bit" if machine.four_bit else "no 4-bit (bitsandbytes is not installed)"

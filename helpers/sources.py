@@ -73,7 +73,8 @@ def is_local(where: str) -> bool:
 def explain(where: str, error: Exception) -> Exception:
     """The two lines that a person needs when a dataset does not load."""
     error = error.__cause__ or error  # `datasets` says "while generating the dataset", and in its cause what it was
-    cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}" if str(error).strip() else type(error).__name__
+    said = str(error).strip().splitlines()
+    cause = f"{type(error).__name__}: {said[0][:120]}" if said else "it is empty" if isinstance(error, StopIteration) else type(error).__name__
     if os.path.exists(os.path.expanduser(where)):
         return ValueError(f"{where} holds no dataset that can be read ({cause}).\n"
                           "It needs non-empty JSON, JSONL, Parquet or CSV files in UTF-8, with one row a problem and the same columns in all.")

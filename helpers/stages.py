@@ -52,7 +52,11 @@ class Job:
         return memory.describe(memory.split(self.recipe, stage, memory.shape_of(self.base), self.machine))
 
     def splits(self) -> dict[str, Split]:
-        return data.load(self.recipe, self.dataset or None, self.machine.profile)
+        """The rows, and a line that says how many there are."""
+        splits = data.load(self.recipe, self.dataset or None, self.machine.profile)
+        counts = (f"{len(split.examples)} to {'learn from' if name == 'train' else 'measure with'} (left out: {split.left_out})" for name, split in splits.items())
+        print(f"rows      {', '.join(counts)}")
+        return splits
 
 
 def changed(recipe: Recipe, stages: Mapping[str, bool], epochs: float | None, batch: int | None, rate: float | None, rows: int | None,

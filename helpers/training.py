@@ -57,7 +57,7 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
         return None
     sft = Path(output) / recipe.name / "sft"
     if not adapter:
-        finished_run(sft, "Run 01_sft.ipynb first, or set ADAPTER.")
+        finished_run(sft, "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft, or --adapter).")
     return check_adapter(adapter or sft / "adapter", base)
 
 

@@ -1,14 +1,19 @@
 """The runner's own parts: parameters, and what is left in stored outputs."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from helpers import address
-from helpers.__main__ import app, parse
+from helpers.__main__ import app, kept, parse, places
 from helpers.notebooks import NOTEBOOKS, store, tidy
 from tests.conftest import ROOT
 
@@ -19,6 +24,35 @@ def test_parameters_get_their_types():
     for bad in ("SEED", "MAX_STEPS=-1", "PROBLEMS=some", "MAX_STEP=3", "RESUME=ture"):
         with pytest.raises(typer.Exit):
             parse([bad])
+
+
+def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
+    """Ctrl-C goes to everything that the terminal started, as it does here."""
+    running = subprocess.Popen([sys.executable, "-m", "helpers", "run", "--set", f"OUTPUT={tmp_path}"], cwd=ROOT, start_new_session=True, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout.readline() == "── 01_sft.ipynb\n"
+    time.sleep(3)
+    os.killpg(running.pid, signal.SIGINT)
+    shown = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and "stopped in 01_sft.ipynb" in shown and "Run the same command again" in shown and "Traceback" not in shown
+
+
+def test_the_terminal_repeats_which_finished_run_was_put_aside(tmp_path):
+    (tmp_path / "book.ipynb").write_text(json.dumps(book(stream("steps\nthe finished run in a/sft is kept as sft-before; new is\n  seed\n"), stream("x"))))
+    assert kept(tmp_path / "book.ipynb") == ["   the finished run in a/sft is kept as sft-before; new is"]
+
+
+def test_paths_are_the_caller_s_and_names_of_the_hub_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
+    here = str(tmp_path)
+    assert places({"DATASET": "rows.jsonl", "MODEL": "Qwen/Qwen3-4B", "MIRROR": "copy"}) == {
+        "OUTPUT": f"{here}/outputs", "DATASET": f"{here}/rows.jsonl", "MIRROR": f"{here}/copy"}
+
+
+def test_an_adapter_that_is_not_there_is_named_before_anything_runs(tmp_path):
+    done = CliRunner().invoke(app, ["run", "--set", f"ADAPTER={tmp_path}"])
+    assert done.exit_code == 1 and f"There is no adapter in {tmp_path}.\nSet ADAPTER" in done.output and "01_sft" not in done.output
 
 
 def book(*outputs, tags=()):
@@ -176,6 +210,7 @@ def test_stages_from_the_command_line(tmp_path):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, (done.output, done.exception)
     runs = {stage: json.loads((tmp_path / "out/gsm8k_xml" / stage / "run.json").read_text()) for stage in ("sft", "grpo")}
+    assert "rows      4000 to learn from (left out: none), 2000 to measure with (left out: none)" in done.output
     assert [(run["status"], run["steps"]) for run in runs.values()] == [("finished", 2), ("finished", 16)]  # 16 rows: 8 a step; a group of 8 a step
     assert runs["grpo"]["settings"]["grpo"]["batch"] == 8 and runs["sft"]["settings"]["sft"]["learning_rate"] == 1e-3 and runs["sft"]["settings"]["lora"]["load_in_4bit"]
     assert all((tmp_path / stage / "adapter_model.safetensors").is_file() for stage in runs)
