@@ -98,6 +98,7 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     training.vllm_settings(job.vllm, recipe, machine)  # says at once what is missing
     splits = splits or job.splits()
     rewards.check_golds(recipe, splits["train"].examples)
+    training.steps_of(recipe, "grpo", len(splits["train"].take(recipe.grpo.rows)), job.max_steps)  # before the model is loaded
     print(f"grpo\n{job.plan('grpo')}")
     model, tokenizer = models.load(str(start or job.base), recipe, machine, job.vllm)
     if start is None:
@@ -115,10 +116,10 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
 def check(job: Job, stages: Sequence[str]) -> None:
     """Raises ValueError or ImportError for what a stage would stumble over, before the first one is trained."""
     for stage in stages:
+        part = getattr(job.recipe, stage)
+        training.steps_of(job.recipe, stage, part.rows or part.batch, job.max_steps)
         job.plan(stage)
-        training.steps_of(job.recipe, stage, 1, job.max_steps)
     if "grpo" in stages:
-        training.check_group(job.recipe.grpo.batch, job.recipe.grpo.generations)
         training.vllm_settings(job.vllm, job.recipe, job.machine)
     training.check_report_to(job.report_to)
 

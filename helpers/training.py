@@ -41,9 +41,17 @@ def check_group(batch: int, generations: int) -> None:
 
 
 def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -> int:
-    """How many steps a stage takes over that many examples."""
-    part = getattr(recipe, stage)
-    prompts = part.batch // part.generations if stage == "grpo" else part.batch
+    """How many steps a stage takes over that many examples.
+
+    Raises ValueError if GRPO's groups do not divide its batch, or if a step takes more questions than there are.
+    """
+    part, prompts = getattr(recipe, stage), getattr(recipe, stage).batch
+    if stage == "grpo":
+        check_group(part.batch, part.generations)
+        prompts = part.batch // part.generations
+        if examples < prompts:  # the trainer would leave them all out
+            raise ValueError(f"GRPO takes {prompts} questions a step, and there are {examples}.\n"
+                             f"Add rows, or make the batch smaller (--batch_size {examples * part.generations}, or grpo.batch).")
     planned = getattr(part, "steps", None) or max(1, round(part.epochs * examples / prompts))
     return min(planned, max_steps) if max_steps else planned
 
@@ -230,6 +238,8 @@ def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
             steps = trainer.state.global_step
             if callback.stopping and steps < trainer.state.max_steps:
                 raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")
+            if not steps:
+                raise RuntimeError("The trainer took no step: the rows do not fill one.\nAdd rows, or make the batch smaller.")
         weights = gathered(trainer)
         if run.machine.main:
             with explained(f"The adapter {run.adapter}"):

@@ -252,12 +252,23 @@ def test_an_adapter_is_copied_whole_and_over_nothing_else(tmp_path):
     (["grpo", "--recipe", "dapo_think", "--batch_size", "9"], "does not divide into groups of 8"), (["both", "--budget", "large"], "Unknown budget"),
     (["grpo", "--recipe", "dapo_think", "--vllm", "colocate"], "vLLM is not installed"), (["grpo", "--recipe", "dapo_think", "--vllm", "often"], "VLLM is 'often'"),
     (["sft", "--model_name", "./nothing"], "no model at ./nothing"), (["sft", "--dataset_name", "./nothing"], "nothing at ./nothing"),
-    (["both", "--batch_size", "12"], "does not divide into groups of 8"), (["sft", "--sft_output", "tests"], "holds something that is no adapter"),
+    (["both", "--batch_size", "12"], "does not divide into groups of 8"), (["grpo", "--batch_size", "4", "--num_epochs", "1"], "does not divide into groups of 8"),
+    (["grpo", "--recipe", "dapo_think", "--max_samples", "1"], "takes 8 questions a step, and there are 1"), (["sft", "--sft_output", "tests"], "holds something that is no adapter"),
     (["both", "--sft_output", "x", "--grpo_output", "x"], "are one folder"), (["sft", "--grpo_output", "x"], "writes no --grpo_output"),
     (["sft", "--report_to", "abacus"], "which is not installed"), (["sft", "--learning_rate", "inf"], "--learning_rate is inf"), (["sft", "--adapter", "x"], "takes no --adapter")])
 def test_stages_say_what_is_wrong(words, said, tmp_path):
     done = CliRunner().invoke(app, [*words, "--output_dir", str(tmp_path)])
     assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output and not list(tmp_path.rglob("adapter"))
+
+
+def test_too_few_questions_are_named_before_the_model_is_loaded(tmp_path, monkeypatch):
+    from helpers import models
+
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("the model was loaded"))
+    rows = [{"messages": [{"role": "user", "content": f"What is {n} + 2?"}], "answer_text": str(n + 2), "answer": str(n + 2)} for n in range(6)]
+    (tmp_path / "six.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = CliRunner().invoke(app, ["grpo", "--recipe", "dapo_think", "--dataset", str(tmp_path / "six.jsonl"), "--output_dir", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "8 questions a step, and there are 5.\nAdd rows" in done.output and "(--batch_size 40, or" in done.output  # one is held out
 
 
 def test_the_accelerate_configurations_are_read_as_they_are_meant():

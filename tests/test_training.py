@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from statistics import mean, stdev
 
 import pytest
@@ -46,6 +47,30 @@ def test_steps(recipe):
     assert training.steps_of(recipe, "sft", 800, None) == round(recipe.sft.epochs * 800 / recipe.sft.batch)
     assert training.steps_of(recipe, "sft", 800, 3) == 3 and training.steps_of(recipe, "grpo", 10, 0) == recipe.grpo.steps
     assert training.steps_of(RECIPES["gsm8k_xml"], "grpo", 7473, None) == round(7473 / 4)
+
+
+def test_too_few_questions_for_a_step_are_named(recipe):
+    assert training.steps_of(recipe, "grpo", 8, None) == recipe.grpo.steps
+    with pytest.raises(ValueError, match=r"^GRPO takes 8 questions a step, and there are 5\.\nAdd rows, or make the batch smaller \(--batch_size 40, or grpo\.batch\)\.$"):
+        training.steps_of(recipe, "grpo", 5, 3)
+    smaller = replace(recipe, grpo=replace(recipe.grpo, batch=40))
+    assert training.steps_of(smaller, "grpo", 5, 3) == 3
+    with pytest.raises(ValueError, match="4 completions does not divide into groups of 8"):
+        training.steps_of(replace(recipe, grpo=replace(recipe.grpo, batch=4, steps=None)), "grpo", 5, 3)
+
+
+def test_a_run_of_no_step_is_not_finished(recipe, machine, tmp_path):
+    """Five questions where a step takes eight: TRL's trainer leaves all of them out, and ends without an error."""
+    from trl import GRPOTrainer
+
+    model, tokenizer = models.load(BASE, recipe, machine)
+    run = runlog.Run(tmp_path, recipe, "grpo", machine, 0, BASE)
+    trainer = GRPOTrainer(model=models.add_lora(model, recipe, machine, 0), reward_funcs=rewards.reward_functions(recipe)[0],
+                          args=training.grpo_config(recipe, run, machine, 2), processing_class=tokenizer,
+                          train_dataset=data.grpo_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:5]))
+    with pytest.raises(RuntimeError, match="took no step: .*\nAdd rows, or make the batch smaller"):
+        training.train(trainer, run)
+    assert runlog.read_manifest(run.folder)["status"] == "failed" and not run.adapter.exists()
 
 
 @pytest.fixture(scope="module")
