@@ -152,7 +152,7 @@ NOT_PLAIN = ("modules_to_save", "use_dora", "trainable_token_indices", "alora_in
 def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
     """PEFT's LoRA layers, each under the name of the weight that it changes; the base's own weights are not loaded for it.
 
-    Raises ValueError for an adapter that is not only LoRA matrices.
+    adapter: a folder that `check_adapter` has found whole. Raises ValueError for one that is not only LoRA matrices, or not of this base.
     """
     config = PeftConfig.from_pretrained(adapter)
     extra = [name for name in NOT_PLAIN if getattr(config, name, None)]
@@ -166,8 +166,8 @@ def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
         stored = load_file(adapter / "adapter_model.safetensors")
         lora = {name.replace(".weight", ".default.weight"): tensor.float() for name, tensor in stored.items()}
         model.load_state_dict(lora, strict=False, assign=True)
-    except (SafetensorError, RuntimeError) as error:  # damaged, or matrices of another size
-        raise ValueError(f"The matrices in {adapter} are damaged, or not those of its configuration on this base ({type(error).__name__}).\n"
+    except RuntimeError as error:  # matrices of another size
+        raise ValueError(f"The matrices in {adapter} are not those of its configuration on this base ({type(error).__name__}).\n"
                          "Set MODEL to the model that the adapter was trained on, or train it again.") from error
     if any("lora_embedding" in name for name in lora):
         raise ValueError(f"The adapter in {adapter} changes the embedding, which is more than LoRA matrices on linear layers.\n{IN_MEMORY}")
@@ -176,8 +176,6 @@ def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
     if known != set(lora) or len(known) != 2 * len(layers):
         raise ValueError(f"The matrices in {adapter} are not those of its configuration on this base ({len(lora)} there, {2 * len(layers)} belong).\n"
                          "Set MODEL to the model that the adapter was trained on, or train it again.")
-    if broken := [name for name, tensor in lora.items() if not tensor.isfinite().all()]:
-        raise ValueError(f"The adapter in {adapter} holds NaN or infinite numbers, in {broken[0]} for one.\nTrain it again; notebook 02 says what helps.")
     return layers
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import bitsandbytes as bnb
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tqdm.std import tqdm
 
 END_OF_TURN = "<|im_end|>"
@@ -101,20 +103,38 @@ def add_lora(model, recipe: Recipe, machine: Machine, seed: int):
 def check_adapter(adapter: str | Path, base: str) -> Path:
     """The adapter's folder, if it is whole and belongs to this base.
 
-    Raises FileNotFoundError (no adapter there) or ValueError (it was trained on another base).
+    Raises FileNotFoundError (no adapter there) or ValueError (it was trained on another base, or is damaged).
     """
     folder = Path(adapter)
     config = folder / "adapter_config.json"
     if not config.is_file() or not (folder / "adapter_model.safetensors").is_file():
         raise FileNotFoundError(f"There is no adapter in {folder}.\nRun 01_sft.ipynb first, or set ADAPTER to a trained adapter's folder.")
     try:
-        trained_on = str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        trained_on = str(settings["base_model_name_or_path"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{config} is no adapter's configuration ({type(error).__name__}).\nSave the adapter again.") from error
     if not same_model(trained_on, base):
         raise ValueError(f"The adapter in {folder} was trained on {trained_on}, not on {base}.\n"
                          f"Set MODEL={trained_on}, or set ADAPTER to one that was trained on {base}.")
+    if found := damage(folder / "adapter_model.safetensors", settings):
+        raise ValueError(f"The adapter in {folder} is damaged ({found}).\nTrain it again, or name another one.")
     return folder
+
+
+def damage(weights: Path, settings: Mapping) -> str:
+    """What is wrong with an adapter's matrices: they cannot be read, are no numbers, or have another rank than its configuration says; "" for nothing."""
+    try:
+        stored = load_file(weights)
+    except SafetensorError as error:
+        return f"{type(error).__name__}: {str(error)[:100]}"
+    ranks = [settings.get("r"), *(settings.get("rank_pattern") or {}).values()]
+    for name, tensor in stored.items():
+        if not tensor.float().isfinite().all():
+            return f"{name} holds NaN or infinite numbers"
+        if name.endswith(".lora_A.weight") and len(tensor) not in ranks and not settings.get("target_parameters"):  # those have a rank for each expert
+            return f"{name} has rank {len(tensor)}, and its configuration says r = {settings.get('r')}"
+    return ""
 
 
 def same_model(one: str, other: str) -> bool:

@@ -70,6 +70,22 @@ def test_a_broken_adapter_is_named(recipe, content, words, tmp_path):
         candidates.candidates([str(tmp_path)], recipe)
 
 
+@pytest.mark.parametrize("words", [["evaluate"], ["grpo", "--adapter"]])
+def test_a_damaged_adapter_stops_a_command_at_once(words, adapter, tmp_path):
+    """Cut off, of another rank than its configuration says, and of no numbers."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    cut, ranked, nan = (shutil.copytree(adapter, tmp_path / name) for name in ("cut", "ranked", "nan"))
+    (cut / "adapter_model.safetensors").write_bytes((adapter / "adapter_model.safetensors").read_bytes()[:1000])
+    (ranked / "adapter_config.json").write_text(json.dumps(json.loads((adapter / "adapter_config.json").read_text()) | {"r": 7}))
+    save_file({name: torch.full_like(w, float("nan")) for name, w in load_file(adapter / "adapter_model.safetensors").items()}, nan / "adapter_model.safetensors")
+    for folder, said in ((cut, "SafetensorError"), (ranked, "says r = 7"), (nan, "NaN or infinite numbers")):
+        done = CliRunner().invoke(app, [*words, str(folder), "--output_dir", str(tmp_path / "out")])
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
+        assert f"error: The adapter in {folder} is damaged (" in done.output and said in done.output and done.output.endswith("\nTrain it again, or name another one.\n")
+
+
 def test_one_load_for_a_base_and_its_adapters(recipe, machine, adapter, splits, tmp_path, monkeypatch):
     """Base, adapter, and the same adapter: loaded once, and each answers as it does alone, also after the others."""
     loads, load = [], models.load

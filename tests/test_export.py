@@ -177,7 +177,7 @@ def retargeted(adapter, base, folder, **changes):
 
 @pytest.mark.parametrize(("changes", "words"), [({"use_dora": True}, "more than LoRA.*use_dora"), ({"bias": "all"}, "more than LoRA.*bias=all"),
                                                 ({"modules_to_save": ["lm_head"]}, "more than LoRA.*modules_to_save"),
-                                                ({"target_modules": ["q_proj"]}, "not those of its configuration"), ({"r": 8}, "damaged, or not those"), ({"alora_invocation_tokens": [1]}, "more than LoRA.*alora")])
+                                                ({"target_modules": ["q_proj"]}, "not those of its configuration"), ({"r": 8}, "is damaged .*says r = 8"), ({"alora_invocation_tokens": [1]}, "more than LoRA.*alora")])
 def test_an_adapter_that_cannot_be_streamed_is_refused(changes, words, adapters, tmp_path):
     adapter = retargeted(adapters / "trained", BASE, tmp_path / "adapter", **changes)
     with pytest.raises(ValueError, match=words):
@@ -196,7 +196,16 @@ def test_numbers_that_are_none_are_refused(adapters, tmp_path):
     weights = load_file(adapter / "adapter_model.safetensors")
     next(iter(weights.values()))[0, 0] = float("inf")
     save_file(weights, adapter / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="NaN or infinite numbers"):
+    for write in (export.merge, export.copy_adapter):
+        with pytest.raises(ValueError, match="NaN or infinite numbers"):
+            write(BASE, adapter, tmp_path / "written")
+
+
+def test_matrices_of_another_size_are_refused(adapters, tmp_path):
+    adapter = retargeted(adapters / "trained", BASE, tmp_path / "adapter")
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file({name: tensor[:, :-1].contiguous() if "lora_A" in name else tensor for name, tensor in weights.items()}, adapter / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="are not those of its configuration on this base"):
         export.merge(BASE, adapter, tmp_path / "merged")
 
 

@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from helpers import data, models
 from helpers.tiny.__main__ import random as write_random
 
 BASE = str(models.TINY_MODEL)
+MATRICES = {"x.q_proj.lora_A.weight": torch.ones(4, 6), "x.q_proj.lora_B.weight": torch.zeros(5, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +69,10 @@ def test_merged_weights_compute_the_same_and_are_dropped(recipe, machine):
     assert torch.equal(model(**rows).logits, plain)
 
 
-def adapter(folder, base):
+def adapter(folder, base, weights=None, **settings):
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
-    (folder / "adapter_model.safetensors").write_bytes(b"x")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "r": 4} | settings))
+    save_file(weights or MATRICES, folder / "adapter_model.safetensors")
     return folder
 
 
@@ -81,6 +83,30 @@ def test_adapters_are_checked_before_they_are_loaded(tmp_path):
         models.check_adapter(adapter(tmp_path / "c", "Qwen/Qwen3-0.6B"), BASE)
     with pytest.raises(FileNotFoundError, match="no adapter.*\nRun 01_sft.ipynb first, or set ADAPTER"):
         models.check_adapter(tmp_path / "none", BASE)
+
+
+@pytest.mark.parametrize(("length", "what"), [(0, "header too small"), (4, "header too small"), (40, "header"), (-8, "incomplete")])
+def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
+    weights = adapter(tmp_path / "cut", BASE) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:length])
+    with pytest.raises(ValueError, match=f"^The adapter in {tmp_path / 'cut'} is damaged \\(SafetensorError: .*{what}.*\\)\\.\nTrain it again, or name another one\\.$"):
+        models.check_adapter(tmp_path / "cut", BASE)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
+    broken = {name: tensor.clone().to(torch.bfloat16) for name, tensor in MATRICES.items()}
+    broken["x.q_proj.lora_B.weight"][2, 1] = float(value)
+    with pytest.raises(ValueError, match="is damaged \\(x.q_proj.lora_B.weight holds NaN or infinite numbers\\)"):
+        models.check_adapter(adapter(tmp_path / "broken", BASE, broken), BASE)
+
+
+def test_an_adapter_has_the_rank_of_its_configuration(tmp_path):
+    assert models.check_adapter(adapter(tmp_path / "a", BASE, r=8, rank_pattern={"q_proj": 4}), BASE)
+    assert models.check_adapter(adapter(tmp_path / "b", BASE, r=2, target_parameters=["experts"]), BASE)
+    for name, settings in (("c", {"r": 8}), ("d", {"r": None, "rank_pattern": None})):
+        with pytest.raises(ValueError, match=f"is damaged \\(x.q_proj.lora_A.weight has rank 4, and its configuration says r = {settings['r']}\\)"):
+            models.check_adapter(adapter(tmp_path / name, BASE, **settings), BASE)
 
 
 def test_models_that_do_not_load(recipe, machine, tmp_path, monkeypatch):
