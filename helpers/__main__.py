@@ -17,6 +17,7 @@ from helpers import address as addresses, commands, overview, parameters
 from helpers.notebooks import NOTEBOOKS, ROOT, NotebookError, execute
 from helpers.recipes import get_recipe
 
+SAID = (OSError, ValueError, ImportError, RuntimeError, FloatingPointError)  # what training and evaluating stop with: the text is enough
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -100,7 +101,7 @@ def train(
         commands.train(context.info_name, recipe, changes, settings, sft_output, grpo_output)
     except KeyboardInterrupt as error:
         stop(str(error) or "stopped\nRun the same command again: it goes on from the last checkpoint.")
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except SAID as error:
         fail(str(error))
 
 
@@ -122,7 +123,7 @@ def evaluate(
     """Measures models on the same held-out problems: table, summary.json, figures and report.html."""
     try:
         print(compare_models(names, recipe, dataset, problems, samples, out, base, control, use_4bit, vllm, resume, seed))
-    except (OSError, ValueError, ImportError) as error:
+    except SAID as error:
         fail(str(error))
 
 

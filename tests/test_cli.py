@@ -261,6 +261,20 @@ def test_stages_say_what_is_wrong(words, said, tmp_path):
     assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output and not list(tmp_path.rglob("adapter"))
 
 
+def test_weights_that_are_no_numbers_end_in_words(tmp_path):
+    """Training that blows up, and a whole model that is spoiled: it can be loaded, and fails where answers are drawn."""
+    from safetensors.torch import load_file, save_file
+
+    from helpers.models import TINY_MODEL
+
+    nan = shutil.copytree(TINY_MODEL, tmp_path / "nan") / "model.safetensors"
+    save_file({name: w * float("nan") if name == "model.norm.weight" else w for name, w in load_file(nan).items()}, nan, {"format": "pt"})
+    for words, said in ((["sft", "--learning_rate", "1e30", "--max_steps", "3"], "not finite.\nLower the learning rate"),
+                        (["evaluate", str(nan.parent), "--max_samples", "2", "--samples", "2"], "error: probability tensor contains")):
+        done = CliRunner().invoke(app, [*words, "--output_dir", str(tmp_path / "out")])
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit) and said in done.output, (done.output, done.exception)
+
+
 def test_too_few_questions_are_named_before_the_model_is_loaded(tmp_path, monkeypatch):
     from helpers import models
 
