@@ -45,11 +45,13 @@ def execute(name: str, copy: Path, parameters: dict, write: bool) -> None:
         with without_kernel_log():
             papermill.execute_notebook(ROOT / name, copy, parameters=parameters, kernel_name="python3", cwd=ROOT, progress_bar=False,
                                        stdout_file=ProgressOnly() if sys.stdout.isatty() else None)
+        tidy(copy)
     except PapermillExecutionError as error:
         raise NotebookError(f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(the whole notebook: {copy})") from error
     except DeadKernelError as error:
         raise NotebookError(f"{name}: the kernel died, most likely for lack of memory.\nClose other programs, or take a smaller MODEL.") from error
-    tidy(copy)
+    except OSError as error:
+        raise NotebookError(f"{copy} could not be written ({error.strerror}).\nMake room and run the same command again.") from error
     if write:
         store(copy, ROOT / name, stamp)
 

@@ -84,6 +84,15 @@ def test_stored_books_hold_nothing_of_the_runner(tmp_path):
     assert json.loads((tmp_path / "book.ipynb").read_text())["cells"] == []
 
 
+def test_a_full_disk_ends_the_run_in_words(tmp_path):
+    place = tmp_path / "gsm8k_xml" / "notebooks" / NOTEBOOKS[0]
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/dev/full")
+    done = CliRunner().invoke(app, ["run", "--set", f"OUTPUT={tmp_path}"])
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
+    assert done.output.endswith(f"error: {place} could not be written (No space left on device).\nMake room and run the same command again.\n")
+
+
 def test_the_address_is_written_everywhere(tmp_path):
     for name in ("pyproject.toml", "README.md", *NOTEBOOKS):
         shutil.copy(ROOT / name, tmp_path)
