@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def train(stage: str, recipe: str, changes: Mapping, settings: Mapping, sft_outp
         adapter = getattr(stages, name)(job)
         place = stages.copied(adapter, sft_output if name == "sft" else grpo_output) if here.main else adapter
         print(f"\n{name}: the adapter is in {place}, its log and samples in {adapter.parent}\n"
-              f"draw it with: {sys.executable} -m helpers plot {adapter.parent}")
+              f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(adapter.parent))}")
         free()
 
 

@@ -30,6 +30,8 @@ from safetensors.torch import load_file
 from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
 
+TRACKERS = ("wandb", "tensorboard", "trackio")
+
 
 def check_group(batch: int, generations: int) -> None:
     """Raises ValueError, naming the nearest sizes that work, unless the group size divides the batch."""
@@ -92,8 +94,8 @@ def check_report_to(name: str) -> None:
     """Raises ValueError unless that tracker ("wandb", "tensorboard", "trackio", …; "" or "none" for no one) is installed."""
     found = get_available_reporting_integrations()
     if name not in ("", "none", *found):
-        raise ValueError(f"REPORT_TO is {name!r}, which is not installed (there is {', '.join(found) or 'none'}).\n"
-                         f"pip install {name}, or set REPORT_TO = \"none\".")
+        cure = f"pip install {name}, or set REPORT_TO = \"none\"." if name in TRACKERS else f"Use one of none, {', '.join(TRACKERS)}."
+        raise ValueError(f"REPORT_TO is {name!r}, which is not installed (there is {', '.join(found) or 'none'}).\n{cure}")
 
 
 def sft_config(recipe: Recipe, run: Run, machine: Machine, steps: int, report_to: str = "none") -> SFTConfig:

@@ -226,7 +226,8 @@ def test_stages_from_the_command_line(tmp_path):
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 0 and again.output.count("finished before") == 2
     few = ["sft", "--max_samples", "16", "--batch_size", "8", "--num_epochs", "1", "--mirror", str(tmp_path / "mirror"), "--output_dir"]
-    assert CliRunner().invoke(app, [*few, str(tmp_path / "here")]).exit_code == 0
+    done = CliRunner().invoke(app, [*few, str(tmp_path / "right here")])
+    assert done.exit_code == 0 and f"-m helpers plot '{tmp_path / 'right here/gsm8k_xml/sft'}'\n" in done.output
     elsewhere = CliRunner().invoke(app, [*few, str(tmp_path / "there")])
     assert "from the mirror: ['sft']" in elsewhere.output and "finished before" in elsewhere.output
 

@@ -190,13 +190,21 @@ def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path)
 
     model, tokenizer = models.load(BASE, recipe, machine)
     run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
-    with pytest.raises(ValueError, match="REPORT_TO is 'abacus', which is not installed.*\npip install abacus, or set"):
+    with pytest.raises(ValueError, match="REPORT_TO is 'abacus', which is not installed.*\nUse one of none, wandb, tensorboard, trackio\\.$"):
         training.sft_config(recipe, run, machine, 2, "abacus")
     assert training.sft_config(recipe, run, machine, 2).report_to in ([], ["none"], "none")
     trainer = SFTTrainer(model=models.add_lora(model, recipe, machine, 0), args=training.sft_config(recipe, run, machine, 2, "tensorboard"),
                          train_dataset=data.sft_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:20]), processing_class=tokenizer)
     training.train(trainer, run)
     assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()
+
+
+def test_a_tracker_that_can_be_installed_is_offered(monkeypatch):
+    monkeypatch.setattr(training, "get_available_reporting_integrations", lambda: ["tensorboard"])
+    training.check_report_to("tensorboard")
+    for name in ("wandb", "trackio"):
+        with pytest.raises(ValueError, match=f"'{name}', which is not installed \\(there is tensorboard\\)\\.\npip install {name}, or set REPORT_TO"):
+            training.check_report_to(name)
 
 
 def test_trls_log_has_the_keys_of_the_contract(trained, recipe):
