@@ -19,7 +19,7 @@ from pathlib import Path
 from helpers import machine as machines, setting_up
 from helpers.models import identity
 from helpers.recipes import Recipe
-from helpers.runlog import Run, own_folder, read_manifest, write_json
+from helpers.runlog import Run, own_folder, read_lines, read_manifest, write_json
 
 MARKER = "complete.json"
 # Settings that may differ: where things go, and how the effective batch is cut.
@@ -108,13 +108,15 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
     """Opens the run's folder: goes on with what lies there, or starts afresh. Returns the checkpoint to go on from.
 
     A finished run of the same fingerprint is left as it is (`run.finished` says so). One that differs is kept beside, as
-    `<stage>-before`. An unfinished run that differs is not thrown away: ValueError says what differs.
+    `<stage>-before`. An unfinished run that differs is not thrown away: ValueError says what differs; and that a finished one has lost its log.
     """
     earlier = read_manifest(run.folder) if resume else None
     finished = bool(earlier) and earlier["status"] == "finished"
     changed = differences(earlier.get("fingerprint", {}), made_of) if earlier else []
     checkpoint = last_checkpoint(run.checkpoints) if earlier and not finished else None
     if finished and not changed and whole_adapter(run, earlier):
+        if not (run.log.is_file() and read_lines(run.log)):
+            raise ValueError(f"{run.log} holds no steps.\nStart afresh: RESUME = False, in a terminal --no-resume.")
         run.manifest = earlier
         return None
     if checkpoint and changed:

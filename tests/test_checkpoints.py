@@ -324,6 +324,23 @@ def a_run(output, recipe, machine, made_of, status, step, start="2026-01-01"):
     return run.folder
 
 
+@pytest.mark.parametrize("content", [None, "", "\n", '{"step": 1, "lo'])
+def test_a_finished_run_without_its_log_says_so(content, recipe, machine, tmp_path):
+    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    checkpoints.begin(run, {"seed": 0})
+    run.adapter.mkdir()
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    run.record({"step": 1, "loss": 1.0})
+    run.finish("finished", steps=1, adapter_hash=file_hash(run.adapter / "adapter_model.safetensors"))
+    assert checkpoints.begin(run, {"seed": 0}) is None and run.finished
+    run.log.unlink()
+    if content is not None:
+        run.log.write_text(content)
+    with pytest.raises(ValueError, match=f"^{run.log} holds no steps\\.\nStart afresh: RESUME = False, in a terminal --no-resume\\.$"):
+        checkpoints.begin(run, {"seed": 0})
+    assert checkpoints.begin(run, {"seed": 0}, resume=False) is None and not run.finished
+
+
 def test_the_mirror_gives_what_is_further_and_keeps_what_is_another(recipe, machine, tmp_path):
     here, mirror = tmp_path / "here", tmp_path / "mirror"
     local, far = a_run(here, recipe, machine, {"seed": 0}, "running", 3), a_run(mirror, recipe, machine, {"seed": 0}, "finished", 9, "2026-02-02")
