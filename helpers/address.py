@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers.notebooks import NOTEBOOKS, ROOT
 
-FORM = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?")
+FORM = re.compile(r"https://github\.com/([A-Za-z0-9][\w.-]*/[\w-][\w.-]*?)(?:\.git)?/?")
 
 
 def address(root: Path = ROOT) -> str:

@@ -102,8 +102,10 @@ def test_the_address_is_written_everywhere(tmp_path):
     assert not [path.name for path in tmp_path.iterdir() if old in path.read_text()]
     assert address.move(f"https://github.com/{old}", tmp_path) == counts
     assert all((tmp_path / name).read_bytes() == (ROOT / name).read_bytes() for name in ("README.md", *NOTEBOOKS))
-    with pytest.raises(ValueError, match="not the address of a repository.\nGive one such as"):
-        address.move("some.one/a-fork", tmp_path)
+    for wrong in ("some.one/a-fork", *(f"https://github.com/{name}" for name in ("../..", "-/.", "-me/fork", "me/.", "me/..", "me/.git", "me/.fork", "me/"))):
+        with pytest.raises(ValueError, match="not the address of a repository.\nGive one such as"):
+            address.move(wrong, tmp_path)
+    assert address.address(tmp_path) == old
 
 
 def a_run(folder, name="log.jsonl"):
