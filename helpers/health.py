@@ -169,7 +169,7 @@ def stop_if_ruined(line: Mapping) -> None:
     """Raises FloatingPointError after a step that leaves weights which are no numbers, before they can be saved."""
     if ruined(line):
         raise FloatingPointError(f"At step {line['step']} {ruined(line)[2]}.\n{RULES['NaN'][1]} "
-                                 "Set RESUME = False, too, if you change a setting.")
+                                 "Set RESUME = False (in a terminal --no-resume), too, if you change a setting.")
 
 
 def loss_rose(log: Sequence[Mapping]):

@@ -77,11 +77,17 @@ def settle_end(model, tokenizer) -> None:
 
 
 def explain(name: str, error: Exception) -> Exception:
+    """The two lines that a person needs when a model, or an adapter with its base, does not load."""
+    config = Path(name, "adapter_config.json")
+    base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] if config.is_file() else name
+    if base != name and not Path(base).exists():
+        return ConnectionError(f"The base {base!r}, which the adapter in {name} names, could not be loaded from the Hub ({type(error).__name__}).\n"
+                               "Check the network, or put the folder of that model into the adapter_config.json as base_model_name_or_path.")
     if Path(name).exists():
         return ValueError(f"The model in {name} could not be loaded ({type(error).__name__}: {str(error)[:200]}).\n"
                           "Set MODEL to a folder with config.json, tokenizer and safetensors weights." + hint("config.json"))
-    if name.startswith((".", "/", "~")):
-        return FileNotFoundError(f"There is no model at {name}.\nSet MODEL to a local folder or a Hub id." + hint("config.json"))
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return FileNotFoundError(f"There is no model and no adapter at {name}.\nTrain it first, or set MODEL to a local folder or a Hub id." + hint("config.json"))
     return ConnectionError(f"The model {name!r} could not be loaded from the Hub ({type(error).__name__}).\n"
                            "Check the network and the id, or set MODEL to a local folder." + hint("config.json"))
 

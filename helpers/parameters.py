@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 NUMBERS = {"SEED": 2**32 - 1, "MAX_STEPS": 10**9, "PROBLEMS": 10**9}  # whole, from 0 to this
 SWITCHES = ("PUSH", "RESUME", "FORCE")
+TRACKERS = ("wandb", "tensorboard", "trackio")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 WORDS = {"BUDGET": ("quick", "published"), "FORM": ("adapter", "merged-fp32", "merged-bf16", "gguf"), "VLLM": ("", "colocate", "server"),
-         "REPORT_TO": ("none", "wandb", "tensorboard", "trackio")}
+         "REPORT_TO": ("none", *TRACKERS)}
 TEXTS = ("RECIPE", "MODEL", "DATASET", "OUTPUT", "ADAPTER", "REPO", "MIRROR")
 NAMES = (*TEXTS, *NUMBERS, *SWITCHES, *WORDS)
 

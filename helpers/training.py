@@ -19,6 +19,7 @@ from helpers import checkpoints, machine as machines, memory, processes
 from helpers.budget import FitToBudget
 from helpers.machine import Machine
 from helpers.models import check_adapter
+from helpers.parameters import TRACKERS
 from helpers.recipes import Recipe
 from helpers.runlog import Run, explained, finished_run
 from helpers.watching import LogCallback, watch
@@ -29,8 +30,6 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
-
-TRACKERS = ("wandb", "tensorboard", "trackio")
 
 
 def check_group(batch: int, generations: int) -> None:

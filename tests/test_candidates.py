@@ -115,7 +115,8 @@ def test_the_command_measures_and_reports(adapter, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["nowhere/at/all/./x", "--recipe", "gsm8k_xml"], "Check the network and the id, or set MODEL"), (["./nothing"], "There is no model at ./nothing"),
+    (["nobody/no..thing", "--recipe", "gsm8k_xml"], "Check the network and the id, or set MODEL"),
+    (["outputs/gsm8k_xml/none/adapter"], "There is no model and no adapter at outputs/gsm8k_xml/none/adapter"), (["./nothing"], "no adapter at ./nothing"),
     ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"), ([BASE, "--dataset", "./none.csv"], "There is nothing at ./none.csv"),
     ([BASE, "--problems", "2", "--vllm"], "vLLM is not installed"),
 ])

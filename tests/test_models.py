@@ -110,7 +110,7 @@ def test_an_adapter_has_the_rank_of_its_configuration(tmp_path):
 
 
 def test_models_that_do_not_load(recipe, machine, tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="no model at.*\nSet MODEL"):
+    with pytest.raises(FileNotFoundError, match="no model and no adapter at.*\nTrain it first, or set MODEL"):
         models.load(str(tmp_path / "none"), recipe, machine)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="could not be loaded.*\nSet MODEL"):
@@ -120,6 +120,8 @@ def test_models_that_do_not_load(recipe, machine, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConnectionError, match="from the Hub.*\nCheck the network"):
         models.load("nobody/nothing", recipe, machine)
+    with pytest.raises(ConnectionError, match="The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the network, or put"):
+        models.load(str(adapter(tmp_path / "mine", "nobody/nothing")), recipe, machine)
 
 
 def test_a_random_model_for_any_tokenizer(tmp_path, recipe, machine):
