@@ -6,15 +6,17 @@ import contextlib
 import gc
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers import controls, data, evaluation, models, plots, records, report, sources
-from helpers.machine import Machine
+from helpers.machine import Machine, file_hash
 from helpers.recipes import Recipe
 from helpers.rows import Example
-from helpers.runlog import write_json
+from helpers.runlog import read_manifest, write_json
+
+from safetensors.torch import load_file  # isort: skip  (after Unsloth)
 
 FRESH = 200  # generated problems, of which there are as many as one likes
 Answers = tuple[list[dict], list[dict]]  # greedy and sampled records
@@ -135,7 +137,10 @@ def memory(own: Sequence[dict], others: Mapping[str, Sequence[dict]]) -> dict[st
 
 def conclude(found: Mapping[str, Answers], recipe: Recipe, folder: Path, where: str, remembered: Mapping[str, dict]) -> dict:
     """Writes summary.json, the figures and report.html into the folder, and returns what summary.json holds."""
-    results = records.results(found, recipe.score) | {"recipe": recipe.name, "data": where} | ({"control": remembered} if remembered else {})
+    weights = adapter_hashes(found, folder)
+    results = records.results(found, recipe.score) | {"recipe": recipe.name, "data": where, "weights": weights} | ({"control": remembered} if remembered else {})
+    if {"sft", "grpo"} <= set(weights) and (read_manifest(folder.parent / "grpo") or {}).get("parent_hash") != weights["sft"]:
+        print("grpo was trained from another sft: their comparison says nothing; run 02 again")
     write_json(folder / "summary.json", results)
     n = next(iter(results["greedy"].values()))["n"]
     pictures = figures(results, {name: sampled for name, (_, sampled) in found.items()})
@@ -144,6 +149,23 @@ def conclude(found: Mapping[str, Answers], recipe: Recipe, folder: Path, where: 
     report.write(folder / "report.html", f"{recipe.title}: {', '.join(found)}", f"{n} problems of {'the embedded generator' if where == sources.EMBEDDED else where}; 95 % intervals in brackets.",
                  {name: greedy for name, (greedy, _) in found.items()}, results, pictures)
     return results
+
+
+def adapter_hashes(labels: Iterable[str], folder: Path) -> dict[str, str | None]:
+    """The SHA-256 of each label's adapter, for the runs beside `folder`; None where the adapter there is not the one that answered."""
+    found: dict[str, str | None] = {}
+    for label in labels:
+        file = folder.parent / label / "adapter" / "adapter_model.safetensors"
+        answered = {evaluation.stored_state(folder / f"{label}_{kind}.jsonl").get("adapter") for kind in ("greedy", "sampled")} - {None}
+        if file.is_file() and answered:
+            found[label] = file_hash(file) if all(is_in(file, adapter) for adapter in answered) else None
+    return found
+
+
+def is_in(file: Path, adapter: str) -> bool:
+    """Whether a file holds the adapter that an evaluation's fingerprint names: vLLM by the file's hash, else by its type and values."""
+    kind, values, _ = adapter.partition(" ")
+    return adapter == (models.adapter_identity(load_file(file).items(), kind) if values else file_hash(file))
 
 
 def figures(results: Mapping, sampled: Mapping[str, Sequence[dict]]) -> dict:

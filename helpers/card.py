@@ -114,12 +114,12 @@ def write_card(folder: str | Path, recipe: Recipe, run: str | Path, results: Map
     """
     folder, run = Path(folder), Path(run)
     manifest = finished_run(run, "A card tells how the model was trained: export an adapter in its run's folder.")
-    shutil.rmtree(folder / "images", ignore_errors=True)
     found = {name: path for name in PICTURES for path in (run / "plots" / name, run.parent / "eval" / name) if path.is_file()}
+    card = model_card(recipe, manifest, results, repo, origin_of(folder), tuple(found), own)
+    shutil.rmtree(folder / "images", ignore_errors=True)
     for name, path in found.items():
         (folder / "images").mkdir(exist_ok=True)
         shutil.copy(path, folder / "images" / name)
-    card = model_card(recipe, manifest, results, repo, origin_of(folder), tuple(found), own)
     card.save(folder / "README.md")
     return card
 
@@ -129,13 +129,16 @@ def model_card(recipe: Recipe, manifest: Mapping, results: Mapping, repo: str, f
     """A model card with the measured results of the model that `manifest`, a finished run's run.json, made.
 
     results: summary.json. form: `export.json` of what it lies beside. pictures: names of files in `images/`.
-    Raises ValueError if the results do not hold the run's stage.
+    Raises ValueError if the results do not hold the run's stage, or are of another adapter.
     """
     stage = manifest["stage"]
     check_repo(repo)
     if any(stage not in results.get(part, {}) for part in ("greedy", "sampled")):
         raise ValueError(f"The evaluation has no results of {stage}, only of {', '.join(results.get('greedy', {})) or 'nothing'}.\n"
                          "Run 03_eval.ipynb again: it measures every stage there is.")
+    trained = manifest.get("adapter_hash")
+    if results.get("weights", {}).get(stage, trained) != trained:
+        raise ValueError(f"The evaluation is of another {stage} adapter than this run's.\nRun 03_eval.ipynb again.")
     greedy, sampled = results["greedy"][stage], results["sampled"][stage]
     kind, title = form.get("form", "merged"), repo.rpartition("/")[2]
     base = public_name(manifest["model"])

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from helpers import machine as machines, setting_up
-from helpers.models import identity
+from helpers.models import at_work, identity
 from helpers.recipes import Recipe
 from helpers.runlog import Run, own_folder, read_lines, read_manifest, write_json
 
@@ -43,7 +43,7 @@ def fingerprint(trainer, run: Run, budget: str, start: str) -> dict:
     paid = {f"reward.{name}": weight for name, weight in recipe.rewards.items()} if run.stage == "grpo" else {}
     own = {f"function.{f.__name__}": source_hash(f) for f in getattr(trainer, "reward_funcs", []) if callable(f)}
     versions = {f"version.{name}": version for name, version in machines.versions().items()}
-    found = {"recipe": recipe.name, **reading(recipe), "base weights": identity(trainer.model, adapters=False), "parent adapter": run.parent_hash,
+    found = {"recipe": recipe.name, **reading(recipe), "base weights": identity(at_work(trainer.model, adapters=False)), "parent adapter": run.parent_hash,
              "starting adapter": start,
              "budget": budget if run.machine.profile == "gpu" else "", "device": run.machine.device, "dtype": run.machine.dtype,
              "data": data_hash(trainer.train_dataset), "code": code_hash(), **settings, **lora, **paid, **own, **versions}

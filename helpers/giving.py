@@ -17,6 +17,7 @@ ASKED = 16  # prompts of the proof, of the generated problems of the recipe's ki
 def export(adapter: Path | None, precision: str, recipe: str | None, model: str | None, out: Path | None, kinds: Sequence[str], repo: str | None,
            staging: Path | None) -> str:
     """Exports and proves a merged model and, with `kinds`, GGUF files; returns what is printed. Raises OSError, ValueError or RuntimeError."""
+    card.check_repo(repo or None)
     adapter = adapter or last_adapter(recipe)
     manifest = runlog.read_manifest(adapter.parent) or {}
     settled = for_profile(get_recipe(recipe or manifest.get("recipe") or "gsm8k_xml"), machine.detect().profile)
@@ -33,9 +34,11 @@ def export(adapter: Path | None, precision: str, recipe: str | None, model: str 
     runlog.write_json(folder.parent / f"{folder.name}-proof.json", asdict(shown))
     results = adapter.parent.parent / "eval" / "summary.json"
     if manifest.get("status") == "finished" and results.is_file():
-        summary = json.loads(results.read_text(encoding="utf-8"))
-        card.write_card(folder, settled, adapter.parent, summary, repo or f"{card.OWNER}{settled.name}")
-        lines.append(f"card     {folder / 'README.md'}")
+        try:
+            card.write_card(folder, settled, adapter.parent, json.loads(results.read_text(encoding="utf-8")), repo or f"{card.OWNER}{settled.name}")
+            lines.append(f"card     {folder / 'README.md'}")
+        except ValueError as error:
+            lines.append(f"no card  {error}")
     lines += [f"gguf     {path}" for path in (gguf.to_gguf(folder, folder.with_name("gguf"), settled, kinds, staging) if kinds else ())]
     return "\n".join(lines)
 

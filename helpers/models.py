@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,18 +189,29 @@ def in_batches(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, te
             bar.update(len(chosen))
 
 
-def identity(model, adapters: bool = True) -> str:
-    """A hash of the weights at work, from 64 values of each: the base's and, with adapters=True, those of the active adapter under whatever name."""
+def at_work(model, adapters: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights at work: the base's and, with adapters=True, those of the active adapter, by the names that they have in its file."""
     active = {name for module in model.modules() if adapters and isinstance(module, LoraLayer) and not module.disable_adapters
               for name in module.active_adapters}
-    digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         places = name.split(".")
         lora = next((places[i + 1] for i, part in enumerate(places[:-1]) if part in ("lora_A", "lora_B")), None)
         if lora is None or lora in active:
-            values = parameter.detach().flatten()[:64].cpu()
-            digest.update(".".join(part for part in places if part != lora).encode() + str(values.to(torch.float64).tolist()).encode())
+            yield ".".join(part for part in places if part != lora), parameter.detach()
+
+
+def identity(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """A hash of weights, such as those `at_work`, from 64 values of each."""
+    digest = hashlib.sha256()
+    for name, tensor in weights:
+        digest.update(name.encode() + str(tensor.flatten()[:64].cpu().to(torch.float64).tolist()).encode())
     return digest.hexdigest()[:16]
+
+
+def adapter_identity(weights: Iterable[tuple[str, torch.Tensor]], dtype: str = "") -> str:
+    """The number type of the LoRA matrices among these weights, and a hash of them; "" for none. dtype: the type that they are turned into first."""
+    matrices = sorted((name, tensor.to(getattr(torch, dtype)) if dtype else tensor) for name, tensor in weights if "lora_" in name)
+    return f"{matrices[0][1].dtype} {identity(matrices)}".removeprefix("torch.") if matrices else ""
 
 
 @contextlib.contextmanager

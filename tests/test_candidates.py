@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 
 from helpers import candidates, data, evaluation, models, training
 from helpers.__main__ import app
+from helpers.machine import file_hash
 from helpers.runlog import read_lines
 from tests.learning import BASE
+
+from safetensors.torch import load_file, save_file  # isort: skip  (after Unsloth)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,24 @@ def test_records_of_another_model_are_refused_and_kept(recipe, machine, splits, 
     assert "no fingerprint beside them" in capsys.readouterr().out
 
 
+def test_the_summary_says_which_adapters_answered(recipe, machine, adapter, splits, tmp_path, capsys):
+    """Also after one was trained anew, and only for those that lie beside: the rest are somebody's, and have no card here."""
+    own, eval_ = shutil.copytree(adapter, tmp_path / "grpo" / "adapter"), tmp_path / "eval"
+    shutil.copytree(adapter, tmp_path / "sft" / "adapter")
+    weights, trained = own / "adapter_model.safetensors", file_hash(own / "adapter_model.safetensors")
+    (tmp_path / "grpo" / "run.json").write_text(json.dumps({"status": "finished", "parent_hash": trained}))
+    chosen = candidates.candidates([str(tmp_path / "sft" / "adapter"), str(own)], recipe, with_base=True)
+    found, _ = candidates.evaluate(chosen, recipe, machine, splits, eval_, problems=2, samples=2)
+    assert candidates.conclude(found, recipe, eval_, "embedded", {})["weights"] == {"sft": trained, "grpo": trained} and "another sft" not in capsys.readouterr().out
+    tensors = load_file(weights)
+    assert candidates.is_in(weights, models.adapter_identity((name, tensor.bfloat16()) for name, tensor in tensors.items()))  # loaded in 16 bits
+    name = next(name for name in tensors if "lora_B" in name)
+    save_file(tensors | {name: tensors[name] + 0.01}, weights)
+    (tmp_path / "grpo" / "run.json").write_text(json.dumps({"status": "finished", "parent_hash": "another"}))
+    assert candidates.conclude(found, recipe, eval_, "embedded", {})["weights"] == {"sft": trained, "grpo": None}
+    assert "grpo was trained from another sft: their comparison says nothing; run 02 again" in capsys.readouterr().out
+
+
 @pytest.fixture
 def vllm(monkeypatch, recipe, machine):
     """A stand-in for the package, which needs a GPU: it checks what it is asked, and answers by the tiny model.
@@ -169,6 +190,7 @@ def test_vllm_is_used_where_it_is_asked_for(vllm, recipe, machine, adapter, spli
     found, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "vllm", problems=4, samples=2, vllm=True)
     ours, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "ours", problems=4, samples=2)
     assert [greedy for greedy, _ in found.values()] == [greedy for greedy, _ in ours.values()]
+    assert evaluation.stored_state(tmp_path / "vllm" / "grpo_greedy.jsonl")["adapter"] == file_hash(adapter / "adapter_model.safetensors")
     assert len(vllm.engines) == 1 and vllm.engines[0]["quantization"] == "bitsandbytes" and vllm.engines[0]["max_lora_rank"] == recipe.lora.r
     assert [request and (request[0], request[1], request[2]) for _, request, _ in vllm.calls] == [None, None, *[("grpo", 1, str(adapter))] * 2]
     greedy, drawn = vllm.calls[0][2], vllm.calls[1][2]

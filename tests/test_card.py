@@ -94,6 +94,16 @@ def test_a_stage_that_was_not_measured_has_no_card(recipe):
         card.model_card(recipe, MANIFEST | {"stage": "sft"}, results(recipe), "me/model", {})
 
 
+@pytest.mark.parametrize("weights", [{"grpo": "0b"}, {"grpo": None}, {"sft": "0b"}, {"grpo": "0a"}])
+def test_a_card_shows_no_other_models_numbers(weights, recipe):
+    found, manifest = results(recipe) | {"weights": weights}, MANIFEST | {"adapter_hash": "0a"}
+    if weights.get("grpo", "0a") == "0a":
+        assert card.model_card(recipe, manifest, found, "me/model", {})
+    else:
+        with pytest.raises(ValueError, match="of another grpo adapter than this run's.\nRun 03_eval.ipynb again"):
+            card.model_card(recipe, manifest, found, "me/model", {})
+
+
 def test_the_pictures_come_along(recipe, tmp_path):
     run, folder = tmp_path / "gsm8k_xml" / "grpo", tmp_path / "export"
     (run / "plots").mkdir(parents=True)
