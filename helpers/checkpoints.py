@@ -86,22 +86,32 @@ def differences(before: Mapping, now: Mapping) -> list[str]:
 
 
 @contextlib.contextmanager
-def alone(run: Run) -> Iterator[None]:
-    """Holds the run's folder for this process. Raises RuntimeError if another one trains in it; the system frees it when that ends, however it ends."""
+def alone(place: Path, doing: str) -> Iterator[None]:
+    """Holds a folder or file for this process. Raises RuntimeError if another one does; the system frees it when that ends, however it ends.
+
+    doing: what the other one is doing there, such as "training in".
+    """
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    with open(run.folder.with_name(f".{run.stage}.lock"), "a+", encoding="utf-8") as file:
+    lock = place.with_name(f".{place.name}.lock")
+    with open(lock, "a+", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise RuntimeError(f"Another process is training in {run.folder}.\n"
-                               "Stop it (a notebook's kernel goes on when its tab is closed), or set OUTPUT to another folder.") from error
+            if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(file.fileno())):  # one that another process has just removed
+                raise BlockingIOError
+        except (BlockingIOError, PermissionError, FileNotFoundError) as error:
+            raise RuntimeError(f"Another process is {doing} {place}.\n"
+                               "Stop it (a notebook's kernel goes on when its tab is closed), or set OUTPUT, in a terminal --output_dir, "
+                               "to another folder.") from error
         except OSError:
             pass  # a file system without locks
-        yield
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:

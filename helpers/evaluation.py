@@ -50,6 +50,7 @@ def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path
     samples: 0 for one greedy answer a problem, else that many drawn at GRPO's temperature (records then carry `sample`).
     Records are kept batch by batch: run again after an interruption it goes on, and what was finished is read. Both only for the
     same weights, problems, settings and code, by the fingerprint beside the records; those of another model are refused and put aside.
+    Raises RuntimeError if another process is writing these records.
     model: as `models.load` gives it, or a `vllm_engine.Engine`.
     """
     check_problems(recipe, examples)
@@ -59,19 +60,21 @@ def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path
     made_of = fingerprint(model, recipe, examples, prompts, [temperature, samples, seed, recipe.grpo.max_completion, recipe.evaluation.batch])
     if resume and finished(path, made_of):
         return read_lines(path)
-    if resume:
-        put_aside(path, made_of)
-    part, done = take_up(path, made_of, seed) if resume else take_up(path, {}, seed)
-    for places, completions in generator(model, tokenizer)(prompts, recipe.grpo.max_completion, temperature, recipe.evaluation.batch, path.stem, len(done)):
-        new = [{"place": i, **grade(recipe, chosen[i][0], c.text, c.tokens, c.finished)} | ({"sample": chosen[i][1]} if samples else {})
-               for i, c in zip(places, completions, strict=True)]
-        append_lines(part, new)
-        done += new
-        write_json(beside(path), {**made_of, "done": len(done), "random": machines.random_state()})
-    records = [{key: value for key, value in record.items() if key != "place"} for record in sorted(done, key=lambda record: record["place"])]
-    write_records(path, records)
-    write_json(beside(path), {**made_of, "done": len(done), "records": machines.file_hash(path)})
-    part.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with checkpoints.alone(path, "evaluating into"):
+        if resume:
+            put_aside(path, made_of)
+        part, done = take_up(path, made_of, seed) if resume else take_up(path, {}, seed)
+        for places, completions in generator(model, tokenizer)(prompts, recipe.grpo.max_completion, temperature, recipe.evaluation.batch, path.stem, len(done)):
+            new = [{"place": i, **grade(recipe, chosen[i][0], c.text, c.tokens, c.finished)} | ({"sample": chosen[i][1]} if samples else {})
+                   for i, c in zip(places, completions, strict=True)]
+            append_lines(part, new)
+            done += new
+            write_json(beside(path), {**made_of, "done": len(done), "random": machines.random_state()})
+        records = [{key: value for key, value in record.items() if key != "place"} for record in sorted(done, key=lambda record: record["place"])]
+        write_records(path, records)
+        write_json(beside(path), {**made_of, "done": len(done), "records": machines.file_hash(path)})
+        part.unlink()
     return records
 
 
@@ -139,7 +142,12 @@ def put_aside(path: Path, made_of: dict) -> None:
 
 def finished(path: Path, made_of: dict) -> bool:
     """Whether the records at `path` are whole and of that fingerprint."""
-    return path.is_file() and state_of(path, made_of).get("records") == machines.file_hash(path)
+    return path.is_file() and state_of(path, made_of).get("records") == machines.file_hash(path) and all_once(read_lines(path))
+
+
+def all_once(records: Sequence[dict]) -> bool:
+    """Whether no answer stands twice, as where two processes wrote into one file."""
+    return len({(record["id"], record.get("sample")) for record in records}) == len(records)
 
 
 def take_up(path: Path, made_of: dict, seed: int) -> tuple[Path, list[dict]]:
@@ -148,10 +156,9 @@ def take_up(path: Path, made_of: dict, seed: int) -> tuple[Path, list[dict]]:
     Sets the random numbers to where that batch left them.
     """
     part, state = path.with_name(path.name + ".part"), state_of(path, made_of) if made_of else {}
-    path.parent.mkdir(parents=True, exist_ok=True)
     done = read_lines(part)[:state["done"]] if "random" in state and part.is_file() else []
     machines.set_seed(seed)
-    if done and len(done) == state["done"]:
+    if done and len(done) == state["done"] and all_once(done):
         machines.set_random_state(state["random"])
     else:
         done = []

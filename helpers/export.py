@@ -7,6 +7,7 @@ from which run it is. `helpers/proof.py` reads it back.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers import machine as machines
+from helpers.checkpoints import alone
 from helpers.models import TINY_MODEL, check_adapter, end_tokens
 from helpers.runlog import read_manifest, run_hash, write_json
 
@@ -79,7 +81,7 @@ def copy_adapter(base: str, adapter: str | Path, folder: str | Path) -> Path:
 class Staged:
     """A folder that is made elsewhere and appears under its name when the `with` ends well; else nothing of it stays.
 
-    reads: folders that it is made from, which it must neither replace nor lie in.
+    reads: folders that it is made from, which it must neither replace nor lie in. Raises RuntimeError if another process is making it.
     """
 
     def __init__(self, folder: str | Path, staging: str | Path | None, reads: Sequence[Path] = ()):
@@ -94,12 +96,17 @@ class Staged:
         if self.folder.exists() and not self.folder.is_dir() or self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / MARK).is_file():
             raise FileExistsError(f"{self.folder} holds files that are not from an export.\nMove them, or choose another folder.")
         for place in {self.path, self.beside}:
-            if place.exists() and not (place / UNFINISHED).is_file():
+            if place.exists() and not any((place / mark).is_file() for mark in (UNFINISHED, MARK)):
                 raise FileExistsError(f"{place} is in the way, and is not from an export that broke off.\nMove it, or choose another folder.")
-            shutil.rmtree(place, ignore_errors=True)
-        machines.writable_folder(self.path)
-        machines.writable_folder(self.folder.parent)
-        (self.path / UNFINISHED).touch()
+        with contextlib.ExitStack() as held:
+            for place in sorted({self.folder, self.path}):
+                machines.writable_folder(place.parent)
+                held.enter_context(alone(place, "exporting to"))
+            for place in {self.path, self.beside}:
+                shutil.rmtree(place, ignore_errors=True)
+            machines.writable_folder(self.path)
+            (self.path / UNFINISHED).touch()
+            self.held = held.pop_all()
         return self
 
     @property
@@ -116,14 +123,15 @@ class Staged:
                               "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); in a terminal --out or --staging.")
 
     def __exit__(self, kind, error, trace) -> None:
-        if kind is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
-            return
-        if self.path != self.beside:
-            shutil.move(self.path, self.beside)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        (self.beside / UNFINISHED).unlink()
-        os.replace(self.beside, self.folder)
+        with self.held:
+            if kind is not None:
+                shutil.rmtree(self.path, ignore_errors=True)
+                return
+            if self.path != self.beside:
+                shutil.move(self.path, self.beside)
+            (self.beside / UNFINISHED).unlink()  # before the earlier export goes: what lies beside is whole
+            shutil.rmtree(self.folder, ignore_errors=True)
+            os.replace(self.beside, self.folder)
 
 
 def base_files(base: str) -> Path:

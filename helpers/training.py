@@ -142,7 +142,7 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
     data, code or versions are not as they were, ValueError says what differs. resume=False starts afresh.
     """
     start = starting_adapter(trainer.model, run.stage)
-    with checkpoints.alone(run) if run.machine.main else contextlib.nullcontext():
+    with checkpoints.alone(run.folder, "training in") if run.machine.main else contextlib.nullcontext():
         checkpoint = None
         if run.machine.main:
             checkpoint = checkpoints.begin(run, checkpoints.fingerprint(trainer, run, budget, hash_of(start)), resume)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,20 @@ def machine():
     from helpers.machine import detect
 
     return detect()
+
+
+@contextlib.contextmanager
+def held_by_another(place: Path):
+    """Another process has `place` to itself, until it is killed at the end."""
+    script = ("import sys; from pathlib import Path; from helpers import checkpoints\n"
+              "with checkpoints.alone(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()")
+    other = subprocess.Popen([sys.executable, "-c", script, str(place)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "in\n"
+        yield
+    finally:
+        other.kill()
+        other.wait()
 
 
 def pytest_collection_modifyitems(items):

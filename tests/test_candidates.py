@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from helpers import candidates, data, evaluation, models, training
 from helpers.__main__ import app
-from helpers.machine import file_hash
-from helpers.runlog import read_lines
+from helpers.machine import file_hash, random_state
+from helpers.runlog import append_lines, read_lines, write_json
+from tests.conftest import held_by_another
 from tests.learning import BASE
 
 from safetensors.torch import load_file, save_file  # isort: skip  (after Unsloth)
@@ -139,6 +140,24 @@ def test_records_of_another_model_are_refused_and_kept(recipe, machine, splits, 
     (tmp_path / "mine.json").write_text("[]")  # nothing says any more whose records these are
     assert evaluation.evaluate(other, tokenizer, recipe, problems, path) == second and read_lines(tmp_path / "mine-before.jsonl") == second
     assert "no fingerprint beside them" in capsys.readouterr().out
+
+
+def test_two_processes_do_not_mix_their_records(recipe, machine, splits, tmp_path):
+    """The second one is told; records in which an answer stands twice, finished or not, are made again."""
+    path, problems = tmp_path / "mine.jsonl", splits["test"].take(4)
+    model, tokenizer = models.load(BASE, recipe, machine)
+    with held_by_another(path), pytest.raises(RuntimeError, match="Another process is evaluating into .*mine.jsonl.\nStop it .* or set OUTPUT"):
+        evaluation.evaluate(model, tokenizer, recipe, problems, path)
+    first = evaluation.evaluate(model, tokenizer, recipe, problems, path)
+    state = evaluation.stored_state(path)
+    evaluation.write_records(path, first[:2] * 2)
+    write_json(tmp_path / "mine.json", state | {"records": file_hash(path)})
+    assert evaluation.evaluate(model, tokenizer, recipe, problems, path) == first
+    path.rename(tmp_path / "away")
+    append_lines(tmp_path / "mine.jsonl.part", [r | {"place": n} for n, r in enumerate(first[:2])] * 2)
+    write_json(tmp_path / "mine.json", {key: value for key, value in state.items() if key != "records"} | {"random": random_state()})
+    assert evaluation.evaluate(model, tokenizer, recipe, problems, path) == first
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["away", "mine.json", "mine.jsonl"]
 
 
 def test_the_summary_says_which_adapters_answered(recipe, machine, adapter, splits, tmp_path, capsys):

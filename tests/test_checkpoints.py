@@ -5,14 +5,12 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from helpers import checkpoints, data, models, runlog, training, watching
 from helpers.machine import file_hash
-from tests.conftest import ROOT
+from tests.conftest import held_by_another
 from tests.learning import BASE
 
 from transformers import TrainerCallback  # isort: skip  (after Unsloth)
@@ -253,18 +251,14 @@ def test_a_later_stage_begins_where_the_earlier_one_ended(trainer_of, tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
-    script = ("import sys; from types import SimpleNamespace as N; from pathlib import Path; from helpers import checkpoints\n"
-              "run = N(folder=Path(sys.argv[1]), stage='sft')\n"
-              "with checkpoints.alone(run):\n    print('in', flush=True); sys.stdin.read()")
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
-    other = subprocess.Popen([sys.executable, "-c", script, str(run.folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "in\n"
-    with pytest.raises(RuntimeError, match="Another process is training in .*\nStop it .* or set OUTPUT"), checkpoints.alone(run):
-        pass
-    other.kill()
-    other.wait()
-    with checkpoints.alone(run):
-        pass
+    folder = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE).folder
+    with held_by_another(folder):
+        with pytest.raises(RuntimeError, match="Another process is training in .*\nStop it .* or set OUTPUT"), checkpoints.alone(folder, "training in"):
+            pass
+    for _ in range(2):  # also again, and nothing stays
+        with checkpoints.alone(folder, "training in"):
+            pass
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import data, export, models, proof
-from tests.conftest import ROOT
+from tests.conftest import ROOT, held_by_another
 
 BASE = str(models.TINY_MODEL)
 
@@ -265,6 +265,20 @@ def test_another_s_unfinished_folder_is_left_alone(adapters, tmp_path):
     (tmp_path / "m.part" / ".unfinished").touch()  # now it is one that broke off
     assert (export.merge(BASE, adapters / "trained", tmp_path / "m") / "config.json").is_file() and not (tmp_path / "m.part").exists()
     assert not (tmp_path / "m" / ".unfinished").exists()
+
+
+def test_two_processes_do_not_export_to_one_folder(adapters, tmp_path):
+    """Nor does one whose unfinished folder is gone delete what another has finished."""
+    folder = export.copy_adapter(BASE, adapters / "trained", tmp_path / "copy")
+    for place in (folder, tmp_path / "staging" / "copy.part"):
+        place.parent.mkdir(exist_ok=True)
+        with held_by_another(place), pytest.raises(RuntimeError, match="Another process is exporting to .*\nStop it .* another folder"):
+            export.merge(BASE, adapters / "trained", folder, staging=tmp_path / "staging")
+    with pytest.raises(FileNotFoundError), export.Staged(folder, None) as part:
+        shutil.rmtree(part.path)
+    assert (folder / "adapter_model.safetensors").is_file() and sorted(p.name for p in tmp_path.iterdir()) == ["copy", "staging"]
+    shutil.copytree(folder, tmp_path / "copy.part")  # killed at the very end
+    assert export.copy_adapter(BASE, adapters / "trained", folder) == folder and not (tmp_path / "copy.part").exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
