@@ -108,7 +108,7 @@ def train(
 @app.command()
 def evaluate(
     names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="adapter folders, model folders, or Hub ids")],
-    recipe: Annotated[str, typer.Option(help="which problems, format and score")] = "gsm8k_xml",
+    recipe: Annotated[str | None, typer.Option(help="which problems, format and score; by default that of the first adapter's run, else gsm8k_xml")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", "--dataset_name", help="other rows: a Hub id, a folder or a file")] = None,
     problems: Annotated[int | None, typer.Option("--problems", "--max_samples", min=1, help="how many; by default as the recipe says")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="drawn answers a problem; by default as the recipe says")] = None,
@@ -133,8 +133,12 @@ def compare_models(names, recipe, dataset, problems, samples, out, base, control
     from helpers.machine import detect, writable_folder
     from helpers.recipes import for_profile
 
-    machine = detect()
+    machine, trained = detect(), candidates.recipes_of(names)
+    recipe = recipe or next(iter(trained), "gsm8k_xml")
     settled = for_profile(get_recipe(recipe), machine.profile)
+    print(f"judged by {recipe}")
+    if len(trained) > 1:
+        print(f"warning: the adapters are of different recipes ({', '.join(trained)}), and all are asked and judged by {recipe}")
     chosen = candidates.candidates(names, settled, use_4bit, base)
     folder = writable_folder(out or Path("outputs") / recipe / "evaluate")
     splits = data.load(settled, dataset, machine.profile)

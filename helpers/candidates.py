@@ -60,6 +60,12 @@ def candidates(names: Sequence[str], recipe: Recipe, use_4bit: bool | None = Non
     return found
 
 
+def recipes_of(names: Sequence[str]) -> list[str]:
+    """The recipes of the runs that the adapters among the names lie in, each once, the first one's first."""
+    runs = [read_manifest(Path(name).parent) or {} for name in names if (Path(name) / "adapter_config.json").is_file()]
+    return list(dict.fromkeys(run["recipe"] for run in runs if isinstance(run.get("recipe"), str)))
+
+
 def label_of(name: str, taken: Sequence[Candidate]) -> str:
     """A short name that is not taken: the run's for `…/grpo/adapter`, else the last part of a path or id."""
     path = Path(name)

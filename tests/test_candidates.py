@@ -118,6 +118,20 @@ def test_the_command_measures_and_reports(adapter, tmp_path, monkeypatch):
     assert before == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jsonl")}  # read, not made again
 
 
+def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
+    """By the first one's where they differ, with a warning; by another one only if that is asked for."""
+    runs = []
+    for name in ("gsm8k_hash", "gsm8k_xml"):
+        runs.append(str(shutil.copytree(adapter, tmp_path / name / "grpo" / "adapter")))
+        write_json(tmp_path / name / "grpo" / "run.json", {"status": "finished", "recipe": name})
+    for names, judge, warned in ((runs[:1], "gsm8k_hash", False), (runs, "gsm8k_hash", True), (runs[1:], "gsm8k_xml", False), ([str(adapter)], "gsm8k_xml", False),
+                                 ([*runs[:1], "--recipe", "gsm8k_xml"], "gsm8k_xml", False)):
+        done = CliRunner().invoke(app, ["evaluate", *names, "--dataset", "./none.csv", "--out", str(tmp_path / "out")])
+        assert f"judged by {judge}\n" in done.output and ("warning: the adapters are of different recipes (gsm8k_hash, gsm8k_xml)" in done.output) is warned
+    done = CliRunner().invoke(app, ["evaluate", runs[0], "--problems", "1", "--samples", "1", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0 and json.loads((tmp_path / "out" / "summary.json").read_text())["recipe"] == "gsm8k_hash", done.output
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["nobody/no..thing", "--recipe", "gsm8k_xml"], "Check the network and the id, or set MODEL"),
     (["outputs/gsm8k_xml/none/adapter"], "There is no model and no adapter at outputs/gsm8k_xml/none/adapter"), (["./nothing"], "no adapter at ./nothing"),
