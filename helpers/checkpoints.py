@@ -19,7 +19,7 @@ from pathlib import Path
 from helpers import machine as machines, setting_up
 from helpers.models import at_work, identity
 from helpers.recipes import Recipe
-from helpers.runlog import Run, own_folder, read_lines, read_manifest, write_json
+from helpers.runlog import Run, free_name, own_folder, read_lines, read_manifest, write_json
 
 MARKER = "complete.json"
 # Settings that may differ: where things go, and how the effective batch is cut.
@@ -136,10 +136,9 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
         run.go_on(earlier, step_of(checkpoint))
         print(f"going on from step {step_of(checkpoint)} of the run that was cut off")
         return checkpoint
-    if finished:
-        print(f"the finished run in {run.folder} is kept as {run.folder.name}-before; new is\n  "
-              + "\n  ".join(changed[:8] or ["its adapter, which is missing or damaged"]))
     run.start_afresh(made_of, keep=finished or (read_manifest(run.folder) or {}).get("status") == "finished")
+    if finished:
+        print("new is\n  " + "\n  ".join(changed[:8] or ["its adapter, which is missing or damaged"]))
     return None
 
 
@@ -194,7 +193,7 @@ def copy_run(folder: Path, target: Path) -> None:
     there = manifest_or_damaged(target)
     if there is not None and there.get("start") != read_manifest(folder)["start"]:
         worth = there.get("status") == "finished" or last_checkpoint(target / "checkpoints")
-        aside = target.with_name(target.name + ("-before" if worth else ".old"))
+        aside = free_name(target) if worth else target.with_name(target.name + ".old")
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
         shutil.rmtree(target.with_name(target.name + ".old"), ignore_errors=True)

@@ -21,7 +21,7 @@ from helpers.recipes import Recipe
 from helpers.records import OUTCOMES, agreement, compare, per_problem, points, results, show, show_control, show_rewards, show_tries, summarise, tries  # noqa: F401
 from helpers.rewards import PENALTIES, reward_table
 from helpers.rows import Example
-from helpers.runlog import append_lines, read_lines, write_json
+from helpers.runlog import append_lines, free_name, read_lines, write_json
 
 
 def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bool) -> dict:
@@ -132,7 +132,7 @@ def put_aside(path: Path, made_of: dict) -> None:
     """Keeps whole records of another fingerprint as `<name>-before`, and says what differs: they are never read for this model."""
     if not path.is_file() or state_of(path, made_of):
         return
-    state, kept = stored_state(path), path.with_name(f"{path.stem}-before{path.suffix}")
+    state, kept = stored_state(path), free_name(path)
     changed = checkpoints.differences({name: state.get(name) for name in made_of}, made_of) if state else ["no fingerprint beside them"]
     os.replace(path, kept)
     if state:

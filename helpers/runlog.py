@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -57,15 +58,17 @@ class Run:
         return self.manifest.get("status") == "finished"
 
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
-        """Empties the folder, or with keep=True puts it aside as `<stage>-before`, and writes a new manifest.
+        """Empties the folder, or with keep=True puts it aside as `<stage>-before`, says so, and writes a new manifest.
 
         The old folder is renamed before it is deleted: a kill on the way leaves nothing that looks like a run.
         """
-        aside = self.folder.with_name(self.folder.name + ("-before" if keep else ".old"))
+        aside = free_name(self.folder) if keep else self.folder.with_name(self.folder.name + ".old")
         shutil.rmtree(aside, ignore_errors=True)
         self.folder.rename(aside)
         machines.writable_folder(self.folder)
-        if not keep:
+        if keep:
+            print(f"the finished run in {self.folder} is kept as {aside.name}")
+        else:
             shutil.rmtree(aside)
         self.manifest = {
             "recipe": self.recipe.name, "stage": self.stage, "settings": settings(self.recipe), "seed": self.seed, "model": self.model,
@@ -106,6 +109,12 @@ def own_folder(folder: Path) -> Path:
     if known and not (folder / "run.json").is_file():
         raise FileExistsError(f"{folder} holds files that are not from a run.\nMove them, or set OUTPUT to another folder.")
     return folder
+
+
+def free_name(path: Path) -> Path:
+    """Where something is kept that gives way to a new one: beside it, under the first of `sft-before`, `sft-before-2`, … that is free."""
+    places = (path.with_name(f"{path.stem}-before{'' if n == 1 else f'-{n}'}{path.suffix}") for n in itertools.count(1))
+    return next(place for place in places if not place.exists())
 
 
 def mirror_of(folder: Path, mirror: str | Path) -> Path | None:

@@ -152,8 +152,8 @@ def test_records_of_another_model_are_refused_and_kept(recipe, machine, splits, 
     assert second != first and read_lines(path) == second and read_lines(tmp_path / "mine-before.jsonl") == first
     assert "mine.jsonl held records of something else, kept as mine-before.jsonl: weights: " in capsys.readouterr().out
     (tmp_path / "mine.json").write_text("[]")  # nothing says any more whose records these are
-    assert evaluation.evaluate(other, tokenizer, recipe, problems, path) == second and read_lines(tmp_path / "mine-before.jsonl") == second
-    assert "no fingerprint beside them" in capsys.readouterr().out
+    assert evaluation.evaluate(other, tokenizer, recipe, problems, path) == second and read_lines(tmp_path / "mine-before-2.jsonl") == second
+    assert "kept as mine-before-2.jsonl: no fingerprint beside them" in capsys.readouterr().out and read_lines(tmp_path / "mine-before.jsonl") == first
 
 
 def test_two_processes_do_not_mix_their_records(recipe, machine, splits, tmp_path):

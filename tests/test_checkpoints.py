@@ -345,3 +345,5 @@ def test_the_mirror_gives_what_is_further_and_keeps_what_is_another(recipe, mach
     checkpoints.copy_run(other, far)
     assert runlog.read_manifest(far)["fingerprint"] == {"seed": 1} and [p.name for p in checkpoints.found_in(far / "checkpoints")] == ["checkpoint-4"]
     assert runlog.read_manifest(far.with_name("sft-before"))["status"] == "finished"
+    checkpoints.copy_run(a_run(tmp_path / "third", recipe, machine, {"seed": 2}, "running", 5, "2026-04-04"), far)
+    assert [runlog.read_manifest(far.with_name(name))["fingerprint"] for name in ("sft-before", "sft-before-2")] == [{"seed": 0}, {"seed": 1}]

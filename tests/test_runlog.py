@@ -23,10 +23,19 @@ def test_the_same_run_is_kept_and_another_one_put_beside_it(recipe, machine, tmp
     assert checkpoints.begin(again, {"seed": 0}) is None and again.finished and again.log.exists()
     other = runlog.Run(tmp_path, recipe, "sft", machine, 1, "base")
     assert checkpoints.begin(other, {"seed": 1}) is None and not other.finished and not other.log.exists()
-    assert "seed: 0 → 1" in capsys.readouterr().out
-    assert runlog.finished_run(tmp_path / recipe.name / "sft-before", "")["seed"] == 0
+    printed = capsys.readouterr().out
+    assert "is kept as sft-before\nnew is\n  seed: 0 → 1" in printed and runlog.finished_run(tmp_path / recipe.name / "sft-before", "")["seed"] == 0
     with pytest.raises(FileNotFoundError, match="is running"):
         runlog.finished_run(other.folder, "")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_third_run_leaves_the_kept_one(resume, recipe, machine, tmp_path, capsys):
+    for seed in range(3):
+        run = finished(tmp_path, recipe, machine, seed)
+    checkpoints.begin(run, {"seed": 3}, resume)
+    kept = [runlog.read_manifest(run.folder.with_name(name))["seed"] for name in ("sft-before", "sft-before-2", "sft-before-3")]
+    assert kept == [0, 1, 2] and "sft is kept as sft-before-3\n" in capsys.readouterr().out
 
 
 def test_afresh_means_afresh(recipe, machine, tmp_path):
