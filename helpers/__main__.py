@@ -260,7 +260,9 @@ def parse(pairs: list[str]) -> dict:
 
 def results(folder: Path) -> str:
     """The table at the end: each model with its accuracies, and where everything lies."""
-    summary = json.loads((folder / "eval" / "summary.json").read_text())
+    from helpers import runlog
+
+    summary = runlog.read_summary(folder / "eval")
     lines = ["", f"{'':8}{'strict, greedy':>24}{'strict, sampled':>24}{'flexible, greedy':>24}{'n':>6}"]
     for name, part in summary["greedy"].items():
         shown = [f"{p['value']:.1%} [{p['low']:.1%}, {p['high']:.1%}]" for p in

@@ -32,13 +32,13 @@ def export(adapter: Path | None, precision: str, recipe: str | None, model: str 
              f"proved   {shown.same_text} of {shown.prompts} greedy replies are those of base + adapter{nearly}; logits within {shown.relative:.1e} of the largest "
              f"(beyond rounding {shown.beyond_rounding:.1e})"]
     runlog.write_json(folder.parent / f"{folder.name}-proof.json", asdict(shown))
-    results = adapter.parent.parent / "eval" / "summary.json"
-    if manifest.get("status") == "finished" and results.is_file():
-        try:
-            card.write_card(folder, settled, adapter.parent, json.loads(results.read_text(encoding="utf-8")), repo or f"{card.OWNER}{settled.name}")
+    try:
+        summary = runlog.read_summary(adapter.parent.parent / "eval")
+        if manifest.get("status") == "finished" and summary:
+            card.write_card(folder, settled, adapter.parent, summary, repo or f"{card.OWNER}{settled.name}")
             lines.append(f"card     {folder / 'README.md'}")
-        except ValueError as error:
-            lines.append(f"no card  {error}")
+    except ValueError as error:
+        lines.append(f"no card  {error}")
     lines += [f"gguf     {path}" for path in (gguf.to_gguf(folder, folder.with_name("gguf"), settled, kinds, staging) if kinds else ())]
     return "\n".join(lines)
 

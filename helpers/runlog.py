@@ -128,14 +128,23 @@ def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
 
 def read_manifest(folder: str | Path) -> dict | None:
     """A run's manifest; None if there is no run."""
-    path = Path(folder) / "run.json"
+    return read_object(Path(folder) / "run.json", {"status": str}, "Move the run's folder away, or set OUTPUT to another one.")
+
+
+def read_summary(folder: str | Path) -> dict | None:
+    """What summary.json in the folder of an evaluation holds; None if there is none."""
+    return read_object(Path(folder) / "summary.json", {"greedy": dict, "sampled": dict}, "Run 03_eval.ipynb again.")
+
+
+def read_object(path: Path, holds: Mapping[str, type], cure: str) -> dict | None:
+    """The object in a JSON file; None if there is no file. Raises ValueError, with `cure`, unless it `holds` these keys, each with such a value."""
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if found is not None and not (isinstance(found, dict) and isinstance(found.get("status"), str)):
-            raise ValueError("it says nothing of a run")
+        if found is not None and not (isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in holds.items())):
+            raise ValueError(f"{' or '.join(holds)} is missing")
         return found
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}).\nMove the run's folder away, or set OUTPUT to another one.") from error
+        raise ValueError(f"{path} is damaged ({error}).\n{cure}") from error
 
 
 def finished_run(folder: str | Path, hint: str) -> dict:

@@ -206,6 +206,9 @@ def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machi
     done = CliRunner().invoke(app, ["export", str(tmp_path / "grpo" / "adapter"), "--precision", "bf16", "--out", str(tmp_path / "merged")])
     assert done.exit_code == 0 and "beyond rounding 0.0e+00" in done.output and "of 16 greedy replies" in done.output, done.output
     assert "no card  The evaluation is of another grpo adapter than this run's.\nRun 03_eval" in done.output and not (tmp_path / "merged" / "README.md").exists()
+    (tmp_path / "eval" / "summary.json").write_text("{")
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "grpo" / "adapter"), "--precision", "bf16", "--out", str(tmp_path / "merged")])
+    assert done.exit_code == 0 and f"no card  {tmp_path / 'eval' / 'summary.json'} is damaged (Expecting" in done.output
     monkeypatch.setenv("HF_TOKEN", "none")
     planned = CliRunner().invoke(app, ["push", str(tmp_path / "merged"), "me/model"])
     assert planned.exit_code == 0 and "model.safetensors" in planned.output and "nothing was uploaded; add --push" in planned.output

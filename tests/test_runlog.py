@@ -38,6 +38,14 @@ def test_a_third_run_leaves_the_kept_one(resume, recipe, machine, tmp_path, caps
     assert kept == [0, 1, 2] and "sft is kept as sft-before-3\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"greedy": {}}', '{"greedy": {}, "sampled": 1}', "[" * 100_000, "\ud83d"])
+def test_a_damaged_summary_is_named(content, tmp_path):
+    assert runlog.read_summary(tmp_path) is None
+    (tmp_path / "summary.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match=r"summary.json is damaged \(.*\).\nRun 03_eval.ipynb again."):
+        runlog.read_summary(tmp_path)
+
+
 def test_afresh_means_afresh(recipe, machine, tmp_path):
     finished(tmp_path, recipe, machine)
     again = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
