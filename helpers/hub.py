@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import httpx
 from huggingface_hub import HfApi, get_token, set_client_factory
@@ -94,7 +94,19 @@ def check_folder(folder: Path) -> list[Path]:
                 raise ValueError("its first bytes")
         except (SafetensorError, ValueError, OSError) as error:
             raise ValueError(f"{path} is damaged ({type(error).__name__}).\nExport it again.") from error
+    check_base(folder / "adapter_config.json")
     return paths
+
+
+def check_base(config: Path) -> None:
+    """Raises ValueError if an adapter names a folder of this machine as its base: nobody else could load it, and all could read where it lies."""
+    try:
+        base = str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]) if config.is_file() else ""
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{config} is no adapter's configuration ({type(error).__name__}).\nExport it again.") from error
+    if Path(base).is_absolute() or PureWindowsPath(base).is_absolute():
+        raise ValueError(f"{config} names a folder of this machine as its base ({base}).\n"
+                         "Push the copy that notebook 04 makes, …/export/adapter, or the merged model that python -m helpers export makes.")
 
 
 def check_repo(repo: str | None) -> None:

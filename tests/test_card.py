@@ -140,6 +140,20 @@ def test_a_folder_without_weights_is_refused(tmp_path):
         hub.plan_push(tmp_path / "none", None)
 
 
+@pytest.mark.parametrize(("base", "refused"), [("/home/me/base", True), ("C:\\\\models\\\\base", True), ("Qwen/Qwen3-4B", False), ("helpers/tiny/model", False)])
+def test_an_adapter_that_nobody_else_can_load_is_not_pushed(base, refused, tmp_path):
+    weights(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "%s"}' % base)
+    if refused:
+        with pytest.raises(ValueError, match="adapter_config.json names a folder of this machine as its base .*\nPush the copy that notebook 04 makes"):
+            hub.plan_push(tmp_path, None)
+    else:
+        assert len(hub.plan_push(tmp_path, None).files) == 2
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(ValueError, match="is no adapter's configuration .JSONDecodeError.*\nExport it again"):
+        hub.plan_push(tmp_path, None)
+
+
 def test_without_a_token_nothing_is_tried(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(hub, "get_token", lambda: None)
