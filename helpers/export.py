@@ -54,13 +54,13 @@ def merge(base: str, adapter: str | Path, folder: str | Path, precision: str = "
         if missing:
             raise ValueError(f"The base {base} has no weights {', '.join(sorted(missing)[:3])}, which the adapter changes.\n"
                              "Set MODEL to the model that the adapter was trained on; a head that is tied to the embedding cannot be merged alone.")
+        write_companions(weights, adapter, part.path, precision)
         for file, names in shards.filename_to_tensors.items():
             with quiet():
                 save_file(read(weights, names, deltas, PRECISIONS[precision]), part.path / file, {"format": "pt"})
             gc.collect()
         if shards.is_sharded:
             write_json(part.path / "model.safetensors.index.json", {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename})
-        write_companions(weights, adapter, part.path, precision)
         write_json(part.path / MARK, origin(base, adapter, "merged", precision))
     return Path(folder)
 
@@ -241,8 +241,12 @@ def write_companions(weights: Path, adapter: Path, folder: Path, precision: str)
 
 
 def write_tokenizer(adapter: Path, folder: Path):
-    """The adapter's tokenizer with its chat template, without traces of where it was loaded from."""
-    tokenizer = AutoTokenizer.from_pretrained(str(adapter))
+    """The adapter's tokenizer with its chat template, without traces of where it was loaded from. Raises ValueError if it cannot be read."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(adapter))
+    except (OSError, ValueError, LookupError) as error:
+        raise ValueError(f"The tokenizer beside the adapter in {adapter} is missing or damaged ({type(error).__name__}).\n"
+                         "Copy the files of the tokenizer that it was trained with into that folder, or train it again.") from error
     for trace in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(trace, None)
     tokenizer.save_pretrained(folder)

@@ -319,6 +319,18 @@ def test_a_folder_with_other_things_is_not_deleted(adapters, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years"
 
 
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_an_adapter_without_a_tokenizer_is_named(content, adapters, tmp_path):
+    adapter = retargeted(adapters / "trained", BASE, tmp_path / "adapter")
+    (adapter / "tokenizer.json").unlink()
+    if content:
+        (adapter / "tokenizer.json").write_text(content)
+    for write in (export.merge, export.copy_adapter):
+        with pytest.raises(ValueError, match="tokenizer beside the adapter in .* is missing or damaged .*\nCopy the files of the tokenizer") as caught:
+            write(BASE, adapter, tmp_path / "out")
+        assert len(str(caught.value).split("\n")) == 2 and not (tmp_path / "out").exists()
+
+
 def test_an_unknown_precision_is_named(tmp_path):
     with pytest.raises(ValueError, match="int3.*\n.*fp32, bf16, fp16"):
         export.merge(BASE, tmp_path, tmp_path / "x", "int3")
