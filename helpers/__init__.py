@@ -6,6 +6,7 @@ Read it in this order; each module uses only those before it:
     answers/grading.py   whether an answer that was read is right (answers/__init__.py gives the order within)
     rows.py              one row of a dataset becomes an example
     recipes.py           the five published systems, as data (overview.py puts them side by side)
+    parameters.py        what the notebooks, make and papermill set, checked
     machine.py           what this computer can do, and which profile follows from it
     setting_up.py        makes a bare Colab or Kaggle session ready
     sources.py           rows from the Hub, a folder, a file or the generator

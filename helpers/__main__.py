@@ -220,6 +220,7 @@ def push(
             print("pushed to", hub.push(folder, repo, private=not public), "and read back: the same")
         else:
             print("nothing was uploaded; add --push to upload")
+            hub.check_card(folder)  # an upload would stumble over it
     except (OSError, ValueError, RuntimeError) as error:
         fail(str(error))
 

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from helpers.answers.formats import last_box_or_number
 from helpers.answers.grading import last_number
 from helpers.export import TINY, is_hub_id, origin_of, public_name
-from helpers.hub import check_repo
+from helpers.parameters import check_repo
 from helpers.recipes import Recipe, Source
 from helpers.runlog import finished_run, run_hash, settings
 from helpers.sources import EMBEDDED

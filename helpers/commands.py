@@ -51,7 +51,7 @@ def train(stage: str, recipe: str, changes: Mapping, settings: Mapping, sft_outp
     for name in names:
         adapter = getattr(stages, name)(job)
         place = stages.copied(adapter, sft_output if name == "sft" else grpo_output) if here.main else adapter
-        print(f"\n{name}: the adapter is in {place}, its log and samples in {adapter.parent}\n"
+        print(f"\n{name}: the adapter is in {place}, its log{' and samples' * (name == 'grpo')} in {adapter.parent}\n"
               f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(adapter.parent))}")
         free()
 

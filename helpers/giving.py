@@ -9,6 +9,7 @@ from pathlib import Path
 
 from helpers import card, data, gguf, machine, proof, runlog
 from helpers import export as exports
+from helpers.parameters import check_repo
 from helpers.recipes import RECIPES, Recipe, for_profile, get_recipe
 
 ASKED = 16  # prompts of the proof, of the generated problems of the recipe's kind: they need no network
@@ -17,7 +18,7 @@ ASKED = 16  # prompts of the proof, of the generated problems of the recipe's ki
 def export(adapter: Path | None, precision: str, recipe: str | None, model: str | None, out: Path | None, kinds: Sequence[str], repo: str | None,
            staging: Path | None) -> str:
     """Exports and proves a merged model and, with `kinds`, GGUF files; returns what is printed. Raises OSError, ValueError or RuntimeError."""
-    card.check_repo(repo or None)
+    check_repo(repo or None)
     adapter = adapter or last_adapter(recipe)
     manifest = runlog.read_manifest(adapter.parent) or {}
     settled = for_profile(get_recipe(recipe or manifest.get("recipe") or "gsm8k_xml"), machine.detect().profile)

@@ -16,14 +16,14 @@ from pathlib import Path, PureWindowsPath
 
 import httpx
 from huggingface_hub import HfApi, get_token, set_client_factory
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils._http import default_client_factory
 from huggingface_hub.utils.sha import git_hash
 from safetensors import SafetensorError, safe_open
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from helpers.machine import file_hash, place
+from helpers.parameters import check_repo
 
 TRIES, LONGEST_WAIT, SILENCE = 5, 30, 60  # uploads are tried so often; seconds between; seconds without a byte that end a try
 PASSING = (408, 409, 412, 429, 500, 502, 503, 504)  # what may be different a moment later
@@ -107,17 +107,6 @@ def check_base(config: Path) -> None:
     if Path(base).is_absolute() or PureWindowsPath(base).is_absolute():
         raise ValueError(f"{config} names a folder of this machine as its base ({base}).\n"
                          "Push the copy that notebook 04 makes, …/export/adapter, or the merged model that python -m helpers export makes.")
-
-
-def check_repo(repo: str | None) -> None:
-    """Raises ValueError for what is no repository's name."""
-    try:
-        if repo is not None:
-            validate_repo_id(repo)
-            if repo.count("/") != 1:
-                raise HFValidationError("no owner")
-    except HFValidationError:
-        raise ValueError(f"REPO is {repo!r}.\nGive it as \"your-name/model-name\".") from None
 
 
 def check_card(folder: Path) -> None:

@@ -49,6 +49,8 @@ def load(name: str, recipe: Recipe, machine: Machine, vllm: str = ""):
     name: Hub id or local folder. vllm="colocate": Unsloth puts vLLM beside it, on the same weights. Returns (model, tokenizer); an adapter comes back trainable.
     Raises ConnectionError or FileNotFoundError that say what to do.
     """
+    if not Path(name).exists():
+        print(f"fetching {name} from the Hub, or from its cache", flush=True)
     longest = max(recipe.grpo.max_prompt + recipe.grpo.max_completion, *(getattr(recipe, stage).max_length for stage in recipe.supervised), 0)
     try:
         with quiet():

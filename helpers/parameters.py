@@ -21,10 +21,7 @@ def checked(given: Mapping) -> dict:
     Raises ValueError, in two lines, for one that stands for nothing, and for PUSH without REPO.
     """
     found = {name: settled(name, given[name]) for name in NAMES if name in given}
-    if found.get("REPO"):
-        from helpers import hub
-
-        hub.check_repo(found["REPO"])
+    check_repo(found.get("REPO") or None)
     if found.get("PUSH") and not found.get("REPO"):
         raise ValueError('PUSH is set, and REPO is not.\nSet REPO to "your-name/model-name", or PUSH to false.')
     return found
@@ -46,3 +43,18 @@ def settled(name: str, value):
             raise ValueError(f"{name} is {value!r}.\nUse one of: {', '.join(word or repr(word) for word in WORDS[name])}.")
         return text
     return os.path.expanduser(text)
+
+
+def check_repo(repo: str | None) -> None:
+    """Raises ValueError for what is no repository's name on the Hub."""
+    if repo is None:
+        return
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        if repo.count("/") != 1:
+            raise HFValidationError("no owner")
+    except HFValidationError:
+        raise ValueError(f"REPO is {repo!r}.\nGive it as \"your-name/model-name\".") from None

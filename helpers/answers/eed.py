@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import signal
-from fractions import Fraction
 
 from helpers.answers import isolation
 from helpers.answers.comparing import names, rational

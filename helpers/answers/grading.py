@@ -39,7 +39,7 @@ def number_of(text: str) -> Fraction | None:
     if value is not None:
         return Fraction(value)
     try:
-        node, _ = split_unit(read(text, units="any"))
+        node, _ = split_unit(read(text))
     except Unreadable:
         return None
     return node.args[0] if node.kind == "number" else None

@@ -37,7 +37,7 @@ ALIASES = {"varepsilon": "epsilon", "varphi": "phi", "vartheta": "theta", "varrh
            "tg": "tan", "ctg": "cot", "varnothing": "emptyset"}
 SILENT = frozenset("$ \\( \\) \\[ \\] \\, \\; \\: \\! \\> ~ displaystyle textstyle left right big Big bigg Bigg bigl bigr Bigl Bigr biggl "
                    "biggr Biggl Biggr quad qquad limits nolimits rm bf it mathstrut thinspace".split()) | {"\\ "}
-KNOWN_UNITS = frozenset("cm mm km kg mg ml ft in lb lbs oz mph hrs hr min sec cups".split())
+SHORT_UNITS = frozenset("cm mm km kg ft mph ml".split())  # longer words need no list
 NO_UNITS = frozenset("or and not to squared cubed plus minus times more less if".split())  # after a number these change what is said
 FONTS = frozenset("mathrm mathbf mathit mathsf mathcal boldsymbol bm operatorname mathbb mathfrak boxed".split())
 ACCENTS = frozenset("vec hat dot ddot bar tilde overline overrightarrow widehat widetilde underline".split())
@@ -137,7 +137,7 @@ def tokens(text: str) -> list[Token]:
 
 @functools.lru_cache(maxsize=8192)
 def read(text: str, units: str = "known") -> Node:
-    """The tree of one answer. `units` says which bare words after a number are units: those "known" to be words, "any" word, or "none".
+    """The tree of one answer. `units` says which bare words after a number are units: those "known" to be words, or "none".
 
     With "none", as for physics, all letters are symbols, also `i`.
 
@@ -277,14 +277,6 @@ class Reader:
             self.fail(name)
         return Node("unit", (node, name)) if name else node
 
-    def unit_word(self) -> bool:
-        """A bare word is a unit if it follows a plain number and a blank, has lower-case letters, a vowel, and ends the answer."""
-        if self.units == "none" or self.kind() != "word" or not self.token().spaced or self.at == 0 or self.cut[self.at - 1].kind != "number":
-            return False
-        word, rest = self.token().text, [t.kind for t in self.cut[self.at + 1:]]
-        known = word in KNOWN_UNITS or (len(word) > 3 and word.islower() and bool(re.search("[aeiou]", word)))
-        return (known or (self.units == "any" and len(word) > 1)) and all(kind in ("word", "^", "number", "text", "/", ",") for kind in rest)
-
     def unit_font(self, ahead: int = 0) -> bool:
         """`\\mathrm{cm}` after a number or in a quotient of units."""
         return (self.units != "none" and [self.kind(ahead + n) for n in range(4)] == ["mathrm", "{", "word", "}"] and self.at > 0
@@ -295,7 +287,7 @@ class Reader:
         if self.units == "none" or self.kind() != "word" or not self.token().spaced or self.at == 0 or self.cut[self.at - 1].kind != "number":
             return False
         word, rest = self.token().text, [t.kind for t in self.cut[self.at + 1:]]
-        known = word in ("cm", "mm", "km", "kg", "ft", "mph", "ml") or (len(word) > 3 and word.islower() and bool(re.search("[aeiou]", word)))
+        known = word in SHORT_UNITS or (len(word) > 3 and word.islower() and bool(re.search("[aeiou]", word)))
         return known and all(kind in ("word", "^", "number", "text", "/", ",") for kind in rest)
 
     def product(self) -> Node:
