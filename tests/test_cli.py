@@ -31,9 +31,12 @@ def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
     running = subprocess.Popen([sys.executable, "-m", "helpers", "run", "--set", f"OUTPUT={tmp_path}"], cwd=ROOT, start_new_session=True, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert running.stdout.readline() == "── 01_sft.ipynb\n"
-    time.sleep(3)
+    end = time.time() + 180
+    while not list(tmp_path.rglob("log.jsonl")) and time.time() < end:
+        time.sleep(0.2)
     os.killpg(running.pid, signal.SIGINT)
     shown = running.communicate(timeout=60)[1]
+    assert list(tmp_path.rglob("checkpoint-*")), "the step ends and is saved first"
     assert running.returncode == 130 and "stopped in 01_sft.ipynb" in shown and "Run the same command again" in shown and "Traceback" not in shown
 
 
