@@ -27,9 +27,9 @@ def test_parameters_get_their_types():
 
 
 def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
-    """Ctrl-C goes to everything that the terminal started, as it does here."""
+    """Ctrl-C goes to everything that the terminal started, as it does here; programs in the background would be told to ignore it."""
     running = subprocess.Popen([sys.executable, "-m", "helpers", "run", "--set", f"OUTPUT={tmp_path}"], cwd=ROOT, start_new_session=True, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert running.stdout.readline() == "── 01_sft.ipynb\n"
     end = time.time() + 180
     while not list(tmp_path.rglob("log.jsonl")) and time.time() < end:

@@ -220,7 +220,7 @@ def test_quantised_weights_are_no_base(adapters, tmp_path):
 
 def test_the_disk_is_looked_at_first(adapters, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 10**12, 10**6))
-    with pytest.raises(OSError, match="needs 0.02 GB; 0.00 GB are free.*\n.*another folder"):
+    with pytest.raises(OSError, match="needs 0.02 GB; 0.00 GB are free.*\n.*larger disk"):
         export.merge(BASE, adapters / "trained", tmp_path / "merged")
     assert list(tmp_path.iterdir()) == []
 
