@@ -8,6 +8,7 @@ from which run it is. `helpers/proof.py` reads it back.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 from helpers import machine as machines
 from helpers.checkpoints import alone
 from helpers.models import TINY_MODEL, check_adapter, end_tokens
-from helpers.runlog import read_manifest, run_hash, write_json
+from helpers.runlog import explained, read_manifest, run_hash, write_json
 
 from helpers.unsloth_first import quiet  # isort: skip  (before transformers, trl and peft)
 import torch
@@ -96,14 +97,14 @@ class Staged:
         if self.folder.exists() and not self.folder.is_dir() or self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / MARK).is_file():
             raise FileExistsError(f"{self.folder} holds files that are not from an export.\nMove them, or choose another folder.")
         for place in {self.path, self.beside}:
-            if place.exists() and not any((place / mark).is_file() for mark in (UNFINISHED, MARK)):
+            if place.exists() and not (place.is_dir() and (not any(place.iterdir()) or any((place / mark).is_file() for mark in (UNFINISHED, MARK)))):
                 raise FileExistsError(f"{place} is in the way, and is not from an export that broke off.\nMove it, or choose another folder.")
         with contextlib.ExitStack() as held:
             for place in sorted({self.folder, self.path}):
                 machines.writable_folder(place.parent)
                 held.enter_context(alone(place, "exporting to"))
             for place in {self.path, self.beside}:
-                shutil.rmtree(place, ignore_errors=True)
+                discard(place)
             machines.writable_folder(self.path)
             (self.path / UNFINISHED).touch()
             self.held = held.pop_all()
@@ -125,13 +126,39 @@ class Staged:
     def __exit__(self, kind, error, trace) -> None:
         with self.held:
             if kind is not None:
-                shutil.rmtree(self.path, ignore_errors=True)
+                discard(self.path)
                 return
             if self.path != self.beside:
-                shutil.move(self.path, self.beside)
+                self.move()
             (self.beside / UNFINISHED).unlink()  # before the earlier export goes: what lies beside is whole
-            shutil.rmtree(self.folder, ignore_errors=True)
+            discard(self.folder)
             os.replace(self.beside, self.folder)
+
+    def move(self) -> None:
+        """Brings it from its staging to where it will lie; on another disk by copying, the mark of what is unfinished first."""
+        try:
+            with explained(self.folder):
+                try:
+                    os.replace(self.path, self.beside)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    self.beside.mkdir()
+                    (self.beside / UNFINISHED).touch()
+                    shutil.copytree(self.path, self.beside, dirs_exist_ok=True)
+        except BaseException:
+            discard(self.beside)
+            raise
+        finally:
+            discard(self.path)
+
+
+def discard(folder: Path) -> None:
+    """Deletes an export or what is left of one, its marks last: killed on the way, it is still known as one."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in (MARK, UNFINISHED):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def base_files(base: str) -> Path:

@@ -1,9 +1,12 @@
 """What is exported is the trained model: in every precision, read back in a fresh process, and a merge that went wrong is caught."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -279,6 +282,42 @@ def test_two_processes_do_not_export_to_one_folder(adapters, tmp_path):
     assert (folder / "adapter_model.safetensors").is_file() and sorted(p.name for p in tmp_path.iterdir()) == ["copy", "staging"]
     shutil.copytree(folder, tmp_path / "copy.part")  # killed at the very end
     assert export.copy_adapter(BASE, adapters / "trained", folder) == folder and not (tmp_path / "copy.part").exists()
+
+
+class Killed(BaseException):
+    """What stands in for a kill: nothing is tidied up after it."""
+
+
+@pytest.mark.parametrize("moment", ["begun", "copied", "the earlier one goes", "given up"])
+def test_killed_at_any_moment_it_is_made_again(moment, tmp_path, monkeypatch):
+    """Whatever a kill leaves behind is known as an export's: nobody must move it by hand."""
+    def made(staging=None, ends=lambda: None):
+        with export.Staged(tmp_path / "m", staging) as part:
+            (part.path / "model.safetensors").write_bytes(b"weights")
+            (part.path / "export.json").write_text("{}")
+            ends()
+
+    def killed(*_, **__):
+        raise Killed
+
+    def another_disk(*_):
+        raise OSError(errno.EXDEV, "another disk")
+
+    made()
+    staging = tmp_path / "staging" if moment == "copied" else None
+    with monkeypatch.context() as patched:
+        if moment == "begun":
+            patched.setattr(Path, "touch", killed)
+        elif moment == "copied":
+            patched.setattr(os, "replace", another_disk)
+            patched.setattr(shutil, "copytree", lambda _, place, **__: (place / "model.safetensors").write_bytes(b"wei") and killed())
+            patched.setattr(export, "discard", lambda _: None)
+        else:
+            patched.setattr(shutil, "rmtree", killed)  # after what is no mark
+        with pytest.raises(Killed):
+            made(staging, killed if moment == "given up" else lambda: None)
+    made(staging)
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {"model.safetensors", "export.json"} and not (tmp_path / "m.part").exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
