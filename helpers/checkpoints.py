@@ -198,6 +198,8 @@ def copy_run(folder: Path, target: Path) -> None:
         target.rename(aside)
         shutil.rmtree(target.with_name(target.name + ".old"), ignore_errors=True)
     own_folder(target)
+    if not (target / "run.json").is_file():
+        shutil.copy2(folder / "run.json", target / "run.json.part")  # killed on the way, it is known as a run's
     files = sorted((path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".part")),
                    key=lambda path: (path.name == "run.json", path.name == MARKER))
     for path in files:

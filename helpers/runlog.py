@@ -106,7 +106,7 @@ def own_folder(folder: Path) -> Path:
     """The folder, writable. Raises FileExistsError if it holds something that is not a run."""
     machines.writable_folder(folder)
     known = [path for path in folder.iterdir() if path.name != "checkpoints" and path.suffix != ".part"]  # a trainer's, or a beginning's
-    if known and not (folder / "run.json").is_file():
+    if known and not any((folder / name).is_file() for name in ("run.json", "run.json.part")):
         raise FileExistsError(f"{folder} holds files that are not from a run.\nMove them, or set OUTPUT to another folder.")
     return folder
 

@@ -283,6 +283,32 @@ def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
     assert checkpoints.restore(tmp_path / "new", recipe.name, tmp_path / "drive") == [] and "damaged run.json" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("way", ["to the mirror", "back"])
+def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path, monkeypatch):
+    """The first one, of which nothing else is there yet: neither direction takes it for a stranger's."""
+    class Killed(BaseException):
+        pass
+
+    def killed(_, place, real=os.replace):
+        if place.name == checkpoints.MARKER:
+            raise Killed
+        real(_, place)
+
+    run = runlog.Run(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=tmp_path / "drive")
+    checkpoints.begin(run, {})
+    run.record({"step": 1, "loss": 1.0})
+    a_checkpoint(run.checkpoints, 1)
+    copy = {"to the mirror": lambda: checkpoints.mirror(run), "back": lambda: checkpoints.restore(tmp_path / "new", recipe.name, tmp_path / "drive")}[way]
+    if way == "back":
+        checkpoints.mirror(run)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(os, "replace", killed)
+        copy()
+    copy()
+    there = (tmp_path / "drive" if way == "to the mirror" else tmp_path / "new") / recipe.name / "sft"
+    assert checkpoints.progress(there, runlog.read_manifest(there)) == (False, 1) and not list(there.rglob("*.part"))
+
+
 def test_a_mirror_within_the_run_is_refused(recipe, machine, tmp_path):
     for mirror in (tmp_path, tmp_path / recipe.name / "sft"):
         with pytest.raises(ValueError, match="MIRROR leads into the run's own folder"):
