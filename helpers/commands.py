@@ -43,13 +43,13 @@ def train(stage: str, recipe: str, changes: Mapping, settings: Mapping, sft_outp
     job = stages.Job(settled, here, **settings)
     first = ["sft"] if stage == "sft" or (stage == "both" and settled.supervised and not job.adapter) else []
     names = first + (["grpo"] if stage != "sft" else [])
-    stages.check(job, [*(settled.supervised if first else ()), *(["grpo"] if stage != "sft" else [])])
     for place in (sft_output if first else None, grpo_output):
         stages.check_place(place)
+    splits = stages.check(job, [*(settled.supervised if first else ()), *(["grpo"] if stage != "sft" else [])])
     if job.mirror:
         restore(job, recipe)
     for name in names:
-        adapter = getattr(stages, name)(job)
+        adapter = getattr(stages, name)(job, splits)
         place = stages.copied(adapter, sft_output if name == "sft" else grpo_output) if here.main else adapter
         print(f"\n{name}: the adapter is in {place}, its log{' and samples' * (name == 'grpo')} in {adapter.parent}\n"
               f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(adapter.parent))}")

@@ -97,8 +97,7 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     start = training.start_of_grpo(recipe, job.output, job.adapter, job.base)
     training.vllm_settings(job.vllm, recipe, machine)  # says at once what is missing
     splits = splits or job.splits()
-    rewards.check_golds(recipe, splits["train"].examples)
-    training.steps_of(recipe, "grpo", len(splits["train"].take(recipe.grpo.rows)), job.max_steps)  # before the model is loaded
+    check_rows(job, splits)  # before the model is loaded
     print(f"grpo\n{job.plan('grpo')}")
     model, tokenizer = models.load(str(start or job.base), recipe, machine, job.vllm)
     if start is None:
@@ -113,8 +112,8 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     return training.train(trainer, run, job.budget, job.resume)
 
 
-def check(job: Job, stages: Sequence[str]) -> None:
-    """Raises ValueError or ImportError for what a stage would stumble over, before the first one is trained."""
+def check(job: Job, stages: Sequence[str]) -> Mapping[str, Split]:
+    """The job's rows. Raises ValueError or ImportError for what a stage would stumble over, before the first one is trained."""
     for stage in stages:
         part = getattr(job.recipe, stage)
         training.steps_of(job.recipe, stage, part.rows or part.batch, job.max_steps)
@@ -122,6 +121,16 @@ def check(job: Job, stages: Sequence[str]) -> None:
     if "grpo" in stages:
         training.vllm_settings(job.vllm, job.recipe, job.machine)
     training.check_report_to(job.report_to)
+    splits = job.splits()
+    if "grpo" in stages:
+        check_rows(job, splits)
+    return splits
+
+
+def check_rows(job: Job, splits: Mapping[str, Split]) -> None:
+    """Raises ValueError for rows that GRPO cannot be trained on: too few for a step, or right answers that do not earn the full reward."""
+    rewards.check_golds(job.recipe, splits["train"].examples)
+    training.steps_of(job.recipe, "grpo", len(splits["train"].take(job.recipe.grpo.rows)), job.max_steps)
 
 
 def check_place(folder: Path | None) -> None:

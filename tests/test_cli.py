@@ -247,6 +247,13 @@ def test_stages_from_the_command_line(tmp_path):
     assert "from the mirror: ['sft']" in elsewhere.output and "finished before" in elsewhere.output
 
 
+def test_both_looks_at_grpo_s_rows_before_it_trains_sft(tmp_path):
+    rows = tmp_path / "five.jsonl"
+    rows.write_text("".join(json.dumps({"question": f"What is {n} + 4?", "answer": f"{n} + 4 = {n + 4}\n#### {n + 4}"}) + "\n" for n in range(5)))
+    done = CliRunner().invoke(app, ["both", "--dataset", str(rows), "--output_dir", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "GRPO takes 8 questions a step, and there are 4.\nAdd rows" in done.output and not list((tmp_path / "out").iterdir())
+
+
 def test_what_the_command_line_changes():
     from helpers.recipes import get_recipe
     from helpers.stages import changed
