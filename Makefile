@@ -13,7 +13,9 @@ FLAGS = $(foreach name,$(PARAMETERS),$(if $(value $(name)),--set $(name)="$$$(na
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(PARAMETERS) PYTHON VENV BIN ARGS URL MAKEFLAGS MAKEOVERRIDES -*,$(GIVEN))
 $(if $(strip $(UNKNOWN)),$(error There is no parameter $(strip $(UNKNOWN)). There are $(PARAMETERS)))
-export $(PARAMETERS) URL  # values reach the shell as they are, never as a part of a command
+# Values reach the shell as they are, never as a part of a command; make itself would read $ in them as its own
+$(foreach name,$(PARAMETERS) URL,$(if $(filter command line,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
+export $(PARAMETERS) URL
 
 .PHONY: run test soak bench bench-gpu write address
 run: $(VENV)/.ready
@@ -30,7 +32,7 @@ bench: $(VENV)/.ready-for-tests
 	@$(BIN)/python -W ignore -m tests.bench
 
 bench-gpu: $(VENV)/.ready
-	@$(BIN)/python -W ignore -m tests.bench_gpu --out outputs/bench_gpu.md $(if $(MODEL),--model "$$MODEL")
+	@$(BIN)/python -W ignore -m tests.bench_gpu --out outputs/bench_gpu.md $(if $(value MODEL),--model "$$MODEL")
 
 write: $(VENV)/.ready
 	@$(BIN)/python -m helpers run --write $(FLAGS)

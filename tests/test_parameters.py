@@ -67,8 +67,8 @@ def test_make_never_runs_what_stands_in_a_value(tmp_path):
     python.chmod(0o755)
     for stamp in (".ready", ".ready-for-tests"):
         (tmp_path / stamp).write_text("")
-    evil = f'a"; touch {tmp_path}/owned; echo "$(touch {tmp_path}/owned)`touch {tmp_path}/owned` \'x\''
+    evil = f'a"; touch {tmp_path}/owned; echo "$(touch {tmp_path}/owned)`touch {tmp_path}/owned` \'x\' $HOME $$ $(shell touch {tmp_path}/owned) #'
     for target, name in (("run", "OUTPUT"), ("address", "URL"), ("bench-gpu", "MODEL")):
-        done = subprocess.run(["make", target, f"VENV={tmp_path}", f"{name}={evil.replace('$', '$$')}"], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(["make", target, f"VENV={tmp_path}", f"{name}={evil}"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0 and evil in (tmp_path / "got").read_text(), done.stderr
     assert not (tmp_path / "owned").exists()
