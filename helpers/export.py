@@ -191,8 +191,9 @@ def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
     """
     config = PeftConfig.from_pretrained(adapter)
     extra = [name for name in NOT_PLAIN if getattr(config, name, None)]
-    if config.peft_type != "LORA" or config.bias != "none" or extra:
-        raise ValueError(f"The adapter in {adapter} is more than LoRA matrices ({', '.join([str(config.peft_type), f'bias={config.bias}', *extra])}).\n{IN_MEMORY}")
+    bias = getattr(config, "bias", "none")  # other kinds of adapters have none
+    if config.peft_type != "LORA" or bias != "none" or extra:
+        raise ValueError(f"The adapter in {adapter} is more than LoRA matrices ({', '.join([str(config.peft_type), f'bias={bias}', *extra])}).\n{IN_MEMORY}")
     with quiet():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights))
