@@ -248,7 +248,10 @@ def mirror(run: Run) -> None:
 
 
 def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
-    """Brings back the runs of a recipe that are further in the mirror than here, as after a change of machine. Returns their stages."""
+    """Brings back the runs of a recipe that are further in the mirror than here, as after a change of machine. Returns their stages.
+
+    Raises RuntimeError if another process is training in one of them.
+    """
     setting_up.check_mirror(mirror)
     restored = []
     for place in sorted(Path(mirror, recipe).glob("*/run.json")):
@@ -260,8 +263,9 @@ def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
         same = mine and mine.get("fingerprint") == theirs.get("fingerprint")
         if mine and not (same and progress(there, theirs) > progress(here, mine)):
             continue
-        shutil.rmtree(here, ignore_errors=True)
-        copy_run(there, here)
+        with alone(here, "training in"):
+            shutil.rmtree(here, ignore_errors=True)
+            copy_run(there, here)
         restored.append(there.name)
     return restored
 

@@ -261,6 +261,16 @@ def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_nothing_is_brought_back_over_a_run_that_is_being_trained(recipe, machine, tmp_path):
+    """Trained anew, it is behind its mirror until its first checkpoint."""
+    a_run(tmp_path / "mirror", recipe, machine, {}, "finished", 3)
+    folder = a_run(tmp_path / "here", recipe, machine, {}, "running", 1)
+    with held_by_another(folder), pytest.raises(RuntimeError, match="Another process is training in"):
+        checkpoints.restore(tmp_path / "here", recipe.name, tmp_path / "mirror")
+    assert runlog.read_manifest(folder)["status"] == "running"
+    assert checkpoints.restore(tmp_path / "here", recipe.name, tmp_path / "mirror") == ["sft"]
+
+
 def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
     """A stranger's file where a run would be brought back to, or mirrored to; and a mirror with a damaged manifest."""
     a_run(tmp_path / "mirror", recipe, machine, {}, "running", 3)

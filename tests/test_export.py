@@ -178,6 +178,7 @@ def retargeted(adapter, base, folder, **changes):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Unexpected keyword arguments")
 @pytest.mark.parametrize(("changes", "words"), [({"use_dora": True}, "more than LoRA.*use_dora"), ({"bias": "all"}, "more than LoRA.*bias=all"), ({"peft_type": "IA3", "feedforward_modules": []}, "more than LoRA.*IA3"),
                                                 ({"modules_to_save": ["lm_head"]}, "more than LoRA.*modules_to_save"),
                                                 ({"target_modules": ["q_proj"]}, "not those of its configuration"), ({"r": 8}, "is damaged .*says r = 8"), ({"alora_invocation_tokens": [1]}, "more than LoRA.*alora")])
