@@ -8,7 +8,7 @@ from collections.abc import Mapping
 NUMBERS = {"SEED": 2**32 - 1, "MAX_STEPS": 10**9, "PROBLEMS": 10**9}  # whole, from 0 to this
 SWITCHES = ("PUSH", "RESUME", "FORCE")
 TRACKERS = ("wandb", "tensorboard", "trackio")
-YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 WORDS = {"BUDGET": ("quick", "published"), "FORM": ("adapter", "merged-fp32", "merged-bf16", "gguf"), "VLLM": ("", "colocate", "server"),
          "REPORT_TO": ("none", *TRACKERS)}
 TEXTS = ("RECIPE", "MODEL", "DATASET", "OUTPUT", "ADAPTER", "REPO", "MIRROR")
@@ -31,7 +31,7 @@ def settled(name: str, value):
     """One parameter as what it stands for."""
     text = "" if value is None else str(value).strip()
     if name in NUMBERS:
-        if not (text.isascii() and text.isdigit() and int(text) <= NUMBERS[name]):
+        if not (text.isascii() and text.isdigit() and len(text) < 1000 and int(text) <= NUMBERS[name]):  # Python reads none of over 4300
             raise ValueError(f"{name} is {value!r}.\nGive a whole number from 0 to {NUMBERS[name]}.")
         return int(text)
     if name in SWITCHES:
@@ -42,6 +42,8 @@ def settled(name: str, value):
         if text not in WORDS[name]:
             raise ValueError(f"{name} is {value!r}.\nUse one of: {', '.join(word or repr(word) for word in WORDS[name])}.")
         return text
+    if not text and name == "OUTPUT":
+        raise ValueError("OUTPUT is empty.\nSet it to a folder, such as outputs.")
     return os.path.expanduser(text)
 
 

@@ -33,7 +33,7 @@ def test_text_becomes_what_it_stands_for(given, meant):
 
 
 @pytest.mark.parametrize("given", [
-    {"PUSH": "ture"}, {"RESUME": "maybe"}, {"SEED": "x"}, {"SEED": -1}, {"SEED": 2**32}, {"SEED": "²"}, {"MAX_STEPS": "1.5"}, {"MAX_STEPS": 1.5},
+    {"PUSH": "ture"}, {"RESUME": "maybe"}, {"SEED": "x"}, {"SEED": -1}, {"SEED": 2**32}, {"SEED": "²"}, {"SEED": "9" * 5000}, {"OUTPUT": " "}, {"RESUME": ""}, {"PUSH": None}, {"MAX_STEPS": "1.5"}, {"MAX_STEPS": 1.5},
     {"PROBLEMS": "-1"}, {"PROBLEMS": True}, {"BUDGET": "fast"}, {"FORM": "gguff"}, {"VLLM": "on"}, {"REPORT_TO": "nothing"}, {"REPO": "bad name!"}])
 def test_what_stands_for_nothing_is_refused_by_name(given):
     with pytest.raises(ValueError, match=rf"^{next(iter(given))} is .*\n\S.*$"):
