@@ -146,7 +146,7 @@ def conclude(found: Mapping[str, Answers], recipe: Recipe, folder: Path, where: 
     weights = adapter_hashes(found, folder)
     results = records.results(found, recipe.score) | {"recipe": recipe.name, "data": where, "weights": weights} | ({"control": remembered} if remembered else {})
     if "sft" in weights and weights.get("grpo") and (read_manifest(folder.parent / "grpo") or {}).get("parent_hash") != weights["sft"]:  # of another grpo it says nothing
-        print("grpo was trained from another sft: their comparison says nothing; run 02 again")
+        print("grpo was trained from another sft: their comparison says nothing; run 02 again, without ADAPTER")
     write_json(folder / "summary.json", results)
     n = next(iter(results["greedy"].values()))["n"]
     pictures = figures(results, {name: sampled for name, (_, sampled) in found.items()})

@@ -187,7 +187,7 @@ def test_the_summary_says_which_adapters_answered(recipe, machine, adapter, spli
     assert candidates.is_in(weights, models.adapter_identity((name, tensor.bfloat16()) for name, tensor in tensors.items()))  # loaded in 16 bits
     (tmp_path / "grpo" / "run.json").write_text(json.dumps({"status": "finished", "parent_hash": "another"}))
     candidates.conclude(found, recipe, eval_, "embedded", {})
-    assert "grpo was trained from another sft: their comparison says nothing; run 02 again" in capsys.readouterr().out
+    assert "grpo was trained from another sft: their comparison says nothing; run 02 again, without ADAPTER" in capsys.readouterr().out
     name = next(name for name in tensors if "lora_B" in name)
     save_file(tensors | {name: tensors[name] + 0.01}, weights)
     assert candidates.conclude(found, recipe, eval_, "embedded", {})["weights"] == {"sft": trained, "grpo": None}
