@@ -88,10 +88,10 @@ def by_switching(base: str, members: Sequence[Candidate], recipe: Recipe, machin
     adapters = [c for c in members if c.adapter]
     model, tokenizer = models.load(str(adapters[0].adapter) if adapters else base, recipe, machine)
     for candidate in adapters:
-        model.load_adapter(str(candidate.adapter), adapter_name=candidate.label)
+        model.load_adapter(str(candidate.adapter), adapter_name=f"{candidate.label}_")  # none that the model has: what was loaded with it is its "default"
     for candidate in members:
         if candidate.adapter:
-            model.set_adapter(candidate.label)
+            model.set_adapter(f"{candidate.label}_")
         with model.disable_adapter() if adapters and not candidate.adapter else contextlib.nullcontext():
             yield candidate, model, tokenizer
 

@@ -66,6 +66,16 @@ def test_the_base_is_the_base_whatever_else_is_called_so(recipe, machine, adapte
         candidates.candidates([str(tmp_path / "moved")], recipe)
 
 
+def test_a_folder_called_default_answers_with_its_own_adapter(recipe, machine, adapter, splits, tmp_path):
+    """What was loaded with the model is its adapter "default": another rank did not fit there, and another scale was not taken."""
+    for name in ("default", "other"):
+        config = shutil.copytree(adapter, tmp_path / name) / "adapter_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 1000}))
+    chosen = candidates.candidates([str(adapter), str(tmp_path / "default"), str(tmp_path / "other")], recipe)
+    found, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "out", problems=2, samples=2)
+    assert found["default"] == found["other"] != found["grpo"]
+
+
 @pytest.mark.parametrize(("content", "words"), [("{", "is no adapter's configuration"), ("{}", "is no adapter's configuration"), ("[]", "is no adapter's configuration"),
                                                ('{"base_model_name_or_path": null}', "is no adapter's configuration")])
 def test_a_broken_adapter_is_named(recipe, content, words, tmp_path):
