@@ -100,12 +100,12 @@ def generator(model, tokenizer):
 
 def fingerprint(model, recipe: Recipe, examples: Sequence[Example], prompts: Sequence[str], settings: list) -> dict:
     """What decides an evaluation's records: the weights at work, problems and prompts, how they are judged and paid, code and versions."""
-    from helpers.models import adapter_identity, at_work, identity
+    from helpers.models import adapter_identity, at_work, identity, scales
 
     problems = hashlib.sha256(repr([prompts, [(e.id, e.question, e.answer) for e in examples]]).encode()).hexdigest()[:16]
     by_vllm = getattr(model, "identity", None)
     weights, adapter = (by_vllm, by_vllm.split(" ")[-1]) if by_vllm else (identity(at_work(model)), adapter_identity(at_work(model)))
-    return {"weights": weights, "adapter": adapter, "recipe": recipe.name, **checkpoints.reading(recipe), "rewards": dict(recipe.rewards), "problems": problems, "settings": settings,
+    return {"weights": weights, "adapter": adapter, "scale": [] if by_vllm else scales(model), "recipe": recipe.name, **checkpoints.reading(recipe), "rewards": dict(recipe.rewards), "problems": problems, "settings": settings,
             "code": checkpoints.code_hash((*checkpoints.CODE, "evaluation.py")), "versions": machines.versions()}
 
 

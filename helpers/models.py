@@ -202,6 +202,12 @@ def at_work(model, adapters: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
             yield ".".join(part for part in places if part != lora), parameter.detach()
 
 
+def scales(model) -> list[float]:
+    """By what the products of the active adapter's matrices are multiplied, α/r of its configuration; each once."""
+    return sorted({module.scaling[name] for module in model.modules() if isinstance(module, LoraLayer) and not module.disable_adapters
+                   for name in module.active_adapters if name in module.scaling})
+
+
 def identity(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
     """A hash of weights, such as those `at_work`, from 64 values of each."""
     digest = hashlib.sha256()

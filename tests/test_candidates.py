@@ -74,6 +74,10 @@ def test_a_folder_called_default_answers_with_its_own_adapter(recipe, machine, a
     chosen = candidates.candidates([str(adapter), str(tmp_path / "default"), str(tmp_path / "other")], recipe)
     found, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "out", problems=2, samples=2)
     assert found["default"] == found["other"] != found["grpo"]
+    shutil.copy(adapter / "adapter_config.json", tmp_path / "other")
+    chosen = candidates.candidates([str(tmp_path / "other")], recipe)
+    found_now, _ = candidates.evaluate(chosen, recipe, machine, splits, tmp_path / "out", problems=2, samples=2)
+    assert found_now["other"] == found["grpo"]  # not the records of the other scale
 
 
 @pytest.mark.parametrize(("content", "words"), [("{", "is no adapter's configuration"), ("{}", "is no adapter's configuration"), ("[]", "is no adapter's configuration"),
