@@ -136,21 +136,19 @@ class Staged:
 
     def move(self) -> None:
         """Brings it from its staging to where it will lie; on another disk by copying, the mark of what is unfinished first."""
-        try:
-            with explained(self.folder):
-                try:
-                    os.replace(self.path, self.beside)
-                except OSError as error:
-                    if error.errno != errno.EXDEV:
-                        raise
-                    self.beside.mkdir()
-                    (self.beside / UNFINISHED).touch()
-                    shutil.copytree(self.path, self.beside, dirs_exist_ok=True)
-        except BaseException:
-            discard(self.beside)
-            raise
-        finally:
-            discard(self.path)
+        with explained(self.folder), contextlib.ExitStack() as broken_off:
+            broken_off.callback(discard, self.path)
+            broken_off.callback(discard, self.beside)
+            try:
+                os.replace(self.path, self.beside)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self.beside.mkdir()
+                (self.beside / UNFINISHED).touch()
+                shutil.copytree(self.path, self.beside, dirs_exist_ok=True)
+            broken_off.pop_all()
+        discard(self.path)
 
 
 def discard(folder: Path) -> None:

@@ -10,7 +10,7 @@ SWITCHES = ("PUSH", "RESUME", "FORCE")
 TRACKERS = ("wandb", "tensorboard", "trackio")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 WORDS = {"BUDGET": ("quick", "published"), "FORM": ("adapter", "merged-fp32", "merged-bf16", "gguf"), "VLLM": ("", "colocate", "server"),
-         "REPORT_TO": ("none", *TRACKERS)}
+         "REPORT_TO": ("none", *TRACKERS, "")}
 TEXTS = ("RECIPE", "MODEL", "DATASET", "OUTPUT", "ADAPTER", "REPO", "MIRROR")
 NAMES = (*TEXTS, *NUMBERS, *SWITCHES, *WORDS)
 
