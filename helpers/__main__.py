@@ -123,6 +123,8 @@ def evaluate(
     """Measures models on the same held-out problems: table, summary.json, figures and report.html."""
     try:
         print(compare_models(names, recipe, dataset, problems, samples, out, base, control, use_4bit, vllm, resume, seed))
+    except KeyboardInterrupt:
+        stop("stopped\nRun the same command again: it goes on from there.")
     except SAID as error:
         fail(str(error))
 
@@ -200,6 +202,8 @@ def export(
 
     try:
         print(giving.export(adapter, precision, recipe, model, out, gguf, repo, staging))
+    except KeyboardInterrupt:
+        stop("stopped; what is there is not proven\nRun the same command again.")
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         fail(str(error))
 
@@ -219,8 +223,8 @@ def push(
         if upload:
             print("pushed to", hub.push(folder, repo, private=not public), "and read back: the same")
         else:
-            print("nothing was uploaded; add --push to upload")
             hub.check_card(folder)  # an upload would stumble over it
+            print("nothing was uploaded; add --push to upload")
     except (OSError, ValueError, RuntimeError) as error:
         fail(str(error))
 

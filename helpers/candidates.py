@@ -14,7 +14,7 @@ from helpers import controls, data, evaluation, models, plots, records, report, 
 from helpers.machine import Machine, file_hash
 from helpers.recipes import Recipe
 from helpers.rows import Example
-from helpers.runlog import read_manifest, write_json
+from helpers.runlog import read_manifest, read_object, write_json
 
 from safetensors.torch import load_file  # isort: skip  (after Unsloth)
 
@@ -61,9 +61,15 @@ def candidates(names: Sequence[str], recipe: Recipe, use_4bit: bool | None = Non
 
 
 def recipes_of(names: Sequence[str]) -> list[str]:
-    """The recipes of the runs that the adapters among the names lie in, each once, the first one's first."""
-    runs = [read_manifest(Path(name).parent) or {} for name in names if (Path(name) / "adapter_config.json").is_file()]
-    return list(dict.fromkeys(run["recipe"] for run in runs if isinstance(run.get("recipe"), str)))
+    """The recipes of the adapters and exports among the names, each once, the first one's first."""
+    said = [learned(Path(name)).get("recipe") for name in names]
+    return list(dict.fromkeys(recipe for recipe in said if isinstance(recipe, str)))
+
+
+def learned(folder: Path) -> dict:
+    """What an export says of itself, or of an adapter its run; {} for all else."""
+    run = read_manifest(folder.parent) if (folder / "adapter_config.json").is_file() else None
+    return read_object(folder / "export.json", {}, "Export it again.") or run or {}
 
 
 def label_of(name: str, taken: Sequence[Candidate]) -> str:

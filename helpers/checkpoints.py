@@ -18,6 +18,7 @@ from pathlib import Path
 
 from helpers import machine as machines, setting_up
 from helpers.models import at_work, identity
+from helpers.parameters import AFRESH
 from helpers.recipes import Recipe
 from helpers.runlog import Run, free_name, own_folder, read_lines, read_manifest, write_json
 
@@ -126,12 +127,12 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
     checkpoint = last_checkpoint(run.checkpoints) if earlier and not finished else None
     if finished and not changed and whole_adapter(run, earlier):
         if not (run.log.is_file() and read_lines(run.log)):
-            raise ValueError(f"{run.log} holds no steps.\nStart afresh: RESUME = False, in a terminal --no-resume.")
+            raise ValueError(f"{run.log} holds no steps.\nStart afresh: {AFRESH}.")
         run.manifest = earlier
         return None
     if checkpoint and changed:
         raise ValueError(f"{run.folder} holds an unfinished run, at step {step_of(checkpoint)}, that was made otherwise:\n  "
-                         + "\n  ".join(changed[:8]) + "\nSet this back to go on with it, or start afresh: RESUME = False, in a terminal --no-resume.")
+                         + "\n  ".join(changed[:8]) + f"\nSet this back to go on with it, or start afresh: {AFRESH}.")
     if checkpoint:
         run.go_on(earlier, step_of(checkpoint))
         print(f"going on from step {step_of(checkpoint)} of the run that was cut off")

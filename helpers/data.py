@@ -105,12 +105,12 @@ def to_examples(recipe: Recipe, rows: Iterable[Mapping], split: str, where: str,
         names.add(example.id)
         examples.append(example)
     if not examples:
-        raise nothing_left(recipe, split, where, dropped)
+        raise nothing_left(recipe, split, where, dropped, row if dropped else {})
     return Split(examples, dict(dropped))
 
 
-def nothing_left(recipe: Recipe, split: str, where: str, dropped: Mapping[str, int]) -> ValueError:
-    counts = Split([], dropped).left_out if dropped else "it is empty"
+def nothing_left(recipe: Recipe, split: str, where: str, dropped: Mapping[str, int], row: Mapping) -> ValueError:
+    counts = f"{Split([], dropped).left_out}; its columns: {', '.join(map(str, row))[:150]}" if dropped else "it is empty"
     return ValueError(f"The {split} split of {where} has no usable row ({counts}).\n"
                       f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer.")
 

@@ -29,7 +29,7 @@ def export(adapter: Path | None, precision: str, recipe: str | None, model: str 
     exports.merge(base, adapter, folder, precision, staging)
     shown = proof.prove(folder, base, adapter, prompts(settled, adapter), min(256, settled.grpo.max_completion))
     nearly = " (rounding turns a reply where two tokens are nearly tied)" if shown.same_text < shown.prompts else ""
-    lines = [f"merged   {folder}, {exports.megabytes(folder):.2f} MB",
+    lines = [f"adapter  {adapter}", f"merged   {folder}, {exports.megabytes(folder):.2f} MB",
              f"proved   {shown.same_text} of {shown.prompts} greedy replies are those of base + adapter{nearly}; logits within {shown.relative:.1e} of the largest "
              f"(beyond rounding {shown.beyond_rounding:.1e})"]
     runlog.write_json(folder.parent / f"{folder.name}-proof.json", asdict(shown))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from helpers.parameters import AFRESH
 from helpers.recipes import Recipe
 from helpers.rewards import maximum, reward_table
 from helpers.rows import Example
@@ -42,7 +43,7 @@ RULES = {
     "NaN": ("a loss, a gradient or a reward that is no number",
             "Lower the learning rate; on a card without bfloat16 load in float32; mend a reward function that returns NaN or infinity."),
     "learning rate too high": ("reward_mean under half of what it was, or an SFT loss over 1.5 times its first",
-                               "Divide the learning rate by ten and start afresh (RESUME = False, in a terminal --no-resume)."),
+                               f"Divide the learning rate by ten and start afresh: {AFRESH}."),
     "zero-variance groups": ("zero_std_groups ≥ 0.9 while correct < 0.9",
                              "Take easier or harder questions, larger groups or a higher temperature; check that the reward tells replies apart."),
     "truncation": ("truncated ≥ 0.5", "Replies do not end: more SFT, or a larger max_completion."),
@@ -169,7 +170,7 @@ def stop_if_ruined(line: Mapping) -> None:
     """Raises FloatingPointError after a step that leaves weights which are no numbers, before they can be saved."""
     if ruined(line):
         raise FloatingPointError(f"At step {line['step']} {ruined(line)[2]}.\n{RULES['NaN'][1]} "
-                                 "Set RESUME = False (in a terminal --no-resume), too, if you change a setting.")
+                                 f"Set {AFRESH}, too, if you change a setting.")
 
 
 def loss_rose(log: Sequence[Mapping]):

@@ -12,6 +12,7 @@ YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 WORDS = {"BUDGET": ("quick", "published"), "FORM": ("adapter", "merged-fp32", "merged-bf16", "gguf"), "VLLM": ("", "colocate", "server"),
          "REPORT_TO": ("none", *TRACKERS, "")}
 TEXTS = ("RECIPE", "MODEL", "DATASET", "OUTPUT", "ADAPTER", "REPO", "MIRROR")
+AFRESH = "RESUME = False (make: RESUME=false, python -m helpers: --no-resume)"  # what messages say
 NAMES = (*TEXTS, *NUMBERS, *SWITCHES, *WORDS)
 
 

@@ -19,7 +19,7 @@ from helpers import checkpoints, machine as machines, memory, processes
 from helpers.budget import FitToBudget
 from helpers.machine import Machine
 from helpers.models import check_adapter
-from helpers.parameters import TRACKERS
+from helpers.parameters import AFRESH, TRACKERS
 from helpers.recipes import Recipe
 from helpers.runlog import Run, explained, finished_run
 from helpers.watching import LogCallback, watch
@@ -153,7 +153,7 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
         if run.finished:
             restore_adapter(trainer.model, run.adapter)
             tidy(run)
-            print(f"this run was finished before, in {run.manifest['steps']} steps; RESUME = False (in a terminal --no-resume) trains it anew")
+            print(f"this run was finished before, in {run.manifest['steps']} steps; {AFRESH} trains it anew")
         else:
             if getattr(trainer.args, "beta", 0.0):
                 set_reference(trainer.model, start)

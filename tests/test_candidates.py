@@ -157,6 +157,13 @@ def test_what_cannot_be_measured_is_said_in_two_lines(words, said, tmp_path):
     assert done.exit_code == 1 and said in done.stderr and "Traceback" not in done.output and len(done.stderr.strip().splitlines()) <= 3
 
 
+def test_an_export_says_which_recipe_it_learned(tmp_path):
+    for name, recipe in (("merged", "gsm8k_hash"), ("other", "dapo_think")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "export.json").write_text(json.dumps({"recipe": recipe}))
+    assert candidates.recipes_of([str(tmp_path / "merged"), BASE, "nobody/nothing", str(tmp_path / "other")]) == ["gsm8k_hash", "dapo_think"]
+
+
 def test_records_of_another_model_are_refused_and_kept(recipe, machine, splits, adapter, tmp_path, capsys):
     path, problems = tmp_path / "mine.jsonl", splits["test"].take(4)
     model, tokenizer = models.load(BASE, recipe, machine)

@@ -217,7 +217,7 @@ def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machi
     assert planned.exit_code == 0 and "model.safetensors" in planned.output and "nothing was uploaded; add --push" in planned.output
     (tmp_path / "merged" / "README.md").write_text("your-name/model")
     planned = CliRunner().invoke(app, ["push", str(tmp_path / "merged"), "me/model"])
-    assert planned.exit_code == 1 and "model.safetensors" in planned.output and "export again with --repo" in planned.output
+    assert planned.exit_code == 1 and "model.safetensors" in planned.output and "export again with --repo" in planned.output and "add --push" not in planned.output
 
 
 @pytest.mark.parametrize(("words", "said"), [(["export", "nowhere"], "is no adapter's folder"), (["export", "--precision", "int4", "nowhere"], "nowhere is no adapter's"),

@@ -67,7 +67,7 @@ def test_own_rows_with_messages(recipe, tmp_path):
 
 
 @pytest.mark.parametrize(("make", "cause", "cure"), [
-    (lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": "x #### 7"}] * 3), "3 without 'question'", "messages, answer_text and answer"),
+    (lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": "x #### 7"}] * 3), "3 without 'question'; its columns: frage, answer)", "messages, answer_text and answer"),
     (lambda p: write(p / "a.jsonl", []), "no dataset that can be read (it is empty)", "non-empty"),
     (lambda p: write(p / "a.jsonl", [{"question": f"q{n}", "answer": "7"} for n in range(5)]), "no usable row", "Set DATASET"),
     (lambda p: str(p), "no dataset that can be read", "non-empty"),
