@@ -174,7 +174,7 @@ def test_copies_that_look_alike_are_the_same_question():
 
 
 def test_a_dataset_with_nothing_left_stops_with_the_counts(recipe):
-    with pytest.raises(ValueError, match=r"no usable row \(2 without an answer or a verified solution, 1 without a question\)"):
+    with pytest.raises(ValueError, match=r"no usable row \(2 without an answer or a verified solution, 1 without a question; its columns: messages, answer_text, answer\)"):
         data.to_examples(recipe, [OWN | {"answer": None}, OWN | {"answer": ""}, OWN | {"messages": []}], "train", "here")
 
 
