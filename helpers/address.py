@@ -21,7 +21,9 @@ def move(url: str, root: Path = ROOT) -> dict[str, int]:
     """Writes another address wherever the present one stands; how often, by file. Raises ValueError for what is no repository on GitHub."""
     new = FORM.fullmatch(url.strip())
     if not new:
-        raise ValueError(f"{url!r} is not the address of a repository.\nGive one such as https://github.com/your-name/{address(root).partition('/')[2]}.")
+        raise ValueError(
+            f"{url!r} is not the address of a repository.\nGive one such as https://github.com/your-name/{address(root).partition('/')[2]}."
+        )
     counts, pattern = {}, re.compile(rf"(github(?:\.com)?/){re.escape(address(root))}(?![\w-])")
     for path in (root / name for name in ("pyproject.toml", "README.md", *NOTEBOOKS)):
         text, counts[path.name] = pattern.subn(rf"\g<1>{new[1]}", path.read_text(encoding="utf-8"))

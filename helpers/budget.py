@@ -10,7 +10,11 @@ from helpers.runlog import Run
 import helpers.unsloth_first  # noqa: F401  isort: skip  (before transformers, trl and peft)
 from transformers import TrainerCallback, get_scheduler
 
-QUICK_MINUTES = {"priming": 1.0, "sft": 8.0, "grpo": 30.0}  # what a stage gets; evaluation has the rest of the hour
+QUICK_MINUTES = {
+    "priming": 1.0,
+    "sft": 8.0,
+    "grpo": 30.0,
+}  # what a stage gets; evaluation has the rest of the hour
 
 
 class FitToBudget(TrainerCallback):
@@ -20,7 +24,11 @@ class FitToBudget(TrainerCallback):
     """
 
     def __init__(self, run: Run, minutes: float | None = None, measured: int = 5):
-        self.run, self.seconds, self.measured = run, 60 * (minutes or QUICK_MINUTES[run.stage]), measured
+        self.run, self.seconds, self.measured = (
+            run,
+            60 * (minutes or QUICK_MINUTES[run.stage]),
+            measured,
+        )
         self.begun, self.first = 0.0, None
 
     def on_train_begin(self, args, state, control, lr_scheduler=None, **_):
@@ -36,7 +44,12 @@ class FitToBudget(TrainerCallback):
             self.begun, self.first = time.perf_counter(), step
         if not fitted and step - self.first == self.measured - 1:
             a_step = (time.perf_counter() - self.begun) / (self.measured - 1)
-            fitted = processes.agreed({"at": step, "steps": min(state.max_steps, max(step + 1, int(self.seconds / a_step)))})
+            fitted = processes.agreed(
+                {
+                    "at": step,
+                    "steps": min(state.max_steps, max(step + 1, int(self.seconds / a_step))),
+                }
+            )
             self.run.manifest["fitted"] = fitted
             if self.run.machine.main:
                 self.run.write_manifest()
@@ -48,8 +61,13 @@ class FitToBudget(TrainerCallback):
             return
         state.max_steps = steps
         inner = getattr(lr_scheduler, "scheduler", lr_scheduler)
-        shorter = get_scheduler(args.lr_scheduler_type, inner.optimizer, min(args.warmup_steps, steps // 10), steps)
+        shorter = get_scheduler(
+            args.lr_scheduler_type, inner.optimizer, min(args.warmup_steps, steps // 10), steps
+        )
         inner.lr_lambdas = shorter.lr_lambdas
-        inner._last_lr = [base * rate(inner.last_epoch) for base, rate in zip(inner.base_lrs, shorter.lr_lambdas, strict=True)]
+        inner._last_lr = [
+            base * rate(inner.last_epoch)
+            for base, rate in zip(inner.base_lrs, shorter.lr_lambdas, strict=True)
+        ]
         for group, rate in zip(inner.optimizer.param_groups, inner._last_lr, strict=True):
             group["lr"] = rate

@@ -24,8 +24,19 @@ from helpers.runlog import Run, free_name, own_folder, read_lines, read_manifest
 
 MARKER = "complete.json"
 # Settings that may differ: where things go, and how the effective batch is cut.
-FREE = ("output_dir", "run_name", "project", "report_to", "trackio_space_id", "gradient_accumulation_steps", "steps_per_generation", "local_rank",
-        "disable_tqdm", "log_level", "log_level_replica")
+FREE = (
+    "output_dir",
+    "run_name",
+    "project",
+    "report_to",
+    "trackio_space_id",
+    "gradient_accumulation_steps",
+    "steps_per_generation",
+    "local_rank",
+    "disable_tqdm",
+    "log_level",
+    "log_level_replica",
+)
 KEPT = 2  # checkpoints of a run; the newest may be half written, then the one before it is whole
 # What training reads: if one of these files changed, a run cannot be gone on with.
 CODE = ("answers/*.py", "rows.py", "data.py", "rewards.py", "models.py", "budget.py", "training.py")
@@ -38,23 +49,55 @@ def fingerprint(trainer, run: Run, budget: str, start: str) -> dict:
     How the effective batch is cut for this machine is left out: a run may go on on another card.
     """
     recipe = run.recipe
-    settings = {name: value for name, value in trainer.args.to_dict().items() if isinstance(value, int | float | str) and name not in FREE
-                and not name.startswith(("hub_", "logging_", "save_", "push_", "dataloader_", "per_device_"))}
+    settings = {
+        name: value
+        for name, value in trainer.args.to_dict().items()
+        if isinstance(value, int | float | str)
+        and name not in FREE
+        and not name.startswith(
+            ("hub_", "logging_", "save_", "push_", "dataloader_", "per_device_")
+        )
+    }
     lora = {f"lora.{name}": value for name, value in asdict(recipe.lora).items()}
-    paid = {f"reward.{name}": weight for name, weight in recipe.rewards.items()} if run.stage == "grpo" else {}
-    own = {f"function.{f.__name__}": source_hash(f) for f in getattr(trainer, "reward_funcs", []) if callable(f)}
+    paid = (
+        {f"reward.{name}": weight for name, weight in recipe.rewards.items()}
+        if run.stage == "grpo"
+        else {}
+    )
+    own = {
+        f"function.{f.__name__}": source_hash(f)
+        for f in getattr(trainer, "reward_funcs", [])
+        if callable(f)
+    }
     versions = {f"version.{name}": version for name, version in machines.versions().items()}
-    found = {"recipe": recipe.name, **reading(recipe), "base weights": identity(at_work(trainer.model, adapters=False)), "parent adapter": run.parent_hash,
-             "starting adapter": start,
-             "budget": budget if run.machine.profile == "gpu" else "", "device": run.machine.device, "dtype": run.machine.dtype,
-             "data": data_hash(trainer.train_dataset), "code": code_hash(), **settings, **lora, **paid, **own, **versions}
+    found = {
+        "recipe": recipe.name,
+        **reading(recipe),
+        "base weights": identity(at_work(trainer.model, adapters=False)),
+        "parent adapter": run.parent_hash,
+        "starting adapter": start,
+        "budget": budget if run.machine.profile == "gpu" else "",
+        "device": run.machine.device,
+        "dtype": run.machine.dtype,
+        "data": data_hash(trainer.train_dataset),
+        "code": code_hash(),
+        **settings,
+        **lora,
+        **paid,
+        **own,
+        **versions,
+    }
     return json.loads(json.dumps(found))  # as it will be read back: tuples as lists
 
 
 def reading(recipe: Recipe) -> dict:
     """How a recipe asks, reads and judges."""
-    return {"system prompt": recipe.system, "thinking": recipe.thinking, "format": recipe.format.name,
-            "score": getattr(recipe.score, "__name__", str(type(recipe.score)))}
+    return {
+        "system prompt": recipe.system,
+        "thinking": recipe.thinking,
+        "format": recipe.format.name,
+        "score": getattr(recipe.score, "__name__", str(type(recipe.score))),
+    }
 
 
 def data_hash(dataset) -> str:
@@ -76,14 +119,20 @@ def code_hash(patterns: Iterable[str] = CODE) -> str:
 def source_hash(function: Callable) -> str | None:
     """Of a reward function's source, so that one changed in a notebook is noticed; None where Python cannot find it."""
     try:
-        return hashlib.sha256(inspect.getsource(getattr(function, "func", function)).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            inspect.getsource(getattr(function, "func", function)).encode()
+        ).hexdigest()[:16]
     except (OSError, TypeError):
         return None
 
 
 def differences(before: Mapping, now: Mapping) -> list[str]:
     """One readable line for each value that is not as it was."""
-    return [f"{name}: {before.get(name)} → {now.get(name)}" for name in {**before, **now} if before.get(name) != now.get(name)]
+    return [
+        f"{name}: {before.get(name)} → {now.get(name)}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]
 
 
 @contextlib.contextmanager
@@ -101,12 +150,16 @@ def alone(place: Path, doing: str) -> Iterator[None]:
     with open(lock, "a+", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(file.fileno())):  # one that another process has just removed
+            if not lock.exists() or not os.path.samestat(
+                lock.stat(), os.fstat(file.fileno())
+            ):  # one that another process has just removed
                 raise BlockingIOError
         except (BlockingIOError, PermissionError, FileNotFoundError) as error:
-            raise RuntimeError(f"Another process is {doing} {place}.\n"
-                               "Stop it (a notebook's kernel goes on when its tab is closed), or set OUTPUT, in a terminal --output_dir, "
-                               "to another folder.") from error
+            raise RuntimeError(
+                f"Another process is {doing} {place}.\n"
+                "Stop it (a notebook's kernel goes on when its tab is closed), or set OUTPUT, in a terminal --output_dir, "
+                "to another folder."
+            ) from error
         except OSError:
             pass  # a file system without locks
         try:
@@ -131,15 +184,22 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
         run.manifest = earlier
         return None
     if checkpoint and changed:
-        raise ValueError(f"{run.folder} holds an unfinished run, at step {step_of(checkpoint)}, that was made otherwise:\n  "
-                         + "\n  ".join(changed[:8]) + f"\nSet this back to go on with it, or start afresh: {AFRESH}.")
+        raise ValueError(
+            f"{run.folder} holds an unfinished run, at step {step_of(checkpoint)}, that was made otherwise:\n  "
+            + "\n  ".join(changed[:8])
+            + f"\nSet this back to go on with it, or start afresh: {AFRESH}."
+        )
     if checkpoint:
         run.go_on(earlier, step_of(checkpoint))
         print(f"going on from step {step_of(checkpoint)} of the run that was cut off")
         return checkpoint
-    run.start_afresh(made_of, keep=finished or (read_manifest(run.folder) or {}).get("status") == "finished")
+    run.start_afresh(
+        made_of, keep=finished or (read_manifest(run.folder) or {}).get("status") == "finished"
+    )
     if finished:
-        print("new is\n  " + "\n  ".join(changed[:8] or ["its adapter, which is missing or damaged"]))
+        print(
+            "new is\n  " + "\n  ".join(changed[:8] or ["its adapter, which is missing or damaged"])
+        )
     return None
 
 
@@ -150,7 +210,11 @@ def whole_adapter(run: Run, manifest: Mapping) -> bool:
 
 def mark_whole(checkpoint: Path) -> None:
     """Writes the marker, after everything else."""
-    files = {str(path.relative_to(checkpoint)): path.stat().st_size for path in sorted(checkpoint.rglob("*")) if path.is_file()}
+    files = {
+        str(path.relative_to(checkpoint)): path.stat().st_size
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file()
+    }
     write_json(checkpoint / MARKER, {"files": files})
 
 
@@ -159,7 +223,10 @@ def is_whole(checkpoint: Path) -> bool:
         files = dict(json.loads((checkpoint / MARKER).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(files) and all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in files.items())
+    return bool(files) and all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+        for name, size in files.items()
+    )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -168,7 +235,10 @@ def step_of(checkpoint: Path) -> int:
 
 def found_in(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    return sorted((path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()), key=step_of)
+    return sorted(
+        (path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()),
+        key=step_of,
+    )
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -200,9 +270,13 @@ def copy_run(folder: Path, target: Path) -> None:
         shutil.rmtree(target.with_name(target.name + ".old"), ignore_errors=True)
     own_folder(target)
     if not (target / "run.json").is_file():
-        shutil.copy2(folder / "run.json", target / "run.json.part")  # killed on the way, it is known as a run's
-    files = sorted((path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".part")),
-                   key=lambda path: (path.name == "run.json", path.name == MARKER))
+        shutil.copy2(
+            folder / "run.json", target / "run.json.part"
+        )  # killed on the way, it is known as a run's
+    files = sorted(
+        (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".part")),
+        key=lambda path: (path.name == "run.json", path.name == MARKER),
+    )
     for path in files:
         place = target / path.relative_to(folder)
         if path.suffix != ".json" and place.is_file() and same_file(path, place):
@@ -212,8 +286,14 @@ def copy_run(folder: Path, target: Path) -> None:
         shutil.copy2(path, part)
         os.replace(part, place)
     wanted = {path.relative_to(folder) for path in files}
-    gone = [place for place in target.rglob("*") if place.is_file() and place.relative_to(target) not in wanted]
-    for place in sorted(gone, key=lambda place: place.name != MARKER):  # a checkpoint that is being deleted is not whole any more
+    gone = [
+        place
+        for place in target.rglob("*")
+        if place.is_file() and place.relative_to(target) not in wanted
+    ]
+    for place in sorted(
+        gone, key=lambda place: place.name != MARKER
+    ):  # a checkpoint that is being deleted is not whole any more
         place.unlink()
     for place in sorted((place for place in target.rglob("*") if place.is_dir()), reverse=True):
         with contextlib.suppress(OSError):
@@ -243,8 +323,10 @@ def mirror(run: Run) -> None:
     except (OSError, ValueError) as error:
         if not run.mirror_failed:
             cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            print(f"The mirror {run.mirror} could not be written ({cause}); the run itself goes on.\n"
-                  f"Make room or set MIRROR to a folder you can write to; the run's own files are in {run.folder}.")
+            print(
+                f"The mirror {run.mirror} could not be written ({cause}); the run itself goes on.\n"
+                f"Make room or set MIRROR to a folder you can write to; the run's own files are in {run.folder}."
+            )
         run.mirror_failed = True
 
 

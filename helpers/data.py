@@ -52,11 +52,20 @@ def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
     """
     where, rows = sources.rows_of(recipe.source, dataset, profile)
     if "train" not in rows:
-        raise ValueError(f"{where} has test rows and no training split {recipe.source.train!r}.\nName its splits in the recipe's Source(train=…, test=…).")
+        raise ValueError(
+            f"{where} has test rows and no training split {recipe.source.train!r}.\nName its splits in the recipe's Source(train=…, test=…)."
+        )
     if "test" not in rows:
-        return hold_out(to_examples(recipe, rows["train"], "train", where), recipe.source.held_out, where)
+        return hold_out(
+            to_examples(recipe, rows["train"], "train", where), recipe.source.held_out, where
+        )
     test = to_examples(recipe, rows["test"], "test", where)
-    return {"train": to_examples(recipe, rows["train"], "train", where, {normalised(e.question) for e in test.examples}), "test": test}
+    return {
+        "train": to_examples(
+            recipe, rows["train"], "train", where, {normalised(e.question) for e in test.examples}
+        ),
+        "test": test,
+    }
 
 
 def load_further(recipe: Recipe, dataset: str | None, profile: str) -> Split:
@@ -81,20 +90,34 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
 def hold_out(split: Split, share: float, where: str) -> dict[str, Split]:
     """Keeps a share of the examples, always the same ones, for the test. The counts of what was dropped stay with the training split."""
     if len(split.examples) < 2:
-        raise ValueError(f"{where} has one usable row (left out: {split.left_out}) and no test split.\nAdd rows: one must be held out for the test.")
+        raise ValueError(
+            f"{where} has one usable row (left out: {split.left_out}) and no test split.\nAdd rows: one must be held out for the test."
+        )
     mixed = sorted(split.examples, key=lambda e: (e.id, e.question))
     random.Random(0).shuffle(mixed)
     count = max(1, round(len(mixed) * share))
     return {"train": Split(mixed[count:], split.dropped), "test": Split(mixed[:count], {})}
 
 
-def to_examples(recipe: Recipe, rows: Iterable[Mapping], split: str, where: str, held_out: Iterable[str] = ()) -> Split:
+def to_examples(
+    recipe: Recipe, rows: Iterable[Mapping], split: str, where: str, held_out: Iterable[str] = ()
+) -> Split:
     """Reads rows by the recipe's `read_row` and leaves out, with a reason, those that cannot be taught or graded.
 
     held_out: normalised questions that must not occur. Raises ValueError with the counts when nothing is left.
     """
     held_out, examples, dropped, seen, names = set(held_out), [], Counter(), set(), set()
-    for index, row in enumerate(tqdm(readable(rows, where), f"reading {split}", leave=False, file=sys.stdout, mininterval=0.5, ncols=78, delay=2)):
+    for index, row in enumerate(
+        tqdm(
+            readable(rows, where),
+            f"reading {split}",
+            leave=False,
+            file=sys.stdout,
+            mininterval=0.5,
+            ncols=78,
+            delay=2,
+        )
+    ):
         example, reason = read(recipe.read_row, row)
         reason = reason or repeated(example, seen, names, held_out) or unusable(recipe, example)
         if reason:
@@ -109,10 +132,18 @@ def to_examples(recipe: Recipe, rows: Iterable[Mapping], split: str, where: str,
     return Split(examples, dict(dropped))
 
 
-def nothing_left(recipe: Recipe, split: str, where: str, dropped: Mapping[str, int], row: Mapping) -> ValueError:
-    counts = f"{Split([], dropped).left_out}; its columns: {', '.join(map(str, row))[:150]}" if dropped else "it is empty"
-    return ValueError(f"The {split} split of {where} has no usable row ({counts}).\n"
-                      f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer.")
+def nothing_left(
+    recipe: Recipe, split: str, where: str, dropped: Mapping[str, int], row: Mapping
+) -> ValueError:
+    counts = (
+        f"{Split([], dropped).left_out}; its columns: {', '.join(map(str, row))[:150]}"
+        if dropped
+        else "it is empty"
+    )
+    return ValueError(
+        f"The {split} split of {where} has no usable row ({counts}).\n"
+        f"Set DATASET to rows as {recipe.source.path} has them, or with messages, answer_text and answer."
+    )
 
 
 def readable(rows: Iterable[Mapping], where: str) -> Iterator[Mapping]:
@@ -120,16 +151,25 @@ def readable(rows: Iterable[Mapping], where: str) -> Iterator[Mapping]:
     try:
         yield from rows
     except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{where} has a row that cannot be decoded ({type(error).__name__}).\nSave its files as UTF-8 text.") from error
+        raise ValueError(
+            f"{where} has a row that cannot be decoded ({type(error).__name__}).\nSave its files as UTF-8 text."
+        ) from error
 
 
-def read(read_row: Callable[[Mapping], Example | None], row: Mapping) -> tuple[Example | None, str | None]:
+def read(
+    read_row: Callable[[Mapping], Example | None], row: Mapping
+) -> tuple[Example | None, str | None]:
     """The row as an example, or the reason why it cannot be read."""
     try:
         example = read_row(row)
     except KeyError as error:
         return None, f"without {error}"
-    except (TypeError, AttributeError, IndexError, ValueError):  # None, a number or an empty list where text belongs
+    except (
+        TypeError,
+        AttributeError,
+        IndexError,
+        ValueError,
+    ):  # None, a number or an empty list where text belongs
         return None, "with a field of the wrong type"
     return example, None if example else "without an answer or a verified solution"
 
@@ -140,7 +180,11 @@ def unusable(recipe: Recipe, example: Example) -> str | None:
         return "without a question"
     if len(example.question) > LONGEST * recipe.grpo.max_prompt:
         return f"with a question of over {LONGEST * recipe.grpo.max_prompt} characters"
-    if any(token in text for token in CONTROL for text in (example.question, example.solution, example.answer)):
+    if any(
+        token in text
+        for token in CONTROL
+        for text in (example.question, example.solution, example.answer)
+    ):
         return "with a control token of the chat template"
     if recipe.score(example.answer, example.answer) != 1.0:
         return "with an answer that does not verify"
@@ -165,7 +209,11 @@ def normalised(question: str) -> str:
     """A question without case, spacing, invisible characters and ways to write an accent, to find the same one again."""
     if question.isascii():  # no accents and nothing invisible: quickly
         return "".join(question.lower().split())
-    return "".join(c for c in unicodedata.normalize("NFC", question).casefold() if not c.isspace() and unicodedata.category(c) != "Cf")
+    return "".join(
+        c
+        for c in unicodedata.normalize("NFC", question).casefold()
+        if not c.isspace() and unicodedata.category(c) != "Cf"
+    )
 
 
 def messages(recipe: Recipe, question: str) -> list[dict[str, str]]:
@@ -181,7 +229,11 @@ def template_options(recipe: Recipe) -> dict[str, bool]:
 def prompt_text(recipe: Recipe, tokenizer, question: str) -> str:
     """The exact text that the model continues: in SFT, in GRPO and in evaluation."""
     return tokenizer.apply_chat_template(
-        messages(recipe, question), tokenize=False, add_generation_prompt=True, **template_options(recipe))
+        messages(recipe, question),
+        tokenize=False,
+        add_generation_prompt=True,
+        **template_options(recipe),
+    )
 
 
 def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -> Split:
@@ -194,12 +246,21 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     solved = [e for e in split.examples if e.solution or stage == "grpo"]
     unsolved = len(split.examples) - len(solved)
     if not solved:
-        raise ValueError(f"None of the {unsolved} rows has a solution that {stage} could teach.\nAdd answer_text, or take a recipe without SFT.")
+        raise ValueError(
+            f"None of the {unsolved} rows has a solution that {stage} could teach.\nAdd answer_text, or take a recipe without SFT."
+        )
     if stage == "priming":
         solved.sort(key=lambda e: (len(e.question) + len(e.solution), e.id))
-    drawn = solved[:settings.rows] if stage == "priming" else Split(solved, {}).take(settings.rows, seed)
+    drawn = (
+        solved[: settings.rows]
+        if stage == "priming"
+        else Split(solved, {}).take(settings.rows, seed)
+    )
     fitting = short_enough(recipe, tokenizer, drawn, stage)
-    return Split(fitting.examples, dict(fitting.dropped) | ({"without a solution": unsolved} if unsolved else {}))
+    return Split(
+        fitting.examples,
+        dict(fitting.dropped) | ({"without a solution": unsolved} if unsolved else {}),
+    )
 
 
 def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: str) -> Split:
@@ -207,15 +268,31 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
     taught = stage in SUPERVISED
     limit = getattr(recipe, stage).max_length if taught else recipe.grpo.max_prompt
     targets = [recipe.format.write(e.solution or "…", e.answer) if taught else "" for e in examples]
-    around = len(tokenizer(prompt_text(recipe, tokenizer, "?"), add_special_tokens=False)["input_ids"]) + 2
-    written = [e.question + target for e, target in zip(examples, targets, strict=True)]  # of plain ASCII a token has a character or more
-    unsure = [i for i, text in enumerate(written) if not text.isascii() or around + len(text) > limit]
+    around = (
+        len(tokenizer(prompt_text(recipe, tokenizer, "?"), add_special_tokens=False)["input_ids"])
+        + 2
+    )
+    written = [
+        e.question + target for e, target in zip(examples, targets, strict=True)
+    ]  # of plain ASCII a token has a character or more
+    unsure = [
+        i for i, text in enumerate(written) if not text.isascii() or around + len(text) > limit
+    ]
     texts = [prompt_text(recipe, tokenizer, examples[i].question) + targets[i] for i in unsure]
-    lengths = [len(ids) + 2 * taught for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]] if texts else []
+    lengths = (
+        [
+            len(ids) + 2 * taught
+            for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        ]
+        if texts
+        else []
+    )
     too_long = {i for i, length in zip(unsure, lengths, strict=True) if length > limit}
     kept = [e for i, e in enumerate(examples) if i not in too_long]
     if not kept:
-        raise ValueError(f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\nRaise the recipe's limit for {stage}.")
+        raise ValueError(
+            f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\nRaise the recipe's limit for {stage}."
+        )
     return Split(kept, {f"longer than {limit} tokens": len(too_long)} if too_long else {})
 
 
@@ -223,14 +300,24 @@ def sft_dataset(recipe: Recipe, examples: Sequence[Example]):
     """Rows with `prompt` (messages), `completion` (one assistant message) and the template's options, as SFTTrainer takes them."""
     from datasets import Dataset
 
-    return Dataset.from_list([{
-        "prompt": messages(recipe, e.question),
-        "completion": [{"role": "assistant", "content": recipe.format.write(e.solution, e.answer)}],
-        "chat_template_kwargs": template_options(recipe)} for e in examples])
+    return Dataset.from_list(
+        [
+            {
+                "prompt": messages(recipe, e.question),
+                "completion": [
+                    {"role": "assistant", "content": recipe.format.write(e.solution, e.answer)}
+                ],
+                "chat_template_kwargs": template_options(recipe),
+            }
+            for e in examples
+        ]
+    )
 
 
 def grpo_dataset(recipe: Recipe, examples: Sequence[Example]):
     """Rows with `prompt` (messages), `answer` and `id`, as GRPOTrainer takes them; the rewards get the other columns."""
     from datasets import Dataset
 
-    return Dataset.from_list([{"prompt": messages(recipe, e.question), "answer": e.answer, "id": e.id} for e in examples])
+    return Dataset.from_list(
+        [{"prompt": messages(recipe, e.question), "answer": e.answer, "id": e.id} for e in examples]
+    )

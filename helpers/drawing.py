@@ -14,7 +14,12 @@ from helpers.runlog import read_lines, read_manifest, summary
 
 def plot_several(runs: Sequence[Path], folder: Path) -> None:
     """One figure that compares the runs."""
-    plots.save(plots.compare_runs({name: read_log(run) for name, run in zip(distinct(runs), runs, strict=True)}), folder / "compare.png")
+    plots.save(
+        plots.compare_runs(
+            {name: read_log(run) for name, run in zip(distinct(runs), runs, strict=True)}
+        ),
+        folder / "compare.png",
+    )
     print(folder / "compare.png")
 
 
@@ -29,7 +34,9 @@ def plot_one(runs: Sequence[Path], folder: Path) -> None:
     [run] = runs
     log, manifest = read_log(run), read_manifest(run if run.is_dir() else run.parent) or {}
     recipe = recipe_of(manifest)
-    print(f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}")
+    print(
+        f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}"
+    )
     print(summary(log).to_string(float_format="{:.4g}".format))
     found, unknown = health.history(log, recipe), health.unjudged(log, recipe)
     judged = [name for name in health.RULES if name not in unknown]
@@ -57,22 +64,44 @@ def recipe_of(manifest: dict):
 
 def read_log(run: Path) -> list[dict]:
     """The log of a run's folder, or of a log file; text where a number belongs is left out. Raises ValueError if there is none."""
-    path = run if run.is_file() else next((run / name for name in ("log.jsonl", "grpo_training_logs.jsonl") if (run / name).is_file()), None)
+    path = (
+        run
+        if run.is_file()
+        else next(
+            (
+                run / name
+                for name in ("log.jsonl", "grpo_training_logs.jsonl")
+                if (run / name).is_file()
+            ),
+            None,
+        )
+    )
     if path is None:
-        raise ValueError(f"There is no log in {run}.\nGive a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines.")
+        raise ValueError(
+            f"There is no log in {run}.\nGive a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines."
+        )
     lines = read_lines(path)
-    if not lines or any(not isinstance(line, dict) or not isinstance(line.get("step"), int) for line in lines):
+    if not lines or any(
+        not isinstance(line, dict) or not isinstance(line.get("step"), int) for line in lines
+    ):
         raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
     return [numbers(line) for line in lines]
 
 
 def numbers(line: dict) -> dict:
     """A line's numbers; the names of those that are no finite ones (null, NaN, Infinity) under `not_finite`."""
+
     def known(value) -> bool:
         return isinstance(value, int | float) and abs(value) < sys.float_info.max
 
     said = line.get("not_finite") if isinstance(line.get("not_finite"), list) else []
     line = {key: value for key, value in line.items() if key != "not_finite"}
-    bad = [key for key, value in line.items() if value is None or (isinstance(value, int | float) and not known(value))]
+    bad = [
+        key
+        for key, value in line.items()
+        if value is None or (isinstance(value, int | float) and not known(value))
+    ]
     bad += [key for key in said if isinstance(key, str) and key not in bad]
-    return {key: value for key, value in line.items() if known(value)} | ({"not_finite": bad} if bad else {})
+    return {key: value for key, value in line.items() if known(value)} | (
+        {"not_finite": bad} if bad else {}
+    )

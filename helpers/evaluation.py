@@ -16,9 +16,30 @@ from pathlib import Path
 
 from helpers import checkpoints, machine as machines
 from helpers.data import messages, prompt_text
-from helpers.measures import interval_of_mean, majority_at_k, paired_p, pass_at_k, problems_needed, share, wilson  # noqa: F401  (one name space for readers)
+from helpers.measures import (
+    interval_of_mean,
+    majority_at_k,
+    paired_p,
+    pass_at_k,
+    problems_needed,
+    share,
+    wilson,
+)  # noqa: F401  (one name space for readers)
 from helpers.recipes import Recipe
-from helpers.records import OUTCOMES, agreement, compare, per_problem, points, results, show, show_control, show_rewards, show_tries, summarise, tries  # noqa: F401
+from helpers.records import (
+    OUTCOMES,
+    agreement,
+    compare,
+    per_problem,
+    points,
+    results,
+    show,
+    show_control,
+    show_rewards,
+    show_tries,
+    summarise,
+    tries,
+)  # noqa: F401
 from helpers.rewards import PENALTIES, reward_table
 from helpers.rows import Example
 from helpers.runlog import append_lines, free_name, read_lines, write_json
@@ -29,22 +50,59 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
     extracted, flexible = recipe.format.extract(text), recipe.format.extract_flexible(text)
     score, follows = recipe.score(extracted, example.answer) or 0.0, recipe.format.follows(text)
     right_anywhere = max(score, recipe.score(flexible, example.answer) or 0.0)
-    outcome = ("correct" if score == 1.0 and follows and finished else "truncated" if not finished
-               else "right_wrong_format" if right_anywhere == 1.0 else "no_answer" if extracted is None else "wrong")
-    return {"id": example.id, "question": example.question, "gold": example.answer, "completion": text, "tokens": tokens, "finished": finished,
-            "extracted": extracted, "flexible": flexible, "flexible_right": right_anywhere == 1.0, "score": score, "follows": follows,
-            "outcome": outcome, **paid(recipe, example, text)}
+    outcome = (
+        "correct"
+        if score == 1.0 and follows and finished
+        else "truncated"
+        if not finished
+        else "right_wrong_format"
+        if right_anywhere == 1.0
+        else "no_answer"
+        if extracted is None
+        else "wrong"
+    )
+    return {
+        "id": example.id,
+        "question": example.question,
+        "gold": example.answer,
+        "completion": text,
+        "tokens": tokens,
+        "finished": finished,
+        "extracted": extracted,
+        "flexible": flexible,
+        "flexible_right": right_anywhere == 1.0,
+        "score": score,
+        "follows": follows,
+        "outcome": outcome,
+        **paid(recipe, example, text),
+    }
 
 
 def paid(recipe: Recipe, example: Example, text: str) -> dict:
     """What training would have paid: `rewards`, each of the recipe's (but for penalties), and `reward`, their weighted sum."""
-    judged = replace(recipe, rewards={name: weight for name, weight in recipe.rewards.items() if name not in PENALTIES})
-    table = reward_table(judged, [text], [example.answer], prompts=[messages(recipe, example.question)])
-    return {"reward": table.pop("total")[0], "rewards": {name: values[0] for name, values in table.items()}}
+    judged = replace(
+        recipe,
+        rewards={name: weight for name, weight in recipe.rewards.items() if name not in PENALTIES},
+    )
+    table = reward_table(
+        judged, [text], [example.answer], prompts=[messages(recipe, example.question)]
+    )
+    return {
+        "reward": table.pop("total")[0],
+        "rewards": {name: values[0] for name, values in table.items()},
+    }
 
 
-def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path: str | Path, samples: int = 0, seed: int = 0,
-             resume: bool = True) -> list[dict]:
+def evaluate(
+    model,
+    tokenizer,
+    recipe: Recipe,
+    examples: Sequence[Example],
+    path: str | Path,
+    samples: int = 0,
+    seed: int = 0,
+    resume: bool = True,
+) -> list[dict]:
     """Answers and grades every example; the records are at `path` when all are done, and are returned.
 
     samples: 0 for one greedy answer a problem, else that many drawn at GRPO's temperature (records then carry `sample`).
@@ -54,10 +112,19 @@ def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path
     model: as `models.load` gives it, or a `vllm_engine.Engine`.
     """
     check_problems(recipe, examples)
-    path, chosen = Path(path), [(example, k) for example in examples for k in range(max(1, samples))]
+    path, chosen = (
+        Path(path),
+        [(example, k) for example in examples for k in range(max(1, samples))],
+    )
     temperature = recipe.grpo.temperature if samples else 0.0
     prompts = [prompt_text(recipe, tokenizer, e.question) for e, _ in chosen]
-    made_of = fingerprint(model, recipe, examples, prompts, [temperature, samples, seed, recipe.grpo.max_completion, recipe.evaluation.batch])
+    made_of = fingerprint(
+        model,
+        recipe,
+        examples,
+        prompts,
+        [temperature, samples, seed, recipe.grpo.max_completion, recipe.evaluation.batch],
+    )
     if resume and finished(path, made_of):
         return read_lines(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,15 +132,32 @@ def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path
         if resume:
             put_aside(path, made_of)
         part, done = take_up(path, made_of, seed) if resume else take_up(path, {}, seed)
-        for places, completions in generator(model, tokenizer)(prompts, recipe.grpo.max_completion, temperature, recipe.evaluation.batch, path.stem, len(done)):
-            new = [{"place": i, **grade(recipe, chosen[i][0], c.text, c.tokens, c.finished)} | ({"sample": chosen[i][1]} if samples else {})
-                   for i, c in zip(places, completions, strict=True)]
+        for places, completions in generator(model, tokenizer)(
+            prompts,
+            recipe.grpo.max_completion,
+            temperature,
+            recipe.evaluation.batch,
+            path.stem,
+            len(done),
+        ):
+            new = [
+                {"place": i, **grade(recipe, chosen[i][0], c.text, c.tokens, c.finished)}
+                | ({"sample": chosen[i][1]} if samples else {})
+                for i, c in zip(places, completions, strict=True)
+            ]
             append_lines(part, new)
             done += new
-            write_json(beside(path), {**made_of, "done": len(done), "random": machines.random_state()})
-        records = [{key: value for key, value in record.items() if key != "place"} for record in sorted(done, key=lambda record: record["place"])]
+            write_json(
+                beside(path), {**made_of, "done": len(done), "random": machines.random_state()}
+            )
+        records = [
+            {key: value for key, value in record.items() if key != "place"}
+            for record in sorted(done, key=lambda record: record["place"])
+        ]
         write_records(path, records)
-        write_json(beside(path), {**made_of, "done": len(done), "records": machines.file_hash(path)})
+        write_json(
+            beside(path), {**made_of, "done": len(done), "records": machines.file_hash(path)}
+        )
         part.unlink()
     return records
 
@@ -81,14 +165,22 @@ def evaluate(model, tokenizer, recipe: Recipe, examples: Sequence[Example], path
 def check_problems(recipe: Recipe, examples: Sequence[Example]) -> None:
     """Raises ValueError for problems that cannot be told apart or graded."""
     if not examples:
-        raise ValueError("There are no problems to evaluate.\nRaise the limit, or set DATASET to one with a test split.")
+        raise ValueError(
+            "There are no problems to evaluate.\nRaise the limit, or set DATASET to one with a test split."
+        )
     twice = [name for name, count in Counter(e.id for e in examples).items() if count > 1]
     if twice:
-        raise ValueError(f"{len(twice)} ids are used twice, {twice[0]!r} among them.\nGive each problem an id of its own.")
-    unreadable = next((e for e in examples if not e.answer or recipe.score(e.answer, e.answer) != 1.0), None)
+        raise ValueError(
+            f"{len(twice)} ids are used twice, {twice[0]!r} among them.\nGive each problem an id of its own."
+        )
+    unreadable = next(
+        (e for e in examples if not e.answer or recipe.score(e.answer, e.answer) != 1.0), None
+    )
     if unreadable:
-        raise ValueError(f"The problem {unreadable.id!r} has the gold answer {unreadable.answer!r}, which {recipe.score.__name__} cannot read.\n"
-                         "Correct it or leave the problem out: every reply to it would count as wrong.")
+        raise ValueError(
+            f"The problem {unreadable.id!r} has the gold answer {unreadable.answer!r}, which {recipe.score.__name__} cannot read.\n"
+            "Correct it or leave the problem out: every reply to it would count as wrong."
+        )
 
 
 def generator(model, tokenizer):
@@ -98,15 +190,33 @@ def generator(model, tokenizer):
     return getattr(model, "in_batches", None) or partial(in_batches, model, tokenizer)
 
 
-def fingerprint(model, recipe: Recipe, examples: Sequence[Example], prompts: Sequence[str], settings: list) -> dict:
+def fingerprint(
+    model, recipe: Recipe, examples: Sequence[Example], prompts: Sequence[str], settings: list
+) -> dict:
     """What decides an evaluation's records: the weights at work, problems and prompts, how they are judged and paid, code and versions."""
     from helpers.models import adapter_identity, at_work, identity, scales
 
-    problems = hashlib.sha256(repr([prompts, [(e.id, e.question, e.answer) for e in examples]]).encode()).hexdigest()[:16]
+    problems = hashlib.sha256(
+        repr([prompts, [(e.id, e.question, e.answer) for e in examples]]).encode()
+    ).hexdigest()[:16]
     by_vllm = getattr(model, "identity", None)
-    weights, adapter = (by_vllm, by_vllm.split(" ")[-1]) if by_vllm else (identity(at_work(model)), adapter_identity(at_work(model)))
-    return {"weights": weights, "adapter": adapter, "scale": [] if by_vllm else scales(model), "recipe": recipe.name, **checkpoints.reading(recipe), "rewards": dict(recipe.rewards), "problems": problems, "settings": settings,
-            "code": checkpoints.code_hash((*checkpoints.CODE, "evaluation.py")), "versions": machines.versions()}
+    weights, adapter = (
+        (by_vllm, by_vllm.split(" ")[-1])
+        if by_vllm
+        else (identity(at_work(model)), adapter_identity(at_work(model)))
+    )
+    return {
+        "weights": weights,
+        "adapter": adapter,
+        "scale": [] if by_vllm else scales(model),
+        "recipe": recipe.name,
+        **checkpoints.reading(recipe),
+        "rewards": dict(recipe.rewards),
+        "problems": problems,
+        "settings": settings,
+        "code": checkpoints.code_hash((*checkpoints.CODE, "evaluation.py")),
+        "versions": machines.versions(),
+    }
 
 
 def beside(path: Path) -> Path:
@@ -133,16 +243,27 @@ def put_aside(path: Path, made_of: dict) -> None:
     if not path.is_file() or state_of(path, made_of):
         return
     state, kept = stored_state(path), free_name(path)
-    changed = checkpoints.differences({name: state.get(name) for name in made_of}, made_of) if state else ["no fingerprint beside them"]
+    changed = (
+        checkpoints.differences({name: state.get(name) for name in made_of}, made_of)
+        if state
+        else ["no fingerprint beside them"]
+    )
     os.replace(path, kept)
     if state:
         os.replace(beside(path), beside(kept))
-    print(f"{path} held records of something else, kept as {kept.name}: " + "; ".join(line[:120] for line in changed[:4]))
+    print(
+        f"{path} held records of something else, kept as {kept.name}: "
+        + "; ".join(line[:120] for line in changed[:4])
+    )
 
 
 def finished(path: Path, made_of: dict) -> bool:
     """Whether the records at `path` are whole and of that fingerprint."""
-    return path.is_file() and state_of(path, made_of).get("records") == machines.file_hash(path) and all_once(read_lines(path))
+    return (
+        path.is_file()
+        and state_of(path, made_of).get("records") == machines.file_hash(path)
+        and all_once(read_lines(path))
+    )
 
 
 def all_once(records: Sequence[dict]) -> bool:
@@ -156,7 +277,7 @@ def take_up(path: Path, made_of: dict, seed: int) -> tuple[Path, list[dict]]:
     Sets the random numbers to where that batch left them.
     """
     part, state = path.with_name(path.name + ".part"), state_of(path, made_of) if made_of else {}
-    done = read_lines(part)[:state["done"]] if "random" in state and part.is_file() else []
+    done = read_lines(part)[: state["done"]] if "random" in state and part.is_file() else []
     machines.set_seed(seed)
     if done and len(done) == state["done"] and all_once(done):
         machines.set_random_state(state["random"])

@@ -12,54 +12,101 @@ from helpers import export as exports
 from helpers.parameters import check_repo
 from helpers.recipes import RECIPES, Recipe, for_profile, get_recipe
 
-ASKED = 16  # prompts of the proof, of the generated problems of the recipe's kind: they need no network
+ASKED = (
+    16  # prompts of the proof, of the generated problems of the recipe's kind: they need no network
+)
 
 
-def export(adapter: Path | None, precision: str, recipe: str | None, model: str | None, out: Path | None, kinds: Sequence[str], repo: str | None,
-           staging: Path | None) -> str:
+def export(
+    adapter: Path | None,
+    precision: str,
+    recipe: str | None,
+    model: str | None,
+    out: Path | None,
+    kinds: Sequence[str],
+    repo: str | None,
+    staging: Path | None,
+) -> str:
     """Exports and proves a merged model and, with `kinds`, GGUF files; returns what is printed. Raises OSError, ValueError or RuntimeError."""
     check_repo(repo or None)
     adapter = adapter or last_adapter(recipe)
     manifest = runlog.read_manifest(adapter.parent) or {}
-    settled = for_profile(get_recipe(recipe or manifest.get("recipe") or "gsm8k_xml"), machine.detect().profile)
+    settled = for_profile(
+        get_recipe(recipe or manifest.get("recipe") or "gsm8k_xml"), machine.detect().profile
+    )
     base = model or base_of(adapter)
     if kinds:
         gguf.check(kinds)
     folder = out or Path("outputs") / settled.name / "export" / f"merged-{precision}"
     exports.merge(base, adapter, folder, precision, staging)
-    shown = proof.prove(folder, base, adapter, prompts(settled, adapter), min(256, settled.grpo.max_completion))
-    nearly = " (rounding turns a reply where two tokens are nearly tied)" if shown.same_text < shown.prompts else ""
-    lines = [f"adapter  {adapter}", f"merged   {folder}, {exports.megabytes(folder):.2f} MB",
-             f"proved   {shown.same_text} of {shown.prompts} greedy replies are those of base + adapter{nearly}; logits within {shown.relative:.1e} of the largest "
-             f"(beyond rounding {shown.beyond_rounding:.1e})"]
+    shown = proof.prove(
+        folder, base, adapter, prompts(settled, adapter), min(256, settled.grpo.max_completion)
+    )
+    nearly = (
+        " (rounding turns a reply where two tokens are nearly tied)"
+        if shown.same_text < shown.prompts
+        else ""
+    )
+    lines = [
+        f"adapter  {adapter}",
+        f"merged   {folder}, {exports.megabytes(folder):.2f} MB",
+        f"proved   {shown.same_text} of {shown.prompts} greedy replies are those of base + adapter{nearly}; logits within {shown.relative:.1e} of the largest "
+        f"(beyond rounding {shown.beyond_rounding:.1e})",
+    ]
     runlog.write_json(folder.parent / f"{folder.name}-proof.json", asdict(shown))
     try:
         summary = runlog.read_summary(adapter.parent.parent / "eval")
         if manifest.get("status") == "finished" and summary:
-            card.write_card(folder, settled, adapter.parent, summary, repo or f"{card.OWNER}{settled.name}")
+            card.write_card(
+                folder, settled, adapter.parent, summary, repo or f"{card.OWNER}{settled.name}"
+            )
             lines.append(f"card     {folder / 'README.md'}")
     except ValueError as error:
         lines.append(f"no card  {error}")
-    lines += [f"gguf     {path}" for path in (gguf.to_gguf(folder, folder.with_name("gguf"), settled, kinds, staging) if kinds else ())]
+    lines += [
+        f"gguf     {path}"
+        for path in (
+            gguf.to_gguf(folder, folder.with_name("gguf"), settled, kinds, staging) if kinds else ()
+        )
+    ]
     return "\n".join(lines)
 
 
 def last_adapter(recipe: str | None) -> Path:
     """The adapter of the last stage under outputs/. Raises FileNotFoundError if there is none."""
-    stages = [Path("outputs") / name / stage for name in ([recipe] if recipe else RECIPES) for stage in ("grpo", "sft")]
-    found = next((stage / "adapter" for stage in stages if (stage / "adapter" / "adapter_config.json").is_file()), None)
+    stages = [
+        Path("outputs") / name / stage
+        for name in ([recipe] if recipe else RECIPES)
+        for stage in ("grpo", "sft")
+    ]
+    found = next(
+        (
+            stage / "adapter"
+            for stage in stages
+            if (stage / "adapter" / "adapter_config.json").is_file()
+        ),
+        None,
+    )
     if found is None:
-        raise FileNotFoundError("There is no adapter under outputs/.\nTrain one (make run), or name an adapter's folder.")
+        raise FileNotFoundError(
+            "There is no adapter under outputs/.\nTrain one (make run), or name an adapter's folder."
+        )
     return found
 
 
 def base_of(adapter: Path) -> str:
     """The unquantised base that an adapter names."""
     try:
-        return exports.unquantised_name(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])
+        return exports.unquantised_name(
+            json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))[
+                "base_model_name_or_path"
+            ]
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileNotFoundError(f"{adapter} is no adapter's folder ({type(error).__name__}).\n"
-                                "Name one that holds adapter_config.json, such as outputs/gsm8k_xml/grpo/adapter.") from error
+        raise FileNotFoundError(
+            f"{adapter} is no adapter's folder ({type(error).__name__}).\n"
+            "Name one that holds adapter_config.json, such as outputs/gsm8k_xml/grpo/adapter."
+        ) from error
 
 
 def prompts(recipe: Recipe, adapter: Path) -> list[str]:

@@ -20,7 +20,9 @@ from helpers.rewards import maximum, reward_table
 from helpers.rows import Example
 
 WINDOW = 5  # steps that a figure is averaged over, or more:
-GROUPS = 32  # a window holds at least so many groups, else a step of one or two groups is all chance
+GROUPS = (
+    32  # a window holds at least so many groups, else a step of one or two groups is all chance
+)
 TREND = 15  # steps, and at least three windows, before a trend is judged: the first window against the last
 
 
@@ -40,29 +42,59 @@ class Verdict:
 
 # What is looked for in the log, as a mean over a window at its end, and what helps.
 RULES = {
-    "NaN": ("a loss, a gradient or a reward that is no number",
-            "Lower the learning rate; on a card without bfloat16 load in float32; mend a reward function that returns NaN or infinity."),
-    "learning rate too high": ("reward_mean under half of what it was, or an SFT loss over 1.5 times its first",
-                               f"Divide the learning rate by ten and start afresh: {AFRESH}."),
-    "zero-variance groups": ("zero_std_groups ≥ 0.9 while correct < 0.9",
-                             "Take easier or harder questions, larger groups or a higher temperature; check that the reward tells replies apart."),
+    "NaN": (
+        "a loss, a gradient or a reward that is no number",
+        "Lower the learning rate; on a card without bfloat16 load in float32; mend a reward function that returns NaN or infinity.",
+    ),
+    "learning rate too high": (
+        "reward_mean under half of what it was, or an SFT loss over 1.5 times its first",
+        f"Divide the learning rate by ten and start afresh: {AFRESH}.",
+    ),
+    "zero-variance groups": (
+        "zero_std_groups ≥ 0.9 while correct < 0.9",
+        "Take easier or harder questions, larger groups or a higher temperature; check that the reward tells replies apart.",
+    ),
     "truncation": ("truncated ≥ 0.5", "Replies do not end: more SFT, or a larger max_completion."),
-    "entropy collapse": ("distinct ≤ 0.3, entropy under half of its first value, correct ≤ 0.7",
-                         "All replies are alike before they are right: lower the learning rate, or raise the temperature or beta."),
-    "KL blow-up": ("kl ≥ 1 nat per token", "The model runs away from where it began: lower the learning rate, or raise beta."),
-    "format-only learning": ("reward_gap ≤ 5 % of the maximum, or over 15 steps and more follows up by 0.2 and score not",
-                             "Right and wrong replies earn the same: give the reward for the answer more weight, or mend it."),
-    "length-only reward": ("reward_gap ≤ 5 % of the maximum and reward_length_corr over 0.9 or under -0.9", "The reward follows the length of the reply: take the length out of it."),
-    "repetition": ("repetition ≥ 0.4", "The reply repeats itself: lower the learning rate, add r_repeat to the rewards, or lower what pays for it."),
-    "reward up, correctness not": ("over 15 steps and more reward_mean up by a tenth of the maximum and score not",
-                                   "The model earns without being right: read the completions, and close the hole in the reward."),
+    "entropy collapse": (
+        "distinct ≤ 0.3, entropy under half of its first value, correct ≤ 0.7",
+        "All replies are alike before they are right: lower the learning rate, or raise the temperature or beta.",
+    ),
+    "KL blow-up": (
+        "kl ≥ 1 nat per token",
+        "The model runs away from where it began: lower the learning rate, or raise beta.",
+    ),
+    "format-only learning": (
+        "reward_gap ≤ 5 % of the maximum, or over 15 steps and more follows up by 0.2 and score not",
+        "Right and wrong replies earn the same: give the reward for the answer more weight, or mend it.",
+    ),
+    "length-only reward": (
+        "reward_gap ≤ 5 % of the maximum and reward_length_corr over 0.9 or under -0.9",
+        "The reward follows the length of the reply: take the length out of it.",
+    ),
+    "repetition": (
+        "repetition ≥ 0.4",
+        "The reply repeats itself: lower the learning rate, add r_repeat to the rewards, or lower what pays for it.",
+    ),
+    "reward up, correctness not": (
+        "over 15 steps and more reward_mean up by a tenth of the maximum and score not",
+        "The model earns without being right: read the completions, and close the hole in the reward.",
+    ),
 }
 
 
 # The figures that a rule reads, without which it cannot be judged; SFT's log has only those of the first two.
-READS = {"NaN": (), "learning rate too high": (), "zero-variance groups": ("zero_std_groups",), "truncation": ("truncated",),
-         "entropy collapse": ("distinct",), "KL blow-up": ("kl",), "format-only learning": ("reward_gap",), "length-only reward": ("reward_gap",),
-         "repetition": ("repetition",), "reward up, correctness not": ("score", "follows")}
+READS = {
+    "NaN": (),
+    "learning rate too high": (),
+    "zero-variance groups": ("zero_std_groups",),
+    "truncation": ("truncated",),
+    "entropy collapse": ("distinct",),
+    "KL blow-up": ("kl",),
+    "format-only learning": ("reward_gap",),
+    "length-only reward": ("reward_gap",),
+    "repetition": ("repetition",),
+    "reward up, correctness not": ("score", "follows"),
+}
 
 
 def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str, float]:
@@ -75,24 +107,49 @@ def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str,
     samples: a step's lines, a group's side by side; each with question, completion, answer, tokens and reward.
     """
     groups = [slice(start, start + group) for start in range(0, len(samples), group)]
-    found = {"repetition": np.mean([repeated(s["completion"]) for s in samples]),
-             "distinct": np.mean([len({s["completion"] for s in samples[g]}) / len(samples[g]) for g in groups])}
+    found = {
+        "repetition": np.mean([repeated(s["completion"]) for s in samples]),
+        "distinct": np.mean(
+            [len({s["completion"] for s in samples[g]}) / len(samples[g]) for g in groups]
+        ),
+    }
     follows = np.array([recipe.format.follows(s["completion"]) for s in samples], float)
     if all(s["answer"] is not None for s in samples):
         scores = np.array([scored(recipe, s) or 0.0 for s in samples])
         right = follows * (scores == 1.0)
-        found |= {"correct": right.mean(), "score": scores.mean(), **gaps(samples, groups, right, follows)}
-    return {key: round(float(value), 4) for key, value in (found | {"follows": follows.mean()}).items()}
+        found |= {
+            "correct": right.mean(),
+            "score": scores.mean(),
+            **gaps(samples, groups, right, follows),
+        }
+    return {
+        key: round(float(value), 4) for key, value in (found | {"follows": follows.mean()}).items()
+    }
 
 
-def gaps(samples: Sequence[Mapping], groups: Sequence[slice], right: np.ndarray, follows: np.ndarray) -> dict[str, float]:
+def gaps(
+    samples: Sequence[Mapping], groups: Sequence[slice], right: np.ndarray, follows: np.ndarray
+) -> dict[str, float]:
     """reward_gap and reward_length_corr, each where there is enough that differs within groups."""
-    columns = {"right": right, "follows": follows} | {key: np.array([s[key] for s in samples], float) for key in ("reward", "tokens")}
-    centred, found = {name: np.concatenate([values[g] - values[g].mean() for g in groups]) for name, values in columns.items()}, {}
+    columns = {"right": right, "follows": follows} | {
+        key: np.array([s[key] for s in samples], float) for key in ("reward", "tokens")
+    }
+    centred, found = (
+        {
+            name: np.concatenate([values[g] - values[g].mean() for g in groups])
+            for name, values in columns.items()
+        },
+        {},
+    )
     pay, being_right = (without(centred, name, "follows", "tokens") for name in ("reward", "right"))
-    if being_right @ being_right > 0.5:  # else rightness hardly differs where form and length do not
+    if (
+        being_right @ being_right > 0.5
+    ):  # else rightness hardly differs where form and length do not
         found["reward_gap"] = pay @ being_right / (being_right @ being_right)
-    rest, length = without(centred, "reward", "right", "follows"), without(centred, "tokens", "right", "follows")
+    rest, length = (
+        without(centred, "reward", "right", "follows"),
+        without(centred, "tokens", "right", "follows"),
+    )
     if min(np.count_nonzero(abs(values) > 1e-6) for values in (rest, length)) >= len(samples) / 4:
         found["reward_length_corr"] = np.corrcoef(rest, length)[0, 1]
     return found
@@ -133,7 +190,10 @@ def verdicts(log: Sequence[Mapping], recipe: Recipe) -> list[Verdict]:
         found += of_grpo(log, window, recipe) if len(log) >= window else []
     elif last.get("loss") is not None and len(log) >= WINDOW:
         found.append(loss_rose(log))
-    return [Verdict(name, last["step"], keys, evidence, RULES[name][1]) for name, keys, evidence in filter(None, found)]
+    return [
+        Verdict(name, last["step"], keys, evidence, RULES[name][1])
+        for name, keys, evidence in filter(None, found)
+    ]
 
 
 def history(log: Sequence[Mapping], recipe: Recipe) -> list[Verdict]:
@@ -162,30 +222,66 @@ def mean(lines: Sequence[Mapping], key: str) -> float | None:
 
 def ruined(line: Mapping):
     """A loss, a gradient or a reward that is no number. With loss scaling (float16) a single gradient may be: its step is skipped."""
-    bad = [key for key in line.get("not_finite") or [] if "loss" in key or key == "reward_mean" or (key == "grad_norm" and not line.get("fp16"))]
+    bad = [
+        key
+        for key in line.get("not_finite") or []
+        if "loss" in key or key == "reward_mean" or (key == "grad_norm" and not line.get("fp16"))
+    ]
     return ("NaN", tuple(bad), f"{' and '.join(bad)} not finite") if bad else None
 
 
 def stop_if_ruined(line: Mapping) -> None:
     """Raises FloatingPointError after a step that leaves weights which are no numbers, before they can be saved."""
     if ruined(line):
-        raise FloatingPointError(f"At step {line['step']} {ruined(line)[2]}.\n{RULES['NaN'][1]} "
-                                 f"Set {AFRESH}, too, if you change a setting.")
+        raise FloatingPointError(
+            f"At step {line['step']} {ruined(line)[2]}.\n{RULES['NaN'][1]} "
+            f"Set {AFRESH}, too, if you change a setting."
+        )
 
 
 def loss_rose(log: Sequence[Mapping]):
     before, now = mean(log[:3], "loss"), mean(log[-WINDOW:], "loss")
     rose = before is not None and now is not None and now > 1.5 * before and now > before + 0.05
-    return ("learning rate too high", ("loss",), f"loss rose from {before:.2f} to {now:.2f}") if rose else None
+    return (
+        ("learning rate too high", ("loss",), f"loss rose from {before:.2f} to {now:.2f}")
+        if rose
+        else None
+    )
 
 
 def of_grpo(log: Sequence[Mapping], window: int, recipe: Recipe) -> list:
-    now = {key: mean(log[-window:], key) for key in ("zero_std_groups", "correct", "score", "truncated", "entropy", "distinct", "kl", "repetition",
-                                                     "reward_gap", "reward_length_corr", "follows", "reward_mean")}
-    found = [at_least(now, "truncated", 0.5, "truncation"), at_least(now, "repetition", 0.4, "repetition"), at_least(now, "kl", 1.0, "KL blow-up")]
+    now = {
+        key: mean(log[-window:], key)
+        for key in (
+            "zero_std_groups",
+            "correct",
+            "score",
+            "truncated",
+            "entropy",
+            "distinct",
+            "kl",
+            "repetition",
+            "reward_gap",
+            "reward_length_corr",
+            "follows",
+            "reward_mean",
+        )
+    }
+    found = [
+        at_least(now, "truncated", 0.5, "truncation"),
+        at_least(now, "repetition", 0.4, "repetition"),
+        at_least(now, "kl", 1.0, "KL blow-up"),
+    ]
     if now["correct"] is None or now["correct"] < 0.9:
-        found.append(at_least(now, "zero_std_groups", 0.9, "zero-variance groups", correct_words(now)))
-    return found + [reward_fell(log, window, recipe), blind(now, recipe), collapsed(log, now), *trends(log, window, now, recipe)]
+        found.append(
+            at_least(now, "zero_std_groups", 0.9, "zero-variance groups", correct_words(now))
+        )
+    return found + [
+        reward_fell(log, window, recipe),
+        blind(now, recipe),
+        collapsed(log, now),
+        *trends(log, window, now, recipe),
+    ]
 
 
 def correct_words(now: Mapping) -> str:
@@ -199,17 +295,26 @@ def at_least(now: Mapping, key: str, limit: float, name: str, more: str = ""):
 
 def reward_fell(log: Sequence[Mapping], window: int, recipe: Recipe):
     """Less than half is left of what the first steps (eight groups) or the best window earned, and by more than chance explains."""
+
     def level(lines):
         """Mean reward and its standard error, a group's replies counted as one."""
         error = [(line.get("reward_std") or 0.0) ** 2 / groups_of(line, recipe) for line in lines]
         return mean(lines, "reward_mean") or 0.0, math.sqrt(sum(error)) / len(lines)
 
-    first = log[:max(1, math.ceil(8 / groups_of(log[0], recipe)))]
+    first = log[: max(1, math.ceil(8 / groups_of(log[0], recipe)))]
     starts = range(0, len(log) - window + 1, window)
-    before, error = max([level(first), *(level(log[start:start + window]) for start in starts)])
+    before, error = max([level(first), *(level(log[start : start + window]) for start in starts)])
     now, error_now = level(log[-window:])
     fell = now < 0.5 * before and before - now > 4 * math.hypot(error, error_now)
-    return ("learning rate too high", ("reward_mean",), f"reward_mean fell from {before:.2f} to {now:.2f}") if fell else None
+    return (
+        (
+            "learning rate too high",
+            ("reward_mean",),
+            f"reward_mean fell from {before:.2f} to {now:.2f}",
+        )
+        if fell
+        else None
+    )
 
 
 def blind(now: Mapping, recipe: Recipe):
@@ -217,38 +322,76 @@ def blind(now: Mapping, recipe: Recipe):
     if now["reward_gap"] is None or now["reward_gap"] > 0.05 * maximum(recipe):
         return None
     if abs(now["reward_length_corr"] or 0.0) > 0.9:
-        return ("length-only reward", ("reward_gap", "reward_length_corr"), f"reward_gap {now['reward_gap']:.2f}, reward_length_corr "
-                                                                            f"{now['reward_length_corr']:.2f}")
-    return "format-only learning", ("reward_gap", "follows"), f"reward_gap {now['reward_gap']:.2f} (right replies earn that much more than wrong ones)"
+        return (
+            "length-only reward",
+            ("reward_gap", "reward_length_corr"),
+            f"reward_gap {now['reward_gap']:.2f}, reward_length_corr "
+            f"{now['reward_length_corr']:.2f}",
+        )
+    return (
+        "format-only learning",
+        ("reward_gap", "follows"),
+        f"reward_gap {now['reward_gap']:.2f} (right replies earn that much more than wrong ones)",
+    )
 
 
 def collapsed(log: Sequence[Mapping], now: Mapping):
     """A group's replies became one reply, which is not the right one. Unsloth logs no entropy: then the replies alone decide."""
     before, after = mean(log[:1], "entropy"), now["entropy"]
-    if now["distinct"] is None or now["distinct"] > 0.3 or (now["correct"] or 0.0) > 0.7 or (before and after and after > 0.5 * before):
+    if (
+        now["distinct"] is None
+        or now["distinct"] > 0.3
+        or (now["correct"] or 0.0) > 0.7
+        or (before and after and after > 0.5 * before)
+    ):
         return None
     entropy = f"entropy {before:.3f} → {after:.3f}, " if before and after is not None else ""
-    return "entropy collapse", ("entropy", "distinct"), f"{entropy}distinct {now['distinct']:.2f}{correct_words(now)}"
+    return (
+        "entropy collapse",
+        ("entropy", "distinct"),
+        f"{entropy}distinct {now['distinct']:.2f}{correct_words(now)}",
+    )
 
 
 def trends(log: Sequence[Mapping], window: int, now: Mapping, recipe: Recipe) -> list:
     """The first steps against the last: did what is paid for rise, and what is wanted not?"""
     first = {key: mean(log[:window], key) for key in ("score", "reward_mean", "follows")}
-    if len(log) < max(TREND, 3 * window) or any(part[key] is None for key in first for part in (first, now)):
+    if len(log) < max(TREND, 3 * window) or any(
+        part[key] is None for key in first for part in (first, now)
+    ):
         return []
     rose = {key: now[key] - first[key] for key in first}
     if rose["score"] > 0.02 or now["score"] >= 0.9:
         return []
     shown = ", ".join(f"{key} {first[key]:.2f} → {now[key]:.2f}" for key in first)
-    found = [("reward up, correctness not", ("reward_mean", "score"), shown)] if rose["reward_mean"] > 0.1 * maximum(recipe) else []
-    return found + ([("format-only learning", ("follows", "score"), shown)] if rose["follows"] > 0.2 else [])
+    found = (
+        [("reward up, correctness not", ("reward_mean", "score"), shown)]
+        if rose["reward_mean"] > 0.1 * maximum(recipe)
+        else []
+    )
+    return found + (
+        [("format-only learning", ("follows", "score"), shown)] if rose["follows"] > 0.2 else []
+    )
 
 
 def report(log: Sequence[Mapping], recipe: Recipe) -> pd.DataFrame:
     """A row for every verdict there is: what is looked for, and if it was seen when, with evidence and cure; or why it was not judged."""
-    seen, unknown = {verdict.name: verdict for verdict in history(log, recipe)}, unjudged(log, recipe)
-    rows = [{"verdict": name, "looked for": rule, "seen": f"step {seen[name].step}: {seen[name].evidence}. {cure}" if name in seen
-             else f"not judged: {unknown[name]}" if name in unknown else "no"} for name, (rule, cure) in RULES.items()]
+    seen, unknown = (
+        {verdict.name: verdict for verdict in history(log, recipe)},
+        unjudged(log, recipe),
+    )
+    rows = [
+        {
+            "verdict": name,
+            "looked for": rule,
+            "seen": f"step {seen[name].step}: {seen[name].evidence}. {cure}"
+            if name in seen
+            else f"not judged: {unknown[name]}"
+            if name in unknown
+            else "no",
+        }
+        for name, (rule, cure) in RULES.items()
+    ]
     return pd.DataFrame(rows).set_index("verdict")
 
 
@@ -258,7 +401,13 @@ def unjudged(log: Sequence[Mapping], recipe: Recipe) -> dict[str, str]:
     window = window_of(log[-1], recipe) if grpo else WINDOW
     found = {}
     for name, keys in READS.items():
-        needed = 0 if name == "NaN" else max(TREND, 3 * window) if name == "reward up, correctness not" else window
+        needed = (
+            0
+            if name == "NaN"
+            else max(TREND, 3 * window)
+            if name == "reward up, correctness not"
+            else window
+        )
         missing = [key for key in keys if not any(line.get(key) is not None for line in log)]
         if keys and not grpo:
             found[name] = "for GRPO only"
@@ -269,7 +418,16 @@ def unjudged(log: Sequence[Mapping], recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def preflight(model, tokenizer, recipe: Recipe, examples: Sequence[Example], steps: int, device: str, seed: int = 0, force: bool = False) -> dict:
+def preflight(
+    model,
+    tokenizer,
+    recipe: Recipe,
+    examples: Sequence[Example],
+    steps: int,
+    device: str,
+    seed: int = 0,
+    force: bool = False,
+) -> dict:
     """Samples a group for each of eight questions and prints what GRPO would have to work with, and about how long it will take.
 
     Returns the shares and the minutes. Raises ValueError, unless force, where nothing could be learned: all groups are without
@@ -278,25 +436,57 @@ def preflight(model, tokenizer, recipe: Recipe, examples: Sequence[Example], ste
     from helpers.data import messages, prompt_text
     from helpers.models import generate
 
-    group, asked = recipe.grpo.generations, [e for e in examples[:8] for _ in range(recipe.grpo.generations)]
+    group, asked = (
+        recipe.grpo.generations,
+        [e for e in examples[:8] for _ in range(recipe.grpo.generations)],
+    )
     begun = time.perf_counter()
-    replies = generate(model, tokenizer, [prompt_text(recipe, tokenizer, e.question) for e in asked], recipe.grpo.max_completion,
-                       temperature=recipe.grpo.temperature, seed=seed, label="pre-flight")
+    replies = generate(
+        model,
+        tokenizer,
+        [prompt_text(recipe, tokenizer, e.question) for e in asked],
+        recipe.grpo.max_completion,
+        temperature=recipe.grpo.temperature,
+        seed=seed,
+        label="pre-flight",
+    )
     seconds = time.perf_counter() - begun
-    totals = np.array(reward_table(recipe, [r.text for r in replies], [e.answer for e in asked], prompts=[messages(recipe, e.question) for e in asked],
-                                   completion_ids=[tokenizer(r.text)["input_ids"] for r in replies])["total"]).reshape(-1, group)
-    flat, cut = float((np.ptp(totals, axis=1) < 1e-9).mean()), float(np.mean([not r.finished for r in replies]))
+    totals = np.array(
+        reward_table(
+            recipe,
+            [r.text for r in replies],
+            [e.answer for e in asked],
+            prompts=[messages(recipe, e.question) for e in asked],
+            completion_ids=[tokenizer(r.text)["input_ids"] for r in replies],
+        )["total"]
+    ).reshape(-1, group)
+    flat, cut = (
+        float((np.ptp(totals, axis=1) < 1e-9).mean()),
+        float(np.mean([not r.finished for r in replies])),
+    )
     minutes = steps * seconds * recipe.grpo.batch / len(asked) / GENERATING[device] / 60
-    print(f"{len(totals)} questions × {group} replies: {flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off\n"
-          f"mean reward {totals.mean():.2f} of {maximum(recipe):.2f}\n{steps} steps will take about {duration(minutes)}")
-    reason = ("every group has replies that all earn the same, so there is nothing to prefer" if flat == 1 else
-              "no reply ends within the limit" if cut == 1 else None)
+    print(
+        f"{len(totals)} questions × {group} replies: {flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off\n"
+        f"mean reward {totals.mean():.2f} of {maximum(recipe):.2f}\n{steps} steps will take about {duration(minutes)}"
+    )
+    reason = (
+        "every group has replies that all earn the same, so there is nothing to prefer"
+        if flat == 1
+        else "no reply ends within the limit"
+        if cut == 1
+        else None
+    )
     if reason and not force:
-        raise ValueError(f"Nothing could be learned: {reason}.\nMore SFT, easier questions or a larger max_completion; FORCE = True (in a terminal --force) trains all the same.")
+        raise ValueError(
+            f"Nothing could be learned: {reason}.\nMore SFT, easier questions or a larger max_completion; FORCE = True (in a terminal --force) trains all the same."
+        )
     return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
 
 
-GENERATING = {"cpu": 0.42, "cuda": 0.7}  # the share of a step that generates: measured on the tiny profile; assumed for a GPU
+GENERATING = {
+    "cpu": 0.42,
+    "cuda": 0.7,
+}  # the share of a step that generates: measured on the tiny profile; assumed for a GPU
 
 
 def duration(minutes: float) -> str:
@@ -304,4 +494,10 @@ def duration(minutes: float) -> str:
     >>> duration(0.4), duration(12.2), duration(200)
     ('24 s', '12 min', '3.3 h')
     """
-    return f"{60 * minutes:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    return (
+        f"{60 * minutes:.0f} s"
+        if minutes < 2
+        else f"{minutes:.0f} min"
+        if minutes < 120
+        else f"{minutes / 60:.1f} h"
+    )

@@ -38,7 +38,15 @@ def beside(stage: str, unit: str, draw: Callable) -> Figure:
 def draw_sft(axis, run: Mapping, data: pd.DataFrame) -> None:
     line(axis, data, "loss", BLUE, "rows learned from")
     held_out = data["held_out"].dropna()
-    axis.plot(held_out.index, held_out, color=RED, linestyle="--", marker="o", markersize=3, label="held-out rows")
+    axis.plot(
+        held_out.index,
+        held_out,
+        color=RED,
+        linestyle="--",
+        marker="o",
+        markersize=3,
+        label="held-out rows",
+    )
     axis.set_ylim(0, 1.05 * max(data["loss"].max(), held_out.max()))
 
 
@@ -64,4 +72,11 @@ def grpo_figure() -> Figure:
 
 def verdicts() -> dict[str, Mapping]:
     """For each GRPO run its cause, and the verdict with its step."""
-    return {name: {"cause": run["cause"], "verdict": run["verdict"] or "none", "after step": run["step"] or ""} for name, run in runs("grpo").items()}
+    return {
+        name: {
+            "cause": run["cause"],
+            "verdict": run["verdict"] or "none",
+            "after step": run["step"] or "",
+        }
+        for name, run in runs("grpo").items()
+    }

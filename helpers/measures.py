@@ -31,7 +31,9 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval_of_mean(values: Sequence[float], seed: int = 0, least: float | None = None) -> tuple[float, float]:
+def interval_of_mean(
+    values: Sequence[float], seed: int = 0, least: float | None = None
+) -> tuple[float, float]:
     """The 95 % bootstrap interval of a mean over problems. Where all are equal, which a bootstrap takes for certain: what a share of unlike
     problems that n tries can miss would change, for values from `least` (by default 0, or -1 where they are negative) to 1.
 
@@ -42,14 +44,24 @@ def interval_of_mean(values: Sequence[float], seed: int = 0, least: float | None
     if np.ptp(values) == 0:
         value, missed = float(values.mean()), 1 - 0.025 ** (1 / len(values))
         lowest = (-1.0 if value < 0 else 0.0) if least is None else least
-        return value - missed * (value - min(value, lowest)), value + missed * (max(value, 1.0) - value)
-    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, rng=np.random.default_rng(seed), method="percentile")
+        return value - missed * (value - min(value, lowest)), value + missed * (
+            max(value, 1.0) - value
+        )
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(seed),
+        method="percentile",
+    )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def share(values: pd.Series) -> dict[str, float]:
     """A mean over problems with its interval: Wilson's where each problem counts 0 or 1, bootstrap over problems where it is a mean."""
-    low, high = wilson(int(values.sum()), len(values)) if is_whole(values) else interval_of_mean(values)
+    low, high = (
+        wilson(int(values.sum()), len(values)) if is_whole(values) else interval_of_mean(values)
+    )
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
@@ -64,12 +76,29 @@ def paired(before: pd.Series, after: pd.Series, seed: int = 0) -> dict:
     counts 0 or 1 (with the 2×2 `table`: both, only before, only after, neither), else a paired permutation test.
     """
     low, high = interval_of_mean(after - before, seed, least=-1.0)
-    result = {"n": len(before), "difference": float((after - before).mean()), "low": low, "high": high}
+    result = {
+        "n": len(before),
+        "difference": float((after - before).mean()),
+        "low": low,
+        "high": high,
+    }
     if not is_whole(before, after):
         return result | {"p": paired_p(before, after, seed)}
-    both, lost, won = int((before * after).sum()), int((before * (1 - after)).sum()), int(((1 - before) * after).sum())
-    table = {"both": both, "only_before": lost, "only_after": won, "neither": len(before) - both - lost - won}
-    return result | {"p": float(mcnemar([[both, lost], [won, table["neither"]]], exact=True).pvalue), "table": table}
+    both, lost, won = (
+        int((before * after).sum()),
+        int((before * (1 - after)).sum()),
+        int(((1 - before) * after).sum()),
+    )
+    table = {
+        "both": both,
+        "only_before": lost,
+        "only_after": won,
+        "neither": len(before) - both - lost - won,
+    }
+    return result | {
+        "p": float(mcnemar([[both, lost], [won, table["neither"]]], exact=True).pvalue),
+        "table": table,
+    }
 
 
 def paired_p(before: pd.Series, after: pd.Series, seed: int = 0) -> float:
@@ -77,8 +106,14 @@ def paired_p(before: pd.Series, after: pd.Series, seed: int = 0) -> float:
     problems 0.0002 is the least it can say. One problem alone says nothing: 1."""
     if len(before) < 2:
         return 1.0
-    test = stats.permutation_test((after.to_numpy(), before.to_numpy()), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
-                                  vectorized=True, n_resamples=9999, rng=np.random.default_rng(seed))
+    test = stats.permutation_test(
+        (after.to_numpy(), before.to_numpy()),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        rng=np.random.default_rng(seed),
+    )
     return float(test.pvalue)
 
 
@@ -87,8 +122,11 @@ def apart(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     (Newcombe's hybrid; Zou and Donner, 2008)."""
     one, other = share(pd.Series(one, dtype=float)), share(pd.Series(other, dtype=float))
     difference = other["value"] - one["value"]
-    return {"difference": difference, "low": difference - math.hypot(one["high"] - one["value"], other["value"] - other["low"]),
-            "high": difference + math.hypot(one["value"] - one["low"], other["high"] - other["value"])}
+    return {
+        "difference": difference,
+        "low": difference - math.hypot(one["high"] - one["value"], other["value"] - other["low"]),
+        "high": difference + math.hypot(one["value"] - one["low"], other["high"] - other["value"]),
+    }
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -101,7 +139,9 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - float(np.prod([(n - correct - i) / (n - i) for i in range(k)]))
 
 
-def majority_at_k(votes: Sequence[Hashable], right: Callable[[Hashable], bool], k: int, seed: int = 0) -> float:
+def majority_at_k(
+    votes: Sequence[Hashable], right: Callable[[Hashable], bool], k: int, seed: int = 0
+) -> float:
     """The chance that the most frequent of k answers is right, over all choices of k from the drawn ones.
 
     votes: one answer a sample, equal answers equal; None has no vote. A tie counts by the share of right answers in it.
@@ -113,7 +153,9 @@ def majority_at_k(votes: Sequence[Hashable], right: Callable[[Hashable], bool], 
     subsets = itertools.combinations(votes, k)
     if math.comb(len(votes), k) > SUBSETS:
         rng = np.random.default_rng(seed)
-        subsets = ([votes[i] for i in rng.choice(len(votes), k, replace=False)] for _ in range(SUBSETS))
+        subsets = (
+            [votes[i] for i in rng.choice(len(votes), k, replace=False)] for _ in range(SUBSETS)
+        )
     return float(np.mean([right_of_most(subset, right) for subset in subsets]))
 
 
@@ -125,10 +167,18 @@ def right_of_most(votes: Sequence[Hashable], right: Callable[[Hashable], bool]) 
 
 def check_k(n: int, k: int) -> None:
     if not 1 <= k <= n:
-        raise ValueError(f"{k} tries need at least {k} samples a problem; there are {n}.\nDraw more samples.")
+        raise ValueError(
+            f"{k} tries need at least {k} samples a problem; there are {n}.\nDraw more samples."
+        )
 
 
-def problems_needed(before: float, after: float, differing: float | None = None, power: float = 0.8, alpha: float = 0.05) -> int:
+def problems_needed(
+    before: float,
+    after: float,
+    differing: float | None = None,
+    power: float = 0.8,
+    alpha: float = 0.05,
+) -> int:
     """How many problems it takes to see the step from one share to another, at this power and level, two-sided.
 
     differing: the share of problems on which exactly one of the two models is right, for a comparison in pairs (McNemar); None for
@@ -139,10 +189,21 @@ def problems_needed(before: float, after: float, differing: float | None = None,
     """
     difference = abs(after - before)
     if not (0 <= before <= 1 and 0 <= after <= 1 and difference):
-        raise ValueError(f"The shares are {before} and {after}.\nGive two different ones between 0 and 1.")
+        raise ValueError(
+            f"The shares are {before} and {after}.\nGive two different ones between 0 and 1."
+        )
     if differing is None:
-        return math.ceil(samplesize_proportions_2indep_onetail(difference, min(before, after), power, alpha=alpha))
+        return math.ceil(
+            samplesize_proportions_2indep_onetail(
+                difference, min(before, after), power, alpha=alpha
+            )
+        )
     if not difference <= differing <= 1:
-        raise ValueError(f"{differing} of the problems cannot differ where the shares differ by {difference:.3f}.\nIt is at least the difference, and at most 1.")
+        raise ValueError(
+            f"{differing} of the problems cannot differ where the shares differ by {difference:.3f}.\nIt is at least the difference, and at most 1."
+        )
     z, reach = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
-    return math.ceil((z * math.sqrt(differing) + reach * math.sqrt(differing - difference**2)) ** 2 / difference**2)
+    return math.ceil(
+        (z * math.sqrt(differing) + reach * math.sqrt(differing - difference**2)) ** 2
+        / difference**2
+    )

@@ -14,17 +14,26 @@ def summary(recipe: Recipe) -> dict[str, str]:
     """One column of the overview."""
     lora, grpo = recipe.lora, recipe.grpo
     targets = "7 projections" if lora.targets == ALL_PROJECTIONS else " and ".join(lora.targets)
-    length = f"{grpo.steps} steps" if grpo.steps else f"{grpo.epochs:g} epoch{'s' * (grpo.epochs != 1)}"
+    length = (
+        f"{grpo.steps} steps" if grpo.steps else f"{grpo.epochs:g} epoch{'s' * (grpo.epochs != 1)}"
+    )
     return {
-        "base model": recipe.model, "data": " ".join(filter(None, (recipe.source.path, recipe.source.config, recipe.source.files))),
-        "licence of the data": recipe.source.licence, "stages": " → ".join(recipe.stages),
-        "thinking mode": "on" if recipe.thinking else "off", "answer format": recipe.format.name,
-        "rewards": " + ".join(f"{weight:g} {name}" for name, weight in recipe.rewards.items()), "score": recipe.score.__name__,
+        "base model": recipe.model,
+        "data": " ".join(
+            filter(None, (recipe.source.path, recipe.source.config, recipe.source.files))
+        ),
+        "licence of the data": recipe.source.licence,
+        "stages": " → ".join(recipe.stages),
+        "thinking mode": "on" if recipe.thinking else "off",
+        "answer format": recipe.format.name,
+        "rewards": " + ".join(f"{weight:g} {name}" for name, weight in recipe.rewards.items()),
+        "score": recipe.score.__name__,
         "LoRA": f"{'4-bit' if lora.load_in_4bit else '16-bit'}, r {lora.r}, {targets}",
         **{stage: supervised_words(getattr(recipe, stage)) for stage in SUPERVISED},
         "grpo": f"{grpo.batch} completions a step in groups of {grpo.generations}, lr {grpo.learning_rate:g}, {grpo.schedule}, {length}",
         "KL beta / epsilon / temperature": f"{grpo.beta:g} / {grpo.epsilon:g} / {grpo.temperature:g}",
-        "prompt / completion tokens": f"{grpo.max_prompt} / {grpo.max_completion}"}
+        "prompt / completion tokens": f"{grpo.max_prompt} / {grpo.max_completion}",
+    }
 
 
 def supervised_words(part: SFTSettings | None) -> str:

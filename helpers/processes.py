@@ -19,7 +19,11 @@ def together() -> bool:
     """Whether this process trains with others; known once a trainer's settings have been made."""
     import torch.distributed
 
-    return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    return (
+        torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+        and torch.distributed.get_world_size() > 1
+    )
 
 
 def agreed(value: T) -> T:
@@ -62,12 +66,18 @@ def check_launch() -> None:
         words = parent.cmdline() if parent else []
     except psutil.Error:
         return
-    launched = any(os.path.basename(word) in ("accelerate", "accelerate-launch", "accelerate.commands.launch", "launch.py") for word in words[:4])
+    launched = any(
+        os.path.basename(word)
+        in ("accelerate", "accelerate-launch", "accelerate.commands.launch", "launch.py")
+        for word in words[:4]
+    )
     if launched and "WORLD_SIZE" not in os.environ:
         asked = asked_for(words)
         if asked > 1:
-            raise RuntimeError(f"accelerate was asked for {asked} processes and started one: it finds no GPUs, or one.\n"
-                               f"Without GPUs use: {HINT.format(asked)}")
+            raise RuntimeError(
+                f"accelerate was asked for {asked} processes and started one: it finds no GPUs, or one.\n"
+                f"Without GPUs use: {HINT.format(asked)}"
+            )
 
 
 def asked_for(words: Sequence[str]) -> int:
@@ -89,8 +99,13 @@ def explained_end() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if together() and any(word in str(error).lower() for word in ("gloo", "nccl", "connection closed", "connection reset", "broken pipe")):
-            raise RuntimeError("Another process of this run has ended.\nRun the same command again: it goes on from the last checkpoint.") from error
+        if together() and any(
+            word in str(error).lower()
+            for word in ("gloo", "nccl", "connection closed", "connection reset", "broken pipe")
+        ):
+            raise RuntimeError(
+                "Another process of this run has ended.\nRun the same command again: it goes on from the last checkpoint."
+            ) from error
         raise
 
 
@@ -102,4 +117,8 @@ def let_cpus_resume() -> None:
     """
     import torch
 
-    torch.serialization.register_package(5, lambda storage: None, lambda storage, place: storage if str(place).startswith("cpu:") else None)
+    torch.serialization.register_package(
+        5,
+        lambda storage: None,
+        lambda storage, place: storage if str(place).startswith("cpu:") else None,
+    )

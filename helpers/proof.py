@@ -23,7 +23,12 @@ from pathlib import Path
 KEPT = 1_000_000_000  # bytes of logits of one model that are kept: of each reply, as many of its last tokens as fit
 # The largest relative difference of two models that are the same: ours; measured on the embedded model, see tests/test_proof.py
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05, "float16": 0.01}
-FREE = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")  # in which an export's configuration may differ from the base's
+FREE = (
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "_name_or_path",
+)  # in which an export's configuration may differ from the base's
 LEAST_CHANGE = 1e-4  # an adapter that moves no logit by this share has learned nothing
 
 
@@ -50,12 +55,20 @@ class Proof:
     texts: tuple[str, ...]
 
 
-def prove(folder: str | Path, base: str, adapter: str | Path, prompts: Sequence[str], max_new_tokens: int) -> Proof:
+def prove(
+    folder: str | Path, base: str, adapter: str | Path, prompts: Sequence[str], max_new_tokens: int
+) -> Proof:
     """`prove_all` of one export."""
     return prove_all({"export": folder}, base, adapter, prompts, max_new_tokens)["export"]
 
 
-def prove_all(folders: Mapping[str, str | Path], base: str, adapter: str | Path, prompts: Sequence[str], max_new_tokens: int) -> dict[str, Proof]:
+def prove_all(
+    folders: Mapping[str, str | Path],
+    base: str,
+    adapter: str | Path,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+) -> dict[str, Proof]:
     """Reads each export in a fresh process and compares it with base + adapter: greedy texts, logits, tokenizer, chat template, end tokens.
 
     base: Hub id or folder of unquantised weights. prompts: texts with the chat template applied.
@@ -67,38 +80,89 @@ def prove_all(folders: Mapping[str, str | Path], base: str, adapter: str | Path,
     return found
 
 
-def look(folders: Mapping[str, str | Path], base: str, adapter: str | Path, prompts: Sequence[str], max_new_tokens: int) -> dict[str, Proof | str]:
+def look(
+    folders: Mapping[str, str | Path],
+    base: str,
+    adapter: str | Path,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+) -> dict[str, Proof | str]:
     """What the fresh process found of each export; in words where it could not be read, or is not asked or told as the trained model is."""
     with tempfile.TemporaryDirectory() as place:
         request, answer = Path(place) / "request.json", Path(place) / "answer.json"
-        request.write_text(json.dumps({"folders": {name: str(Path(folder).absolute()) for name, folder in folders.items()}, "base": base,
-                                       "adapter": str(adapter), "prompts": list(prompts), "max_new_tokens": max_new_tokens}), encoding="utf-8")
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
-        done = subprocess.run([sys.executable, "-m", "helpers.proof", str(request), str(answer)], env=os.environ | {"PYTHONPATH": path},
-                              capture_output=True, text=True, errors="replace", check=False)
+        request.write_text(
+            json.dumps(
+                {
+                    "folders": {
+                        name: str(Path(folder).absolute()) for name, folder in folders.items()
+                    },
+                    "base": base,
+                    "adapter": str(adapter),
+                    "prompts": list(prompts),
+                    "max_new_tokens": max_new_tokens,
+                }
+            ),
+            encoding="utf-8",
+        )
+        path = os.pathsep.join(
+            filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")])
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "helpers.proof", str(request), str(answer)],
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         if not answer.is_file():
-            cause = "it was killed, as for lack of memory" if done.returncode < 0 else (done.stderr.strip().split("\n") or [""])[-1][:300]
-            raise RuntimeError(f"The fresh process that reads the exports ended ({cause}).\n"
-                               "Look whether the folders are whole; free memory if it ran out, and run it again.")
-        return {name: part if isinstance(part, str) else Proof(**part) for name, part in json.loads(answer.read_text(encoding="utf-8")).items()}
+            cause = (
+                "it was killed, as for lack of memory"
+                if done.returncode < 0
+                else (done.stderr.strip().split("\n") or [""])[-1][:300]
+            )
+            raise RuntimeError(
+                f"The fresh process that reads the exports ended ({cause}).\n"
+                "Look whether the folders are whole; free memory if it ran out, and run it again."
+            )
+        return {
+            name: part if isinstance(part, str) else Proof(**part)
+            for name, part in json.loads(answer.read_text(encoding="utf-8")).items()
+        }
 
 
 def judge(folder: str | Path, proof: Proof | str) -> None:
     """Raises ValueError unless the export is the trained model."""
     if isinstance(proof, str):
-        raise ValueError(f"{folder} is not what was exported: {proof}.\nExport it again; nothing else should write into that folder.")
+        raise ValueError(
+            f"{folder} is not what was exported: {proof}.\nExport it again; nothing else should write into that folder."
+        )
     if not math.isfinite(proof.logit_difference):
-        raise ValueError(f"{folder} gives logits that are no numbers.\nExport it again; in fp16 choose bf16 or fp32, which hold larger numbers.")
+        raise ValueError(
+            f"{folder} gives logits that are no numbers.\nExport it again; in fp16 choose bf16 or fp32, which hold larger numbers."
+        )
     same = proof.beyond_rounding <= TOLERANCE[proof.computed_in]
-    if proof.change < LEAST_CHANGE or not same and proof.logit_difference_from_base <= proof.logit_difference:
-        raise ValueError(f"{folder} gives the logits of the base model (difference {proof.logit_difference_from_base:.2g}).\n"
-                         "The merge did nothing: check that the adapter was trained and belongs to this base.")
+    if (
+        proof.change < LEAST_CHANGE
+        or not same
+        and proof.logit_difference_from_base <= proof.logit_difference
+    ):
+        raise ValueError(
+            f"{folder} gives the logits of the base model (difference {proof.logit_difference_from_base:.2g}).\n"
+            "The merge did nothing: check that the adapter was trained and belongs to this base."
+        )
     if not same:
-        raise ValueError(f"{folder} differs from base + adapter by {proof.beyond_rounding:.2g} of the largest logit; rounding explains "
-                         f"{TOLERANCE[proof.computed_in]:.0e}.\nThe merge is wrong or the base is another one: export again, and look at MODEL.")
-    if proof.computed_in == "float32" and proof.same_rounded < proof.prompts - proof.prompts // 16:  # one in 16 may be a tie of two tokens
-        raise ValueError(f"{folder} replies otherwise than base + adapter to {proof.prompts - proof.same_rounded} of {proof.prompts} prompts, with the same logits.\n"
-                         "Look at its generation_config.json: what ends a reply, and penalties; or export it again.")
+        raise ValueError(
+            f"{folder} differs from base + adapter by {proof.beyond_rounding:.2g} of the largest logit; rounding explains "
+            f"{TOLERANCE[proof.computed_in]:.0e}.\nThe merge is wrong or the base is another one: export again, and look at MODEL."
+        )
+    if (
+        proof.computed_in == "float32" and proof.same_rounded < proof.prompts - proof.prompts // 16
+    ):  # one in 16 may be a tie of two tokens
+        raise ValueError(
+            f"{folder} replies otherwise than base + adapter to {proof.prompts - proof.same_rounded} of {proof.prompts} prompts, with the same logits.\n"
+            "Look at its generation_config.json: what ends a reply, and penalties; or export it again."
+        )
 
 
 def main(request: Path, answer: Path) -> None:
@@ -129,10 +193,22 @@ def main(request: Path, answer: Path) -> None:
             model, stored = load_export(folder, asked, tokenizer, device, dtype)
             short = None if stored == dtype else stored
             if short not in rounded:
-                like = round_to(load_trained(asked["base"], asked["adapter"], device, dtype).merge_and_unload(), short)
-                rounded[short] = logits(like, rows, kept), replies(like, tokenizer, asked["prompts"], asked["max_new_tokens"])[1]
+                like = round_to(
+                    load_trained(asked["base"], asked["adapter"], device, dtype).merge_and_unload(),
+                    short,
+                )
+                rounded[short] = (
+                    logits(like, rows, kept),
+                    replies(like, tokenizer, asked["prompts"], asked["max_new_tokens"])[1],
+                )
             exported = logits(model, rows, kept)
-            said = replies(model, tokenizer, asked["prompts"], asked["max_new_tokens"], model.generation_config.eos_token_id)[1]
+            said = replies(
+                model,
+                tokenizer,
+                asked["prompts"],
+                asked["max_new_tokens"],
+                model.generation_config.eos_token_id,
+            )[1]
             del model
             gc.collect()
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -140,10 +216,21 @@ def main(request: Path, answer: Path) -> None:
             continue
         difference = apart(exported, reference)
         proofs[name] = {
-            "same_text": equal(said, texts), "same_rounded": equal(said, rounded[short][1]), "prompts": len(texts), "logit_difference": difference,
-            "relative": difference / largest, "beyond_rounding": apart(exported, rounded[short][0]) / largest, "change": change,
-            "logit_difference_from_base": apart(exported, base), "computed_in": str(dtype).removeprefix("torch."),
-            "megabytes": sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()) / 1e6, "texts": said}
+            "same_text": equal(said, texts),
+            "same_rounded": equal(said, rounded[short][1]),
+            "prompts": len(texts),
+            "logit_difference": difference,
+            "relative": difference / largest,
+            "beyond_rounding": apart(exported, rounded[short][0]) / largest,
+            "change": change,
+            "logit_difference_from_base": apart(exported, base),
+            "computed_in": str(dtype).removeprefix("torch."),
+            "megabytes": sum(
+                file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()
+            )
+            / 1e6,
+            "texts": said,
+        }
     answer.write_text(json.dumps(proofs), encoding="utf-8")
 
 
@@ -156,10 +243,16 @@ def load_export(folder: str, asked: Mapping, tokenizer, device: str, dtype):
         if (Path(folder) / "config.json").is_file():
             raise ValueError("it holds an adapter and a whole model, and loaders take the adapter")
         model = load_trained(asked["base"], folder, device, dtype)
-        model.generation_config.eos_token_id = tokenizer.eos_token_id  # an adapter has no settings of its own; its card says this one
+        model.generation_config.eos_token_id = (
+            tokenizer.eos_token_id
+        )  # an adapter has no settings of its own; its card says this one
         return model, dtype
     config = AutoConfig.from_pretrained(folder)
-    if wrong := [name for name, value in AutoConfig.from_pretrained(asked["base"]).to_dict().items() if name not in FREE and config.to_dict().get(name) != value]:
+    if wrong := [
+        name
+        for name, value in AutoConfig.from_pretrained(asked["base"]).to_dict().items()
+        if name not in FREE and config.to_dict().get(name) != value
+    ]:
         raise ValueError(f"its configuration has another {' and '.join(wrong[:3])} than the base's")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
     check_ends(model, tokenizer)
@@ -174,10 +267,17 @@ def work_place(base: str):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with init_empty_weights():
-        size = 4 * sum(p.numel() for p in AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base)).parameters())
+        size = 4 * sum(
+            p.numel()
+            for p in AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base)).parameters()
+        )
     places = [("cpu", torch.bfloat16, psutil.virtual_memory().available - 3 * KEPT)]
     if torch.cuda.is_available():
-        short = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        short = (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float16
+        )
         places.insert(0, ("cuda", short, torch.cuda.mem_get_info()[0]))
     for device, short, free in places:
         for dtype in (torch.float32, short):
@@ -191,7 +291,11 @@ def load_trained(base: str, adapter: str, device: str, dtype):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), adapter).to(device).eval()
+    return (
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), adapter)
+        .to(device)
+        .eval()
+    )
 
 
 def round_to(model, dtype):
@@ -205,7 +309,13 @@ def equal(some: Sequence[str], others: Sequence[str]) -> int:
     return sum(a == b for a, b in zip(some, others, strict=True))
 
 
-def replies(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, ends: int | list[int] | None = None) -> tuple[list, list[str]]:
+def replies(
+    model,
+    tokenizer,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    ends: int | list[int] | None = None,
+) -> tuple[list, list[str]]:
     """Greedy replies, as one batch: of each the tokens of prompt and reply without padding, (1, tokens), and the reply's text.
 
     ends: the tokens that end a reply; by default the end of a chat turn.
@@ -213,14 +323,28 @@ def replies(model, tokenizer, prompts: Sequence[str], max_new_tokens: int, ends:
     import torch
 
     ends = [tokenizer.eos_token_id] if ends is None else [ends] if isinstance(ends, int) else ends
-    asked = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False).to(model.device)
-    output = model.generate(**asked, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-                            eos_token_id=ends, temperature=None, top_p=None, top_k=None)
+    asked = tokenizer(
+        list(prompts),
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        add_special_tokens=False,
+    ).to(model.device)
+    output = model.generate(
+        **asked,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+    )
     rows, texts = [], []
     for tokens, mask in zip(output, asked["attention_mask"], strict=True):
-        prompt, reply = tokens[:len(mask)][mask.bool()], tokens[len(mask):]
+        prompt, reply = tokens[: len(mask)][mask.bool()], tokens[len(mask) :]
         ended = torch.isin(reply, torch.tensor(ends, device=reply.device)).nonzero()
-        reply = reply[:int(ended[0]) + 1] if len(ended) else reply
+        reply = reply[: int(ended[0]) + 1] if len(ended) else reply
         rows.append(torch.cat([prompt, reply])[None])
         texts.append(tokenizer.decode(reply, skip_special_tokens=True))
     return rows, texts
@@ -242,10 +366,14 @@ def check_tokenizer(folder: str, tokenizer, prompts: Sequence[str]) -> None:
     from transformers import AutoTokenizer
 
     stored = AutoTokenizer.from_pretrained(folder)
-    same = {"chat template": stored.chat_template == tokenizer.chat_template,
-            "special tokens": (stored.special_tokens_map, stored.all_special_ids) == (tokenizer.special_tokens_map, tokenizer.all_special_ids),
-            "length limit": stored.model_max_length == tokenizer.model_max_length,
-            "tokens": stored.get_vocab() == tokenizer.get_vocab() and all(stored(p)["input_ids"] == tokenizer(p)["input_ids"] for p in prompts)}
+    same = {
+        "chat template": stored.chat_template == tokenizer.chat_template,
+        "special tokens": (stored.special_tokens_map, stored.all_special_ids)
+        == (tokenizer.special_tokens_map, tokenizer.all_special_ids),
+        "length limit": stored.model_max_length == tokenizer.model_max_length,
+        "tokens": stored.get_vocab() == tokenizer.get_vocab()
+        and all(stored(p)["input_ids"] == tokenizer(p)["input_ids"] for p in prompts),
+    }
     if wrong := [what for what, equal in same.items() if not equal]:
         raise ValueError(f"its {' and '.join(wrong)} are not the adapter's")
 

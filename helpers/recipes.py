@@ -92,9 +92,22 @@ class EvaluationSettings:
 
 # What the tiny profile changes; ours, found by trying on the embedded model.
 TINY_SFT = {"batch": 8, "learning_rate": 1.5e-3, "epochs": 1, "rows": 800, "max_length": 512}
-TINY_GRPO = {"batch": 64, "generations": 8, "learning_rate": 5e-4, "steps": 20, "temperature": 0.8, "max_prompt": 256, "max_completion": 96}
+TINY_GRPO = {
+    "batch": 64,
+    "generations": 8,
+    "learning_rate": 5e-4,
+    "steps": 20,
+    "temperature": 0.8,
+    "max_prompt": 256,
+    "max_completion": 96,
+}
 TINY_EVALUATION = {"problems": 100, "batch": 128}
-TINY = {"priming": TINY_SFT | {"rows": 60, "epochs": 2}, "sft": TINY_SFT, "grpo": TINY_GRPO, "evaluation": TINY_EVALUATION}
+TINY = {
+    "priming": TINY_SFT | {"rows": 60, "epochs": 2},
+    "sft": TINY_SFT,
+    "grpo": TINY_GRPO,
+    "evaluation": TINY_EVALUATION,
+}
 
 
 @dataclass(frozen=True)
@@ -149,10 +162,17 @@ GSM8K_XML = Recipe(
     system="Solve the problem. " + XML.instruction,
     format=XML,
     score=same_number,
-    rewards={"r_strict": 0.5, "r_soft": 0.25, "r_xmlcount": 0.25, "r_correctness": 1.0},  # the weights are ours
+    rewards={
+        "r_strict": 0.5,
+        "r_soft": 0.25,
+        "r_xmlcount": 0.25,
+        "r_correctness": 1.0,
+    },  # the weights are ours
     lora=LoRASettings(r=64, alpha=64),
     sft=SFTSettings(batch=20, learning_rate=9e-4, epochs=2, max_length=1024),
-    grpo=GRPOSettings(batch=16, generations=4, learning_rate=5e-4, max_prompt=512, max_completion=700),
+    grpo=GRPOSettings(
+        batch=16, generations=4, learning_rate=5e-4, max_prompt=512, max_completion=700
+    ),
     evaluation=EvaluationSettings(problems=1319, samples=4),
 )
 
@@ -165,10 +185,21 @@ GSM8K_HASH = Recipe(
     system="Solve the problem. " + HASH.instruction,
     format=HASH,
     score=same_number,
-    rewards={"accuracy_reward": 1.0},  # exact, where the published reward compares floats with a tolerance
+    rewards={
+        "accuracy_reward": 1.0
+    },  # exact, where the published reward compares floats with a tolerance
     lora=LoRASettings(r=16, alpha=16, load_in_4bit=False),
     sft=SFTSettings(batch=4, learning_rate=2e-4, epochs=3, max_length=1024),  # the length is ours
-    grpo=GRPOSettings(batch=16, generations=4, learning_rate=1e-6, temperature=0.7, beta=0.01, epsilon=0.2, max_prompt=512, max_completion=512),
+    grpo=GRPOSettings(
+        batch=16,
+        generations=4,
+        learning_rate=1e-6,
+        temperature=0.7,
+        beta=0.01,
+        epsilon=0.2,
+        max_prompt=512,
+        max_completion=512,
+    ),
     evaluation=EvaluationSettings(problems=1319, samples=4),
 )
 
@@ -184,9 +215,15 @@ OPENR1_BOXED = Recipe(
     score=same_math,
     rewards={"accuracy_reward": 1.0, "format_reward": 0.5},  # the weights are ours
     lora=LoRASettings(r=32, alpha=32),
-    priming=SFTSettings(batch=16, learning_rate=2e-4, epochs=2, max_length=3072, rows=60),  # batch, rate and length are ours
-    sft=SFTSettings(batch=16, learning_rate=2e-4, epochs=1, max_length=3072),  # batch and length are ours
-    grpo=GRPOSettings(batch=16, generations=4, learning_rate=5e-6, max_prompt=1024, max_completion=2048),  # ours
+    priming=SFTSettings(
+        batch=16, learning_rate=2e-4, epochs=2, max_length=3072, rows=60
+    ),  # batch, rate and length are ours
+    sft=SFTSettings(
+        batch=16, learning_rate=2e-4, epochs=1, max_length=3072
+    ),  # batch and length are ours
+    grpo=GRPOSettings(
+        batch=16, generations=4, learning_rate=5e-6, max_prompt=1024, max_completion=2048
+    ),  # ours
     evaluation=EvaluationSettings(problems=2000, samples=4),
     further=MATH_500,
     read_further=read_math500,
@@ -204,7 +241,9 @@ DAPO_THINK = Recipe(
     score=same_math,
     rewards={"accuracy_reward": 1.0, "format_reward": 0.5},
     lora=LoRASettings(r=32, alpha=32),  # ours
-    grpo=GRPOSettings(batch=8, generations=8, learning_rate=1e-6, max_prompt=512, max_completion=2048, epochs=1),
+    grpo=GRPOSettings(
+        batch=8, generations=8, learning_rate=1e-6, max_prompt=512, max_completion=2048, epochs=1
+    ),
     evaluation=EvaluationSettings(problems=500, samples=4),
     further=MATH_500,
     read_further=read_math500,
@@ -215,20 +254,38 @@ PHYBENCH_EED = Recipe(
     name="phybench_eed",
     title="PHYBench with partial credit",
     model="Qwen/Qwen3-1.7B",
-    source=Source("Eureka-Lab/PHYBench", files="PHYBench-fullques_v1.json", held_out=0.3, licence="MIT"),  # 100 rows have a public answer
+    source=Source(
+        "Eureka-Lab/PHYBench", files="PHYBench-fullques_v1.json", held_out=0.3, licence="MIT"
+    ),  # 100 rows have a public answer
     read_row=read_phybench,
     system="Solve the physics problem. Write each step on a line of its own. " + BOXED.instruction,
     format=BOXED,
     score=eed_score,
     rewards={"format_reward": 0.2, "trace_reward": 0.3, "accuracy_reward": 0.5},
     lora=LoRASettings(r=64, alpha=64, targets=("q_proj", "v_proj")),
-    grpo=GRPOSettings(batch=4, generations=4, learning_rate=5e-7, schedule="linear", warmup=0.03, beta=0.1, steps=550,
-                      max_prompt=4096, max_completion=1024),
+    grpo=GRPOSettings(
+        batch=4,
+        generations=4,
+        learning_rate=5e-7,
+        schedule="linear",
+        warmup=0.03,
+        beta=0.1,
+        steps=550,
+        max_prompt=4096,
+        max_completion=1024,
+    ),
     evaluation=EvaluationSettings(problems=100, samples=4),
-    tiny=TINY | {"lora": {"targets": ALL_PROJECTIONS}, "grpo": TINY_GRPO | {"learning_rate": 1e-3, "steps": 30, "max_completion": 128}},
+    tiny=TINY
+    | {
+        "lora": {"targets": ALL_PROJECTIONS},
+        "grpo": TINY_GRPO | {"learning_rate": 1e-3, "steps": 30, "max_completion": 128},
+    },
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)
+}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -242,4 +299,11 @@ def for_profile(recipe: Recipe, profile: str) -> Recipe:
     """The recipe with the settings that a profile ("tiny" or "gpu") uses."""
     if profile != "tiny":
         return recipe
-    return replace(recipe, **{part: replace(getattr(recipe, part), **values) for part, values in recipe.tiny.items() if getattr(recipe, part)})
+    return replace(
+        recipe,
+        **{
+            part: replace(getattr(recipe, part), **values)
+            for part, values in recipe.tiny.items()
+            if getattr(recipe, part)
+        },
+    )

@@ -15,11 +15,31 @@ from helpers import measures
 from helpers.answers.equations import hallucinates
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
-NEEDED = ("id", "question", "gold", "completion", "tokens", "extracted", "flexible_right", "score", "follows", "outcome", "reward", "rewards")
-MEASURES = {"strict": lambda r: r["outcome"] == "correct", "flexible": lambda r: r["flexible_right"], "format": lambda r: r["follows"],
-            "score": lambda r: r["score"], "reward": lambda r: r["reward"]}
+NEEDED = (
+    "id",
+    "question",
+    "gold",
+    "completion",
+    "tokens",
+    "extracted",
+    "flexible_right",
+    "score",
+    "follows",
+    "outcome",
+    "reward",
+    "rewards",
+)
+MEASURES = {
+    "strict": lambda r: r["outcome"] == "correct",
+    "flexible": lambda r: r["flexible_right"],
+    "format": lambda r: r["follows"],
+    "score": lambda r: r["score"],
+    "reward": lambda r: r["reward"],
+}
 RIGHT = 0  # the vote of a right answer
-Same = Callable[[str | None, str], float | None]  # a recipe's score: 1.0 where two answers say the same
+Same = Callable[
+    [str | None, str], float | None
+]  # a recipe's score: 1.0 where two answers say the same
 
 
 def check(records: Sequence[Mapping]) -> None:
@@ -28,14 +48,20 @@ def check(records: Sequence[Mapping]) -> None:
         raise ValueError("There are no records to summarise.\nRun the evaluation first.")
     missing = next((key for key in NEEDED for r in records if key not in r), None)
     if missing or not all(r["outcome"] in OUTCOMES for r in records):
-        raise ValueError(f"These are not records of an evaluation: {missing or 'the outcome'} is missing or unknown.\nEvaluate the model again.")
+        raise ValueError(
+            f"These are not records of an evaluation: {missing or 'the outcome'} is missing or unknown.\nEvaluate the model again."
+        )
     answers = Counter(r["id"] for r in records)
     seen = Counter((r["id"], r.get("sample")) for r in records)
     twice = next((name for (name, _), count in seen.items() if count > 1), None)
     if twice is not None:
-        raise ValueError(f"The problem {twice!r} is in these records twice.\nGive each problem an id of its own, and each drawn answer its sample number.")
+        raise ValueError(
+            f"The problem {twice!r} is in these records twice.\nGive each problem an id of its own, and each drawn answer its sample number."
+        )
     if len(set(answers.values())) > 1:
-        raise ValueError(f"Some problems have {max(answers.values())} answers and others {min(answers.values())}.\nThe evaluation is not whole: run it again, it goes on.")
+        raise ValueError(
+            f"Some problems have {max(answers.values())} answers and others {min(answers.values())}.\nThe evaluation is not whole: run it again, it goes on."
+        )
 
 
 def per_problem(records: Sequence[Mapping], key: str = "strict") -> pd.Series:
@@ -50,27 +76,44 @@ def summarise(records: Sequence[Mapping]) -> dict:
     completions); tokens, and tokens of each outcome that occurs; hallucination rate."""
     check(records)
     counts = Counter(r["outcome"] for r in records)
-    return {"n": len({r["id"] for r in records}), "completions": len(records),
-            **{key: measures.share(per_problem(records, key)) for key in MEASURES},
-            "rewards": {name: measures.share(per_problem(records, name)) for name in records[0]["rewards"]},
-            "outcomes": {name: counts[name] for name in OUTCOMES},
-            "tokens": float(np.mean([r["tokens"] for r in records])),
-            "tokens_by_outcome": {name: float(np.mean([r["tokens"] for r in records if r["outcome"] == name])) for name in OUTCOMES if counts[name]},
-            "hallucination": float(np.mean([hallucinates(r["question"], r["completion"]) for r in records]))}
+    return {
+        "n": len({r["id"] for r in records}),
+        "completions": len(records),
+        **{key: measures.share(per_problem(records, key)) for key in MEASURES},
+        "rewards": {
+            name: measures.share(per_problem(records, name)) for name in records[0]["rewards"]
+        },
+        "outcomes": {name: counts[name] for name in OUTCOMES},
+        "tokens": float(np.mean([r["tokens"] for r in records])),
+        "tokens_by_outcome": {
+            name: float(np.mean([r["tokens"] for r in records if r["outcome"] == name]))
+            for name in OUTCOMES
+            if counts[name]
+        },
+        "hallucination": float(
+            np.mean([hallucinates(r["question"], r["completion"]) for r in records])
+        ),
+    }
 
 
-def compare(before: Sequence[Mapping], after: Sequence[Mapping], key: str = "strict", seed: int = 0) -> dict:
+def compare(
+    before: Sequence[Mapping], after: Sequence[Mapping], key: str = "strict", seed: int = 0
+) -> dict:
     """Two evaluations of the same problems, paired, as `measures.paired` has it. Raises ValueError if the problems differ."""
     check(before)
     check(after)
     a, b = per_problem(before, key), per_problem(after, key)
     if set(a.index) != set(b.index):
-        raise ValueError(f"The evaluations are of different problems ({len(a)} and {len(b)}, {len(set(a.index) & set(b.index))} in common).\n"
-                         "Evaluate both on the same problems.")
+        raise ValueError(
+            f"The evaluations are of different problems ({len(a)} and {len(b)}, {len(set(a.index) & set(b.index))} in common).\n"
+            "Evaluate both on the same problems."
+        )
     golds = {r["id"]: (r["question"], r["gold"]) for r in before}
     changed = next((r["id"] for r in after if golds[r["id"]] != (r["question"], r["gold"])), None)
     if changed is not None:
-        raise ValueError(f"The problem {changed!r} is not the same in both evaluations.\nEvaluate both on the same problems.")
+        raise ValueError(
+            f"The problem {changed!r} is not the same in both evaluations.\nEvaluate both on the same problems."
+        )
     return measures.paired(a, b.reindex(a.index), seed)
 
 
@@ -84,9 +127,23 @@ def votes(records: Sequence[Mapping], same: Same) -> dict[str, list[int | None]]
     kinds: dict[str, list[str]] = {}
     for record in records:
         known = kinds.setdefault(record["id"], [])
-        answer = record["extracted"] if record["follows"] and record["outcome"] != "truncated" else None
-        kind = None if answer is None else RIGHT if record["score"] == 1.0 else next(
-            (i for i, other in enumerate(known, 1) if answer == other or same(answer, other) == 1.0), len(known) + 1)
+        answer = (
+            record["extracted"] if record["follows"] and record["outcome"] != "truncated" else None
+        )
+        kind = (
+            None
+            if answer is None
+            else RIGHT
+            if record["score"] == 1.0
+            else next(
+                (
+                    i
+                    for i, other in enumerate(known, 1)
+                    if answer == other or same(answer, other) == 1.0
+                ),
+                len(known) + 1,
+            )
+        )
         if kind == len(known) + 1:
             known.append(answer)
         found.setdefault(record["id"], []).append(kind)
@@ -101,10 +158,23 @@ def tries(records: Sequence[Mapping], same: Same) -> dict[str, dict[str, dict]]:
     check(records)
     groups = dict(sorted(grouped(records).items()))
     voted, n = votes(records, same), len(next(iter(groups.values())))
-    correct = {name: sum(r["outcome"] == "correct" for r in group) for name, group in groups.items()}
-    return {"pass": {str(k): measures.share(pd.Series([measures.pass_at_k(n, c, k) for c in correct.values()])) for k in range(1, n + 1)},
-            "majority": {str(k): measures.share(pd.Series([measures.majority_at_k(voted[name], RIGHT.__eq__, k) for name in groups]))
-                         for k in range(1, n + 1)}}
+    correct = {
+        name: sum(r["outcome"] == "correct" for r in group) for name, group in groups.items()
+    }
+    return {
+        "pass": {
+            str(k): measures.share(
+                pd.Series([measures.pass_at_k(n, c, k) for c in correct.values()])
+            )
+            for k in range(1, n + 1)
+        },
+        "majority": {
+            str(k): measures.share(
+                pd.Series([measures.majority_at_k(voted[name], RIGHT.__eq__, k) for name in groups])
+            )
+            for k in range(1, n + 1)
+        },
+    }
 
 
 def agreement(records: Sequence[Mapping], same: Same) -> dict:
@@ -118,11 +188,26 @@ def agreement(records: Sequence[Mapping], same: Same) -> dict:
     voted = votes(records, same)
     for name, group in grouped(records).items():
         counts = Counter(vote for vote in voted[name] if vote is not None)
-        rows.append((max(counts.values(), default=0) / len(group), measures.right_of_most(voted[name], RIGHT.__eq__)))
+        rows.append(
+            (
+                max(counts.values(), default=0) / len(group),
+                measures.right_of_most(voted[name], RIGHT.__eq__),
+            )
+        )
     levels = []
-    for level, part in pd.DataFrame(rows, columns=["agreement", "right"]).groupby("agreement")["right"]:
+    for level, part in pd.DataFrame(rows, columns=["agreement", "right"]).groupby("agreement")[
+        "right"
+    ]:
         low, high = measures.wilson(round(part.sum()), len(part))
-        levels.append({"agreement": float(level), "n": len(part), "right": float(part.mean()), "low": low, "high": high})
+        levels.append(
+            {
+                "agreement": float(level),
+                "n": len(part),
+                "right": float(part.mean()),
+                "low": low,
+                "high": high,
+            }
+        )
     return {"levels": levels}
 
 
@@ -138,38 +223,75 @@ def results(found: Mapping[str, tuple[Sequence[Mapping], Sequence[Mapping]]], sa
     """What `summary.json` holds of each model's greedy and sampled records: summaries, several tries, agreement, and each
     model's strict sampled accuracy against that of the one before."""
     order = list(found)
-    return {"greedy": {name: summarise(greedy) for name, (greedy, _) in found.items()},
-            "sampled": {name: summarise(sampled) for name, (_, sampled) in found.items()},
-            "tries": {name: tries(sampled, same) for name, (_, sampled) in found.items()},
-            "agreement": {name: agreement(sampled, same) for name, (_, sampled) in found.items()},
-            "compare": {f"{a} → {b}": compare(found[a][1], found[b][1]) for a, b in zip(order, order[1:], strict=False)}}
+    return {
+        "greedy": {name: summarise(greedy) for name, (greedy, _) in found.items()},
+        "sampled": {name: summarise(sampled) for name, (_, sampled) in found.items()},
+        "tries": {name: tries(sampled, same) for name, (_, sampled) in found.items()},
+        "agreement": {name: agreement(sampled, same) for name, (_, sampled) in found.items()},
+        "compare": {
+            f"{a} → {b}": compare(found[a][1], found[b][1])
+            for a, b in zip(order, order[1:], strict=False)
+        },
+    }
 
 
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
     """A table for people: a row a model, shares in percent with their 95 % intervals."""
-    return pd.DataFrame({name: {"strict": percent(s["strict"]), "flexible": percent(s["flexible"]), "format": percent(s["format"]),
-                                "n": s["n"], "tokens": f"{s['tokens']:.0f}", "hallucinated": f"{s['hallucination']:.1%}"}
-                         for name, s in summaries.items()}).T
+    return pd.DataFrame(
+        {
+            name: {
+                "strict": percent(s["strict"]),
+                "flexible": percent(s["flexible"]),
+                "format": percent(s["format"]),
+                "n": s["n"],
+                "tokens": f"{s['tokens']:.0f}",
+                "hallucinated": f"{s['hallucination']:.1%}",
+            }
+            for name, s in summaries.items()
+        }
+    ).T
 
 
 def show_rewards(summaries: Mapping[str, dict]) -> pd.DataFrame:
     """A table for people: a row a model, the mean of each reward and of their weighted sum with 95 % intervals."""
+
     def cell(part: dict) -> str:
         return f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]"
 
-    return pd.DataFrame({name: {**{reward: cell(part) for reward, part in s["rewards"].items()}, "total": cell(s["reward"])}
-                         for name, s in summaries.items()}).T
+    return pd.DataFrame(
+        {
+            name: {
+                **{reward: cell(part) for reward, part in s["rewards"].items()},
+                "total": cell(s["reward"]),
+            }
+            for name, s in summaries.items()
+        }
+    ).T
 
 
 def show_tries(found: Mapping[str, dict]) -> pd.DataFrame:
     """A table for people: a row a model, pass@k and majority@k with 95 % intervals."""
-    return pd.DataFrame({name: {f"{kind}@{k}": percent(part) for kind, parts in both.items() for k, part in parts.items()}
-                         for name, both in found.items()}).T
+    return pd.DataFrame(
+        {
+            name: {
+                f"{kind}@{k}": percent(part)
+                for kind, parts in both.items()
+                for k, part in parts.items()
+            }
+            for name, both in found.items()
+        }
+    ).T
 
 
 def show_control(found: Mapping[str, Mapping]) -> pd.DataFrame:
     """A table for people: a row a model and a kind of control problems, how much better or worse it does on them than on the recipe's own."""
-    return pd.DataFrame({f"{name}, {kind}": {"difference": points(c), "n": c["n"]} for name, parts in found.items() for kind, c in parts.items()}).T
+    return pd.DataFrame(
+        {
+            f"{name}, {kind}": {"difference": points(c), "n": c["n"]}
+            for name, parts in found.items()
+            for kind, c in parts.items()
+        }
+    ).T
 
 
 def points(change: Mapping[str, float]) -> str:

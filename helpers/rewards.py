@@ -47,7 +47,10 @@ def r_xmlcount(completions, **_) -> list[float]:
 
 def r_correctness(completions, answer, **_) -> list[float | None]:
     """1 if the last number of the reply, after any thinking, is the answer; None, which TRL leaves out, if the gold cannot be read."""
-    return [same_number(last_number(after_thinking(text) or ""), gold) for text, gold in zip(texts(completions), answer, strict=True)]
+    return [
+        same_number(last_number(after_thinking(text) or ""), gold)
+        for text, gold in zip(texts(completions), answer, strict=True)
+    ]
 
 
 def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[float | None]:
@@ -57,7 +60,10 @@ def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[
     >>> accuracy_reward([r"so \boxed{\frac12}", "so 0.5"], answer=["0.5", "0.5"], format=BOXED, score=same_math)
     [1.0, 0.0]
     """
-    return [score(format.extract(text), gold) for text, gold in zip(texts(completions), answer, strict=True)]
+    return [
+        score(format.extract(text), gold)
+        for text, gold in zip(texts(completions), answer, strict=True)
+    ]
 
 
 def format_reward(completions, *, format: Format, **_) -> list[float]:
@@ -76,8 +82,14 @@ def trace_reward(completions, prompts=None, **_) -> list[float]:
     >>> trace_reward(["\\n".join("abcdef"), "\\n" * 9, "again\\n" * 9])
     [1.0, 0.0, 0.0]
     """
-    asked = ["\n".join(texts([p]) if isinstance(p, str) else [m["content"] for m in p]) for p in prompts or [""] * len(completions)]
-    return [float(len(steps(text) - steps(prompt)) >= STEPS) for text, prompt in zip(texts(completions), asked, strict=True)]
+    asked = [
+        "\n".join(texts([p]) if isinstance(p, str) else [m["content"] for m in p])
+        for p in prompts or [""] * len(completions)
+    ]
+    return [
+        float(len(steps(text) - steps(prompt)) >= STEPS)
+        for text, prompt in zip(texts(completions), asked, strict=True)
+    ]
 
 
 def steps(text: str) -> set[str]:
@@ -93,36 +105,59 @@ def r_repeat(completions, completion_ids=None, **_) -> list[float]:
     return get_repetition_penalty_reward()(need_ids("r_repeat", completion_ids))
 
 
-def r_length(completions, completion_ids=None, max_completion_length: int = 700, **_) -> list[float]:
+def r_length(
+    completions, completion_ids=None, max_completion_length: int = 700, **_
+) -> list[float]:
     """Optional: 0, falling to −1 over the last fifth of the allowed length (the soft punishment of DAPO, from TRL)."""
     import helpers.unsloth_first  # noqa: F401  isort: skip  (before trl)
     from trl.rewards import get_soft_overlong_punishment
 
-    return get_soft_overlong_punishment(max_completion_length, max(1, max_completion_length // 5))(need_ids("r_length", completion_ids))
+    return get_soft_overlong_punishment(max_completion_length, max(1, max_completion_length // 5))(
+        need_ids("r_length", completion_ids)
+    )
 
 
 def need_ids(name: str, completion_ids):
     if completion_ids is None:
-        raise ValueError(f"{name} needs the completions' token ids.\nCall it through GRPOTrainer, or pass completion_ids=[[…], …].")
+        raise ValueError(
+            f"{name} needs the completions' token ids.\nCall it through GRPOTrainer, or pass completion_ids=[[…], …]."
+        )
     return completion_ids
 
 
-REWARDS: dict[str, Reward] = {f.__name__: f for f in (r_strict, r_soft, r_xmlcount, r_correctness, r_length, r_repeat, accuracy_reward,
-                                                      format_reward, trace_reward)}
+REWARDS: dict[str, Reward] = {
+    f.__name__: f
+    for f in (
+        r_strict,
+        r_soft,
+        r_xmlcount,
+        r_correctness,
+        r_length,
+        r_repeat,
+        accuracy_reward,
+        format_reward,
+        trace_reward,
+    )
+}
 
 
 def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
     """A recipe's functions and their weights, in the recipe's order, as GRPOTrainer takes them."""
     unknown = [name for name in recipe.rewards if name not in REWARDS]
     if unknown:
-        raise ValueError(f"Unknown reward {unknown[0]!r} in recipe {recipe.name!r}.\nThere are: {', '.join(REWARDS)}.")
+        raise ValueError(
+            f"Unknown reward {unknown[0]!r} in recipe {recipe.name!r}.\nThere are: {', '.join(REWARDS)}."
+        )
     return [bound(REWARDS[name], recipe) for name in recipe.rewards], list(recipe.rewards.values())
 
 
 def bound(function: Reward, recipe: Recipe) -> Reward:
     """The function with what it needs from the recipe, under the same name; itself if it needs nothing."""
-    needs = {r_length: {"max_completion_length": recipe.grpo.max_completion}, format_reward: {"format": recipe.format},
-             accuracy_reward: {"format": recipe.format, "score": recipe.score}}.get(function)
+    needs = {
+        r_length: {"max_completion_length": recipe.grpo.max_completion},
+        format_reward: {"format": recipe.format},
+        accuracy_reward: {"format": recipe.format, "score": recipe.score},
+    }.get(function)
     if needs is None:
         return function
     ready = functools.partial(function, **needs)
@@ -130,11 +165,16 @@ def bound(function: Reward, recipe: Recipe) -> Reward:
     return ready
 
 
-def reward_table(recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **columns) -> dict[str, list[float]]:
+def reward_table(
+    recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **columns
+) -> dict[str, list[float]]:
     """Each reward of the recipe for each completion, and their weighted `total`. Lists of length len(completions)."""
     functions, weights = reward_functions(recipe)
     table = {f.__name__: f(completions=completions, answer=answers, **columns) for f in functions}
-    table["total"] = [sum(w * (r or 0.0) for w, r in zip(weights, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    table["total"] = [
+        sum(w * (r or 0.0) for w, r in zip(weights, row, strict=True))
+        for row in zip(*table.values(), strict=True)
+    ]
     return table
 
 
@@ -146,7 +186,9 @@ def maximum(recipe: Recipe) -> float:
 def written(recipe: Recipe, example: Example) -> str:
     """A right reply in the recipe's format; numbered steps stand for its reasoning where the recipe learns from no solution."""
     worked = "\n".join(f"Step {n}" for n in range(1, STEPS + 1))
-    return recipe.format.write(example.solution if recipe.sft and example.solution else worked, example.answer)
+    return recipe.format.write(
+        example.solution if recipe.sft and example.solution else worked, example.answer
+    )
 
 
 def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
@@ -157,12 +199,16 @@ def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
     """
     replies = [written(recipe, e) for e in examples]
     ids = [[] for _ in replies]
-    totals = reward_table(recipe, replies, [e.answer for e in examples], completion_ids=ids)["total"]
+    totals = reward_table(recipe, replies, [e.answer for e in examples], completion_ids=ids)[
+        "total"
+    ]
     bad = [e for e, total in zip(examples, totals, strict=True) if total < maximum(recipe) - 1e-9]
     if bad or not examples:
         shown = ", ".join(f"{e.id}: {e.answer!r}" for e in bad[:5]) or "no examples"
-        raise ValueError(f"{len(bad)} of {len(examples)} golds do not earn the full reward ({shown}).\n"
-                         "Mend the recipe's read_row, format or score, or drop these rows, before training.")
+        raise ValueError(
+            f"{len(bad)} of {len(examples)} golds do not earn the full reward ({shown}).\n"
+            "Mend the recipe's read_row, format or score, or drop these rows, before training."
+        )
     return len(examples)
 
 
@@ -177,7 +223,9 @@ def group_advantages(rewards: Sequence[float], group: int) -> np.ndarray:
     """
     values = np.asarray(rewards, dtype=float)
     if group < 2 or values.size % group:
-        raise ValueError(f"{values.size} rewards do not divide into groups of {group}.\nGive a multiple of the group size, at least 2.")
+        raise ValueError(
+            f"{values.size} rewards do not divide into groups of {group}.\nGive a multiple of the group size, at least 2."
+        )
     values = values.reshape(-1, group)
     spread = values.std(axis=1, ddof=1, keepdims=True)
     return ((values - values.mean(axis=1, keepdims=True)) / (spread + 1e-4)).reshape(-1)

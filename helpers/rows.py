@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from helpers.answers import BOXED
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")
-WRAPPER = ("Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer "
-           "(without quotes) where $Answer is the answer to the problem.\n\n", '\n\nRemember to put your answer on its own line after "Answer:".')
+WRAPPER = (
+    "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer "
+    "(without quotes) where $Answer is the answer to the problem.\n\n",
+    '\n\nRemember to put your answer on its own line after "Answer:".',
+)
 
 NOTHING = ("nan", "none", "null", "n/a")
 
@@ -72,7 +75,13 @@ def last_user_turn(messages: Sequence[Mapping] | str) -> str:
 def read_own(row: Mapping) -> Example | None:
     """A row with `messages` (the last user turn asks), `answer_text` (the worked solution, may be empty) and `answer`."""
     answer = plain(row["answer"])
-    return Example(plain(row.get("id")), last_user_turn(row["messages"]), plain(row["answer_text"]), answer) if answer else None
+    return (
+        Example(
+            plain(row.get("id")), last_user_turn(row["messages"]), plain(row["answer_text"]), answer
+        )
+        if answer
+        else None
+    )
 
 
 def read_gsm8k(row: Mapping) -> Example | None:
@@ -86,7 +95,16 @@ def read_gsm8k(row: Mapping) -> Example | None:
     if is_own(row):
         return read_own(row)
     solution, mark, answer = plain(row["answer"]).rpartition("####")
-    return Example(plain(row.get("id")), row["question"].strip(), CALCULATOR.sub("", solution).strip(), answer.strip()) if mark else None
+    return (
+        Example(
+            plain(row.get("id")),
+            row["question"].strip(),
+            CALCULATOR.sub("", solution).strip(),
+            answer.strip(),
+        )
+        if mark
+        else None
+    )
 
 
 def read_openr1(row: Mapping) -> Example | None:
@@ -98,14 +116,25 @@ def read_openr1(row: Mapping) -> Example | None:
     if is_own(row):
         return read_own(row)
     found, answer = verified(row), plain(row["answer"])
-    return Example(plain(row.get("uuid")), row["problem"].strip(), min(found, key=len).strip(), answer) if found and answer else None
+    return (
+        Example(plain(row.get("uuid")), row["problem"].strip(), min(found, key=len).strip(), answer)
+        if found and answer
+        else None
+    )
 
 
 def verified(row: Mapping) -> list[str]:
     """The finished generations that math-verify, or the judge where it could not tell, found right. Any of the lists may be null."""
     texts = row["generations"] or []
-    checks = [row.get(name) or [None] * len(texts) for name in ("correctness_math_verify", "correctness_llama", "is_reasoning_complete")]
-    return [text for text, rule, judge, whole in zip(texts, *checks, strict=False) if text and (rule is True or judge is True) and whole is not False]
+    checks = [
+        row.get(name) or [None] * len(texts)
+        for name in ("correctness_math_verify", "correctness_llama", "is_reasoning_complete")
+    ]
+    return [
+        text
+        for text, rule, judge, whole in zip(texts, *checks, strict=False)
+        if text and (rule is True or judge is True) and whole is not False
+    ]
 
 
 def read_dapo(row: Mapping) -> Example | None:
@@ -120,7 +149,13 @@ def read_dapo(row: Mapping) -> Example | None:
     answer = plain(row["solution"] if processed else row["reward_model"]["ground_truth"])
     question = row["prompt"].strip() if processed else last_user_turn(row["prompt"])
     question = question.removeprefix(WRAPPER[0].strip()).removesuffix(WRAPPER[1].strip()).strip()
-    return Example(plain(extra.get("index")) if isinstance(extra, Mapping) else "", question, "", answer) if answer else None
+    return (
+        Example(
+            plain(extra.get("index")) if isinstance(extra, Mapping) else "", question, "", answer
+        )
+        if answer
+        else None
+    )
 
 
 def read_phybench(row: Mapping) -> Example | None:
@@ -133,7 +168,9 @@ def read_phybench(row: Mapping) -> Example | None:
         return read_own(row)
     solution = plain(row.get("solution"))
     answer = plain(row["answer"]) or BOXED.extract(solution)
-    return Example(plain(row.get("id")), row["content"].strip(), solution, answer) if answer else None
+    return (
+        Example(plain(row.get("id")), row["content"].strip(), solution, answer) if answer else None
+    )
 
 
 def read_math500(row: Mapping) -> Example | None:
@@ -145,4 +182,10 @@ def read_math500(row: Mapping) -> Example | None:
     if is_own(row):
         return read_own(row)
     answer = plain(row["answer"])
-    return Example(plain(row.get("unique_id")), row["problem"].strip(), plain(row.get("solution")), answer) if answer else None
+    return (
+        Example(
+            plain(row.get("unique_id")), row["problem"].strip(), plain(row.get("solution")), answer
+        )
+        if answer
+        else None
+    )

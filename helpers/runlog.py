@@ -27,14 +27,51 @@ from helpers.recipes import Recipe
 
 # TRL's and Unsloth's names on the left, ours on the right; a reward's mean and spread are renamed in `rename`.
 NAMES = {
-    "learning_rate": "learning_rate", "grad_norm": "grad_norm", "epoch": "epoch", "entropy": "entropy", "kl": "kl",
-    "mean_token_accuracy": "token_accuracy", "reward": "reward_mean", "reward_std": "reward_std",
-    "frac_reward_zero_std": "zero_std_groups", "completions/mean_length": "completion_mean", "completion_length": "completion_mean",
-    "completions/max_length": "completion_max", "completions/clipped_ratio": "truncated", "clip_ratio/region_mean": "clip_ratio",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "epoch": "epoch",
+    "entropy": "entropy",
+    "kl": "kl",
+    "mean_token_accuracy": "token_accuracy",
+    "reward": "reward_mean",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "zero_std_groups",
+    "completions/mean_length": "completion_mean",
+    "completion_length": "completion_mean",
+    "completions/max_length": "completion_max",
+    "completions/clipped_ratio": "truncated",
+    "clip_ratio/region_mean": "clip_ratio",
 }
-PUBLISHED = ("timestamp_iso", "step", "epoch", "device", "seed", "grpo_loss", "policy_loss", "kl_loss", "reward_mean", "reward_std", "adv_mean",
-             "adv_std", "grad_norm", "learning_rate", "time_per_step_s", "generation_time_s", "backward_time_s", "other_time_s", "tokens_generated")
-TIMES = ("timestamp_iso", "time_per_step_s", "tokens_per_second", "memory_gb", "generation_time_s", "backward_time_s", "other_time_s")
+PUBLISHED = (
+    "timestamp_iso",
+    "step",
+    "epoch",
+    "device",
+    "seed",
+    "grpo_loss",
+    "policy_loss",
+    "kl_loss",
+    "reward_mean",
+    "reward_std",
+    "adv_mean",
+    "adv_std",
+    "grad_norm",
+    "learning_rate",
+    "time_per_step_s",
+    "generation_time_s",
+    "backward_time_s",
+    "other_time_s",
+    "tokens_generated",
+)
+TIMES = (
+    "timestamp_iso",
+    "time_per_step_s",
+    "tokens_per_second",
+    "memory_gb",
+    "generation_time_s",
+    "backward_time_s",
+    "other_time_s",
+)
 
 
 class Run:
@@ -43,14 +80,35 @@ class Run:
     mirror: a folder to which the run is copied after each checkpoint, such as one on Google Drive.
     """
 
-    def __init__(self, output: str | Path, recipe: Recipe, stage: str, machine: Machine, seed: int, model: str,
-                 parent: Path | None = None, mirror: str | Path = ""):
-        self.recipe, self.stage, self.machine, self.seed, self.model = recipe, stage, machine, seed, model
+    def __init__(
+        self,
+        output: str | Path,
+        recipe: Recipe,
+        stage: str,
+        machine: Machine,
+        seed: int,
+        model: str,
+        parent: Path | None = None,
+        mirror: str | Path = "",
+    ):
+        self.recipe, self.stage, self.machine, self.seed, self.model = (
+            recipe,
+            stage,
+            machine,
+            seed,
+            model,
+        )
         self.folder = own_folder(Path(output) / recipe.name / stage)
         self.adapter, self.checkpoints = self.folder / "adapter", self.folder / "checkpoints"
-        self.log, self.samples, self.published = (self.folder / name for name in ("log.jsonl", "samples.jsonl", "grpo_training_logs.jsonl"))
+        self.log, self.samples, self.published = (
+            self.folder / name
+            for name in ("log.jsonl", "samples.jsonl", "grpo_training_logs.jsonl")
+        )
         self.mirror, self.mirror_failed = mirror_of(self.folder, mirror), False
-        self.parent, self.parent_hash = parent, machines.file_hash(Path(parent) / "adapter_model.safetensors") if parent else None
+        self.parent, self.parent_hash = (
+            parent,
+            machines.file_hash(Path(parent) / "adapter_model.safetensors") if parent else None,
+        )
         self.manifest: dict = {}
 
     @property
@@ -71,17 +129,33 @@ class Run:
         else:
             shutil.rmtree(aside)
         self.manifest = {
-            "recipe": self.recipe.name, "stage": self.stage, "settings": settings(self.recipe), "seed": self.seed, "model": self.model,
-            "machine": machines.as_dict(self.machine), "versions": machines.versions(), "commit": commit(),
-            "parent": str(self.parent) if self.parent else None, "parent_hash": self.parent_hash, "fingerprint": dict(fingerprint),
-            "start": now(), "end": None, "status": "running"}
+            "recipe": self.recipe.name,
+            "stage": self.stage,
+            "settings": settings(self.recipe),
+            "seed": self.seed,
+            "model": self.model,
+            "machine": machines.as_dict(self.machine),
+            "versions": machines.versions(),
+            "commit": commit(),
+            "parent": str(self.parent) if self.parent else None,
+            "parent_hash": self.parent_hash,
+            "fingerprint": dict(fingerprint),
+            "start": now(),
+            "end": None,
+            "status": "running",
+        }
         self.write_manifest()
 
     def go_on(self, manifest: Mapping, step: int) -> None:
         """Takes up a run that was cut off: its log and samples are kept up to the checkpoint's step, a half line is dropped."""
         for path in (self.log, self.samples, self.published):
             keep_steps(path, step)
-        self.manifest = {**manifest, "status": "running", "end": None, "resumed": [*manifest.get("resumed", []), {"at": now(), "from_step": step}]}
+        self.manifest = {
+            **manifest,
+            "status": "running",
+            "end": None,
+            "resumed": [*manifest.get("resumed", []), {"at": now(), "from_step": step}],
+        }
         self.manifest.pop("error", None)
         self.write_manifest()
 
@@ -91,7 +165,9 @@ class Run:
     def record(self, line: Mapping, samples: Iterable[Mapping] = ()) -> dict:
         """Appends a step to the log (last, so that a logged step has its samples) and returns the line as it was written."""
         append_lines(self.samples, [finite({"step": line["step"], **sample}) for sample in samples])
-        line = finite({"timestamp_iso": now(), **line, "device": self.machine.device, "seed": self.seed})
+        line = finite(
+            {"timestamp_iso": now(), **line, "device": self.machine.device, "seed": self.seed}
+        )
         if self.stage == "grpo":
             append_lines(self.published, [{key: line[key] for key in PUBLISHED if key in line}])
         append_lines(self.log, [line])
@@ -105,15 +181,22 @@ class Run:
 def own_folder(folder: Path) -> Path:
     """The folder, writable. Raises FileExistsError if it holds something that is not a run."""
     machines.writable_folder(folder)
-    known = [path for path in folder.iterdir() if path.name != "checkpoints" and path.suffix != ".part"]  # a trainer's, or a beginning's
+    known = [
+        path for path in folder.iterdir() if path.name != "checkpoints" and path.suffix != ".part"
+    ]  # a trainer's, or a beginning's
     if known and not any((folder / name).is_file() for name in ("run.json", "run.json.part")):
-        raise FileExistsError(f"{folder} holds files that are not from a run.\nMove them, or set OUTPUT to another folder.")
+        raise FileExistsError(
+            f"{folder} holds files that are not from a run.\nMove them, or set OUTPUT to another folder."
+        )
     return folder
 
 
 def free_name(path: Path) -> Path:
     """Where something is kept that gives way to a new one: beside it, under the first of `sft-before`, `sft-before-2`, … that is free."""
-    places = (path.with_name(f"{path.stem}-before{'' if n == 1 else f'-{n}'}{path.suffix}") for n in itertools.count(1))
+    places = (
+        path.with_name(f"{path.stem}-before{'' if n == 1 else f'-{n}'}{path.suffix}")
+        for n in itertools.count(1)
+    )
     return next(place for place in places if not place.exists())
 
 
@@ -122,25 +205,36 @@ def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
     setting_up.check_mirror(mirror)
     place = Path(mirror) / folder.parent.name / folder.name if mirror else None
     if place and folder.resolve() in (place.resolve(), *place.resolve().parents):
-        raise ValueError(f"MIRROR leads into the run's own folder {folder}.\nSet it to a folder elsewhere, or to \"\".")
+        raise ValueError(
+            f'MIRROR leads into the run\'s own folder {folder}.\nSet it to a folder elsewhere, or to "".'
+        )
     return place
 
 
 def read_manifest(folder: str | Path) -> dict | None:
     """A run's manifest; None if there is no run."""
-    return read_object(Path(folder) / "run.json", {"status": str}, "Move the run's folder away, or set OUTPUT to another one.")
+    return read_object(
+        Path(folder) / "run.json",
+        {"status": str},
+        "Move the run's folder away, or set OUTPUT to another one.",
+    )
 
 
 def read_summary(folder: str | Path) -> dict | None:
     """What summary.json in the folder of an evaluation holds; None if there is none."""
-    return read_object(Path(folder) / "summary.json", {"greedy": dict, "sampled": dict}, "Run 03_eval.ipynb again.")
+    return read_object(
+        Path(folder) / "summary.json", {"greedy": dict, "sampled": dict}, "Run 03_eval.ipynb again."
+    )
 
 
 def read_object(path: Path, holds: Mapping[str, type], cure: str) -> dict | None:
     """The object in a JSON file; None if there is no file. Raises ValueError, with `cure`, unless it `holds` these keys, each with such a value."""
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if found is not None and not (isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in holds.items())):
+        if found is not None and not (
+            isinstance(found, dict)
+            and all(isinstance(found.get(key), kind) for key, kind in holds.items())
+        ):
             raise ValueError(f"{' or '.join(holds)} is missing")
         return found
     except (ValueError, RecursionError) as error:
@@ -159,12 +253,18 @@ def finished_run(folder: str | Path, hint: str) -> dict:
 def run_hash(manifest: Mapping | None) -> str | None:
     """Twelve hex digits that name a run: of its fingerprint, so that runs that give equal weights have equal hashes. None for none."""
     made_of = (manifest or {}).get("fingerprint")
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12] if made_of else None
+    return (
+        hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+        if made_of
+        else None
+    )
 
 
 def settings(recipe: Recipe) -> dict:
     parts = ("lora", "priming", "sft", "grpo", "evaluation")
-    return {part: asdict(getattr(recipe, part)) for part in parts if is_dataclass(getattr(recipe, part))} | {"rewards": dict(recipe.rewards)}
+    return {
+        part: asdict(getattr(recipe, part)) for part in parts if is_dataclass(getattr(recipe, part))
+    } | {"rewards": dict(recipe.rewards)}
 
 
 def commit() -> str | None:
@@ -172,9 +272,17 @@ def commit() -> str | None:
     if not shutil.which("git"):
         return None
     here = Path(__file__).parent
-    asked, changed = (subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
-                      for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]))
-    return asked.stdout.strip() + ("+" if changed.stdout.strip() else "") if asked.returncode == 0 else None
+    asked, changed = (
+        subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=False
+        )
+        for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+    )
+    return (
+        asked.stdout.strip() + ("+" if changed.stdout.strip() else "")
+        if asked.returncode == 0
+        else None
+    )
 
 
 def now() -> str:
@@ -203,7 +311,9 @@ def explained(what: object) -> Iterator[None]:
         yield
     except Exception as error:
         cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:100]}"
-        raise OSError(f"{what} could not be written ({cause}).\nMake room and run it again: it goes on from what was saved before.") from error
+        raise OSError(
+            f"{what} could not be written ({cause}).\nMake room and run it again: it goes on from what was saved before."
+        ) from error
 
 
 def read_lines(path: str | Path) -> list[dict]:
@@ -218,7 +328,9 @@ def read_lines(path: str | Path) -> list[dict]:
             found += [json.loads(text)] if text.strip() else []
         except (ValueError, RecursionError) as error:
             if number < len(lines):  # the last line of a whole file is empty
-                raise ValueError(f"Line {number} of {path} is not JSON.\nThe file is damaged; delete that line.") from error
+                raise ValueError(
+                    f"Line {number} of {path} is not JSON.\nThe file is damaged; delete that line."
+                ) from error
     return found
 
 
@@ -234,8 +346,12 @@ def keep_steps(path: Path, step: int) -> None:
 
 def finite(line: Mapping) -> dict:
     """The line with null for what is not finite, and the names of those under `not_finite`: NaN is no JSON."""
-    bad = [key for key, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
-    return {key: None if key in bad else value for key, value in line.items()} | ({"not_finite": bad} if bad else {})
+    bad = [
+        key for key, value in line.items() if isinstance(value, float) and not math.isfinite(value)
+    ]
+    return {key: None if key in bad else value for key, value in line.items()} | (
+        {"not_finite": bad} if bad else {}
+    )
 
 
 def rename(logs: Mapping, stage: str, beta: float) -> dict:
@@ -261,24 +377,56 @@ def console(line: Mapping, recipe: Recipe) -> str:
     >>> console({"step": 410, "reward_mean": 0.69, "kl": 0.03, "learning_rate": 4.7e-7, "completion_mean": 512.0}, get_recipe("phybench_eed"))
     '[Step 410] reward/phybench_reward=0.69 kl/mean=0.03 lr=4.7e-7 len/avg_comp=512'
     """
-    parts = ((f"reward/{recipe.name.partition('_')[0]}_reward", "reward_mean", "{:.2f}"), ("loss", "loss", "{:.3f}"), ("kl/mean", "kl", "{:.2f}"),
-             ("lr", "learning_rate", "{:.1e}"), ("len/avg_comp", "completion_mean", "{:.0f}"))
-    shown = [f"{name}={form.format(line[key]).replace('e-0', 'e-').replace('e+00', '')}" for name, key, form in parts if line.get(key) is not None]
+    parts = (
+        (f"reward/{recipe.name.partition('_')[0]}_reward", "reward_mean", "{:.2f}"),
+        ("loss", "loss", "{:.3f}"),
+        ("kl/mean", "kl", "{:.2f}"),
+        ("lr", "learning_rate", "{:.1e}"),
+        ("len/avg_comp", "completion_mean", "{:.0f}"),
+    )
+    shown = [
+        f"{name}={form.format(line[key]).replace('e-0', 'e-').replace('e+00', '')}"
+        for name, key, form in parts
+        if line.get(key) is not None
+    ]
     return f"[Step {line['step']}] " + " ".join(shown)
 
 
 def summary(log: Sequence[Mapping]) -> pd.DataFrame:
     """Each figure of a log in its first and its last tenth, its least and its most; a row a figure."""
-    table = pd.DataFrame(log).select_dtypes("number").drop(columns=["step", "seed", "epoch"], errors="ignore")
+    table = (
+        pd.DataFrame(log)
+        .select_dtypes("number")
+        .drop(columns=["step", "seed", "epoch"], errors="ignore")
+    )
     tenth = max(1, len(table) // 10)
-    return pd.DataFrame({"first tenth": table.head(tenth).mean(), "last tenth": table.tail(tenth).mean(), "least": table.min(), "most": table.max()})
+    return pd.DataFrame(
+        {
+            "first tenth": table.head(tenth).mean(),
+            "last tenth": table.tail(tenth).mean(),
+            "least": table.min(),
+            "most": table.max(),
+        }
+    )
 
 
 def completions_table(samples: Sequence[Mapping]) -> pd.DataFrame:
     """The best and the worst completion with its rewards, early, in the middle and late in the run; a row a completion."""
     table = pd.DataFrame(samples)
     steps, rows = sorted(table["step"].unique()), []
-    for when, step in (("early", steps[0]), ("middle", steps[len(steps) // 2]), ("late", steps[-1])):
+    for when, step in (
+        ("early", steps[0]),
+        ("middle", steps[len(steps) // 2]),
+        ("late", steps[-1]),
+    ):
         ranked = table[table["step"] == step].sort_values("reward", kind="stable")
-        rows += [{"when": when, "which": which, **row} for which, row in (("worst", ranked.iloc[0]), ("best", ranked.iloc[-1]))]
-    return pd.DataFrame(rows).drop_duplicates(["step", "which"]).drop(columns="answer", errors="ignore").set_index(["when", "which"])
+        rows += [
+            {"when": when, "which": which, **row}
+            for which, row in (("worst", ranked.iloc[0]), ("best", ranked.iloc[-1]))
+        ]
+    return (
+        pd.DataFrame(rows)
+        .drop_duplicates(["step", "which"])
+        .drop(columns="answer", errors="ignore")
+        .set_index(["when", "which"])
+    )

@@ -21,12 +21,36 @@ from helpers import machine  # sets what torch's companions and Unsloth read whi
 
 ROOT = Path(__file__).parent.parent
 STACK, ALONE = ROOT / "requirements-colab.txt", ROOT / "requirements-unsloth.txt"
-INPUT = Path("/kaggle/input")  # what is attached to a Kaggle notebook: read-only, and mounted in more than one layout
+INPUT = Path(
+    "/kaggle/input"
+)  # what is attached to a Kaggle notebook: read-only, and mounted in more than one layout
 DRIVE = Path("/content/drive")
 PLACES = {"kaggle": "Kaggle", "colab": "Colab", "local": "this computer"}
-KEPT = ("torch", "torchvision", "torchaudio", "triton", "numpy", "pandas", "scipy", "matplotlib", "pillow", "psutil", "packaging", "protobuf",
-        "ipython", "ipykernel", "tornado")  # a fresh kernel holds some of them already, and the others are built for each other
-CHANGED = ("tokenizers", "safetensors", "pyarrow", "fsspec", "dill", "multiprocess")  # by what the stack depends on
+KEPT = (
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "triton",
+    "numpy",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "pillow",
+    "psutil",
+    "packaging",
+    "protobuf",
+    "ipython",
+    "ipykernel",
+    "tornado",
+)  # a fresh kernel holds some of them already, and the others are built for each other
+CHANGED = (
+    "tokenizers",
+    "safetensors",
+    "pyarrow",
+    "fsspec",
+    "dill",
+    "multiprocess",
+)  # by what the stack depends on
 MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 
 
@@ -43,23 +67,36 @@ def prepare() -> None:
     if work:
         install()
     check_loaded()
-    print(f"packages installed in {time.monotonic() - begun:.0f} s" if work else "everything is there")
+    print(
+        f"packages installed in {time.monotonic() - begun:.0f} s" if work else "everything is there"
+    )
 
 
 def check_python(version: tuple[int, ...]) -> None:
     """Raises RuntimeError for a Python older than 3.11."""
     if version < (3, 11):
-        raise RuntimeError(f"Python 3.11 or newer is needed; this is {'.'.join(map(str, version))}.\n"
-                           "Take a newer runtime (Colab: Runtime > Change runtime type; Kaggle: Environment > latest).")
+        raise RuntimeError(
+            f"Python 3.11 or newer is needed; this is {'.'.join(map(str, version))}.\n"
+            "Take a newer runtime (Colab: Runtime > Change runtime type; Kaggle: Environment > latest)."
+        )
 
 
 def cards() -> list[str]:
     """The name of each NVIDIA card, by the driver; none where there is no driver."""
     try:
-        asked = subprocess.run(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True, timeout=60)
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return [line.rpartition(",")[0].strip() for line in asked.stdout.splitlines() if "," in line] if asked.returncode == 0 else []
+    return (
+        [line.rpartition(",")[0].strip() for line in asked.stdout.splitlines() if "," in line]
+        if asked.returncode == 0
+        else []
+    )
 
 
 def show_one_card(count: int) -> None:
@@ -67,7 +104,11 @@ def show_one_card(count: int) -> None:
 
     Not where the user or a launcher has chosen, and not after torch, which has looked already.
     """
-    if count > 1 and "torch" not in sys.modules and not os.environ.keys() & {"CUDA_VISIBLE_DEVICES", "WORLD_SIZE"}:
+    if (
+        count > 1
+        and "torch" not in sys.modules
+        and not os.environ.keys() & {"CUDA_VISIBLE_DEVICES", "WORLD_SIZE"}
+    ):
         os.environ["CUDA_VISIBLE_DEVICES"] = "0"
 
 
@@ -77,8 +118,17 @@ def described(names: list[str]) -> str:
     >>> described([]), described(["Tesla T4"])
     ('no GPU', 'Tesla T4')
     """
-    first = " (the first is used)" if len(names) > 1 and os.environ.get("CUDA_VISIBLE_DEVICES") == "0" else ""
-    return " and ".join(f"{n} × {name}" if n > 1 else name for name, n in Counter(names).items()) + first if names else "no GPU"
+    first = (
+        " (the first is used)"
+        if len(names) > 1 and os.environ.get("CUDA_VISIBLE_DEVICES") == "0"
+        else ""
+    )
+    return (
+        " and ".join(f"{n} × {name}" if n > 1 else name for name, n in Counter(names).items())
+        + first
+        if names
+        else "no GPU"
+    )
 
 
 def version_of(name: str) -> str | None:
@@ -91,14 +141,23 @@ def version_of(name: str) -> str | None:
 
 def requirements(file: Path) -> dict[str, str]:
     """The packages that a file asks for, with the version where one is pinned, else ""."""
-    lines = [line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    return {name.strip(): version.strip() for name, _, version in (line.partition("==") for line in lines if line)}
+    lines = [
+        line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    return {
+        name.strip(): version.strip()
+        for name, _, version in (line.partition("==") for line in lines if line)
+    }
 
 
 def missing() -> list[str]:
     """The packages that are not installed, or not in the version that is asked for."""
     wanted = requirements(STACK) | requirements(ALONE)
-    return [name for name, version in wanted.items() if version_of(name) is None or version not in ("", version_of(name))]
+    return [
+        name
+        for name, version in wanted.items()
+        if version_of(name) is None or version not in ("", version_of(name))
+    ]
 
 
 def torchao_in_the_way() -> bool:
@@ -112,7 +171,10 @@ def install() -> None:
         pip("uninstall", "-y", "torchao")
     with tempfile.TemporaryDirectory() as folder:
         keep = Path(folder, "keep.txt")
-        keep.write_text("".join(f"{name}=={version}\n" for name in KEPT if (version := version_of(name))), encoding="utf-8")
+        keep.write_text(
+            "".join(f"{name}=={version}\n" for name in KEPT if (version := version_of(name))),
+            encoding="utf-8",
+        )
         pip("install", "-r", str(STACK), "-c", str(keep), *wheels())
         pip("install", "--no-deps", "-r", str(ALONE), *wheels())
     importlib.invalidate_caches()
@@ -130,22 +192,42 @@ def wheels() -> list[str]:
 
 def pip(*words: str) -> None:
     """Runs pip. Raises RuntimeError with the last thing it says that is a cause."""
-    command = [sys.executable, "-m", "pip", words[0], "-q", "--disable-pip-version-check", "--no-input", *words[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        words[0],
+        "-q",
+        "--disable-pip-version-check",
+        "--no-input",
+        *words[1:],
+    ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip() and "ResolutionImpossible" not in line]
+        lines = [
+            line
+            for line in done.stderr.splitlines()
+            if line.strip() and "ResolutionImpossible" not in line
+        ]
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-        raise RuntimeError(f"pip {words[0]} failed: {(errors or lines or ['it says nothing'])[-1].strip()[:300]}\n"
-                           "Check the network (Kaggle: Internet on, or attach a folder of wheels), or take a fresh session, and run it again.")
+        raise RuntimeError(
+            f"pip {words[0]} failed: {(errors or lines or ['it says nothing'])[-1].strip()[:300]}\n"
+            "Check the network (Kaggle: Internet on, or attach a folder of wheels), or take a fresh session, and run it again."
+        )
 
 
 def check_loaded() -> None:
     """Raises RuntimeError if this kernel holds another version of a package than what is installed: it would go on with the old one."""
     for name in (*KEPT, *requirements(STACK), *requirements(ALONE), *CHANGED):
-        loaded, installed = getattr(sys.modules.get(MODULES.get(name, name)), "__version__", None), version_of(name)
+        loaded, installed = (
+            getattr(sys.modules.get(MODULES.get(name, name)), "__version__", None),
+            version_of(name),
+        )
         if loaded and installed and loaded.partition("+")[0] != installed.partition("+")[0]:
-            raise RuntimeError(f"{name} {loaded} is loaded, and {installed} is installed.\n"
-                               "Restart the kernel (Colab: Runtime > Restart session; Kaggle: Run > Restart & clear), then Run all again.")
+            raise RuntimeError(
+                f"{name} {loaded} is loaded, and {installed} is installed.\n"
+                "Restart the kernel (Colab: Runtime > Restart session; Kaggle: Run > Restart & clear), then Run all again."
+            )
 
 
 def attached(marker: str, below: Path = INPUT) -> list[Path]:
@@ -165,13 +247,20 @@ def hint(*markers: str) -> str:
 
 def check_mirror(mirror: str | Path) -> None:
     """Raises FileNotFoundError for a folder on a Drive that is not mounted: it would be made on this machine, and be gone with it."""
-    if Path(mirror).expanduser().absolute().is_relative_to(DRIVE) and not (DRIVE / "MyDrive").is_dir():
-        raise FileNotFoundError(f"MIRROR is {mirror}, but Google Drive is not mounted.\n"
-                                f"Run `from google.colab import drive; drive.mount(\"{DRIVE}\")` in a cell of its own, or set MIRROR = \"\".")
+    if (
+        Path(mirror).expanduser().absolute().is_relative_to(DRIVE)
+        and not (DRIVE / "MyDrive").is_dir()
+    ):
+        raise FileNotFoundError(
+            f"MIRROR is {mirror}, but Google Drive is not mounted.\n"
+            f'Run `from google.colab import drive; drive.mount("{DRIVE}")` in a cell of its own, or set MIRROR = "".'
+        )
 
 
 def check_room(output: str | Path, here: machine.Machine) -> None:
     """Warns, in one line, if OUTPUT's disk has no room for a run and what is exported from it: 10 GB with the recipes' models."""
     free, needed = shutil.disk_usage(output).free / 1e9, 10 if here.profile == "gpu" else 1
     if free < needed:
-        print(f"{free:.1f} GB are free for OUTPUT, and {needed} may be needed: give export.merge a `staging` folder elsewhere (Kaggle: /tmp).")
+        print(
+            f"{free:.1f} GB are free for OUTPUT, and {needed} may be needed: give export.merge a `staging` folder elsewhere (Kaggle: /tmp)."
+        )

@@ -26,7 +26,9 @@ def rows_of(source: Source, dataset: str | None, profile: str) -> tuple[str, Row
     from helpers.tiny.schemas import embedded_rows
 
     where = place_of(source, dataset, profile)
-    return where, embedded_rows(source.path) if where == EMBEDDED else named_splits(stored(source, where), source, where)
+    return where, embedded_rows(source.path) if where == EMBEDDED else named_splits(
+        stored(source, where), source, where
+    )
 
 
 def stored(source: Source, where: str) -> Mapping:
@@ -39,17 +41,32 @@ def stored(source: Source, where: str) -> Mapping:
             return load_dataset(reader_of(path), data_files=str(path))
         if os.path.isdir(path):
             if source.files and (path / source.files).is_file():
-                return load_dataset(reader_of(path / source.files), data_files=str(path / source.files))
-            return load_dataset(str(path / source.config if source.config and (path / source.config).is_dir() else path))
+                return load_dataset(
+                    reader_of(path / source.files), data_files=str(path / source.files)
+                )
+            return load_dataset(
+                str(
+                    path / source.config
+                    if source.config and (path / source.config).is_dir()
+                    else path
+                )
+            )
         if is_local(where):
-            raise DatasetError(f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id." + hint("*.parquet", "*.jsonl"))
+            raise DatasetError(
+                f"There is nothing at {where}.\nSet DATASET to a folder, a file, or a Hub id."
+                + hint("*.parquet", "*.jsonl")
+            )
         if where == source.path:
-            return load_dataset(where, source.config, data_files=source.files, revision=source.revision)
+            return load_dataset(
+                where, source.config, data_files=source.files, revision=source.revision
+            )
         name, _, config = where.partition(":")
         return load_dataset(name, config or None)
     except DatasetError:
         raise
-    except Exception as error:  # the readers raise all kinds, StopIteration among them; the cause stays attached
+    except (
+        Exception
+    ) as error:  # the readers raise all kinds, StopIteration among them; the cause stays attached
         raise explain(where, error) from error
 
 
@@ -61,33 +78,56 @@ def reader_of(path: Path) -> str:
     """The reader for a file, by its ending; it may be compressed."""
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     if ending not in READERS:
-        raise DatasetError(f"{path} is not one of {', '.join(READERS)}.\nConvert it, or set DATASET to a Hub id or a folder.")
+        raise DatasetError(
+            f"{path} is not one of {', '.join(READERS)}.\nConvert it, or set DATASET to a Hub id or a folder."
+        )
     return READERS[ending]
 
 
 def is_local(where: str) -> bool:
     """Whether a text that names nothing here looks like a path rather than a Hub id."""
-    return where.startswith((".", "/", "~", "\\")) or where[1:3] in (":/", ":\\") or Path(where.lower().removesuffix(".gz")).suffix in READERS
+    return (
+        where.startswith((".", "/", "~", "\\"))
+        or where[1:3] in (":/", ":\\")
+        or Path(where.lower().removesuffix(".gz")).suffix in READERS
+    )
 
 
 def explain(where: str, error: Exception) -> Exception:
     """The two lines that a person needs when a dataset does not load."""
-    error = error.__cause__ or error  # `datasets` says "while generating the dataset", and in its cause what it was
+    error = (
+        error.__cause__ or error
+    )  # `datasets` says "while generating the dataset", and in its cause what it was
     said = str(error).strip().splitlines()
-    cause = f"{type(error).__name__}: {said[0][:120]}" if said else "it is empty" if isinstance(error, StopIteration) else type(error).__name__
+    cause = (
+        f"{type(error).__name__}: {said[0][:120]}"
+        if said
+        else "it is empty"
+        if isinstance(error, StopIteration)
+        else type(error).__name__
+    )
     if os.path.exists(os.path.expanduser(where)):
-        return ValueError(f"{where} holds no dataset that can be read ({cause}).\n"
-                          "It needs non-empty JSON, JSONL, Parquet or CSV files in UTF-8, with one row a problem and the same columns in all.")
-    return ConnectionError(f"The dataset {where!r} could not be loaded from the Hub ({cause}).\n"
-                           "Check the network and the id (id:config for one of several), or set DATASET to a local folder, or DATASET=embedded." + hint("*.parquet", "*.jsonl"))
+        return ValueError(
+            f"{where} holds no dataset that can be read ({cause}).\n"
+            "It needs non-empty JSON, JSONL, Parquet or CSV files in UTF-8, with one row a problem and the same columns in all."
+        )
+    return ConnectionError(
+        f"The dataset {where!r} could not be loaded from the Hub ({cause}).\n"
+        "Check the network and the id (id:config for one of several), or set DATASET to a local folder, or DATASET=embedded."
+        + hint("*.parquet", "*.jsonl")
+    )
 
 
 def named_splits(found: Mapping, source: Source, where: str) -> Rows:
     """The dataset's splits under our names; a single split, whatever it is called, is for training."""
     if source.train in found:
-        return {"train": found[source.train]} | ({"test": found[source.test]} if source.test in found else {})
+        return {"train": found[source.train]} | (
+            {"test": found[source.test]} if source.test in found else {}
+        )
     if len(found) == 1:
         return {"train": next(iter(found.values()))}
     if source.test in found:
         return {"test": found[source.test]}
-    raise ValueError(f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\nName them in the recipe's Source(train=…, test=…).")
+    raise ValueError(
+        f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\nName them in the recipe's Source(train=…, test=…)."
+    )

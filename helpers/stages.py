@@ -18,8 +18,18 @@ import helpers.unsloth_first  # noqa: F401  isort: skip  (before trl)
 from trl import GRPOTrainer, SFTTrainer
 
 
-ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "README.md",
-                 "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"}
+ADAPTER_FILES = {
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "README.md",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+}
 
 
 @dataclass(frozen=True)
@@ -46,37 +56,61 @@ class Job:
         return models.base_of(self.recipe, self.model or None, self.machine)
 
     def run(self, stage: str, parent: Path | None) -> runlog.Run:
-        return runlog.Run(self.output, self.recipe, stage, self.machine, self.seed, self.base, parent, self.mirror)
+        return runlog.Run(
+            self.output, self.recipe, stage, self.machine, self.seed, self.base, parent, self.mirror
+        )
 
     def plan(self, stage: str) -> str:
-        return memory.describe(memory.split(self.recipe, stage, memory.shape_of(self.base), self.machine))
+        return memory.describe(
+            memory.split(self.recipe, stage, memory.shape_of(self.base), self.machine)
+        )
 
     def splits(self) -> dict[str, Split]:
         """The rows, and a line that says how many there are."""
         splits = data.load(self.recipe, self.dataset or None, self.machine.profile)
-        counts = (f"{len(split.examples)} to {'learn from' if name == 'train' else 'measure with'} (left out: {split.left_out})" for name, split in splits.items())
+        counts = (
+            f"{len(split.examples)} to {'learn from' if name == 'train' else 'measure with'} (left out: {split.left_out})"
+            for name, split in splits.items()
+        )
         print(f"rows      {', '.join(counts)}")
         return splits
 
 
-def changed(recipe: Recipe, stages: Mapping[str, bool], epochs: float | None, batch: int | None, rate: float | None, rows: int | None,
-            four_bit: bool | None) -> Recipe:
+def changed(
+    recipe: Recipe,
+    stages: Mapping[str, bool],
+    epochs: float | None,
+    batch: int | None,
+    rate: float | None,
+    rows: int | None,
+    four_bit: bool | None,
+) -> Recipe:
     """The recipe with what the command line changes, in the stages that it runs. `batch` is the effective batch."""
     values = {"epochs": epochs, "batch": batch, "learning_rate": rate, "rows": rows}
     given = {name: value for name, value in values.items() if value is not None}
     for stage in (stage for stage in recipe.stages if stages.get(stage)):
         most = getattr(recipe, stage).rows
-        given |= {"rows": min(rows, most or rows)} if rows is not None else {}  # at most: priming keeps to its few
-        fixed = {"steps": None} if stage == "grpo" and epochs is not None else {}  # so many epochs, not so many steps
+        given |= (
+            {"rows": min(rows, most or rows)} if rows is not None else {}
+        )  # at most: priming keeps to its few
+        fixed = (
+            {"steps": None} if stage == "grpo" and epochs is not None else {}
+        )  # so many epochs, not so many steps
         recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **given, **fixed)})
-    return recipe if four_bit is None else replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
+    return (
+        recipe
+        if four_bit is None
+        else replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
+    )
 
 
 def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     """Priming and SFT, as the recipe has them, on the rows of the job or those given; the last adapter. Raises ValueError for a recipe without."""
     recipe, adapter = job.recipe, None
     if not recipe.supervised:
-        raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\nUse: python -m helpers grpo --recipe {recipe.name}")
+        raise ValueError(
+            f"{recipe.name} has no SFT: its GRPO starts from the base.\nUse: python -m helpers grpo --recipe {recipe.name}"
+        )
     splits = splits or job.splits()
     for stage in recipe.supervised:
         print(f"{stage}\n{job.plan(stage)}")
@@ -84,9 +118,16 @@ def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     model = models.add_lora(model, recipe, job.machine, job.seed)
     for stage in recipe.supervised:
         rows = data.chosen(recipe, tokenizer, splits["train"], stage, job.seed).examples
-        run, steps = job.run(stage, adapter), training.steps_of(recipe, stage, len(rows), job.max_steps)
-        trainer = SFTTrainer(model=model, args=training.sft_config(recipe, run, job.machine, steps, job.report_to),
-                             train_dataset=data.sft_dataset(recipe, rows), processing_class=tokenizer)
+        run, steps = (
+            job.run(stage, adapter),
+            training.steps_of(recipe, stage, len(rows), job.max_steps),
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=training.sft_config(recipe, run, job.machine, steps, job.report_to),
+            train_dataset=data.sft_dataset(recipe, rows),
+            processing_class=tokenizer,
+        )
         adapter = training.train(trainer, run, job.budget, job.resume)
     return adapter
 
@@ -107,8 +148,13 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     settings = training.grpo_config(recipe, run, machine, steps, job.report_to, job.vllm)
     if not (job.resume and (last_checkpoint(run.checkpoints) or (run.folder / "adapter").is_dir())):
         health.preflight(model, tokenizer, recipe, rows, steps, machine.device, job.seed, job.force)
-    trainer = GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], args=settings, processing_class=tokenizer,
-                          train_dataset=data.grpo_dataset(recipe, rows))
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=rewards.reward_functions(recipe)[0],
+        args=settings,
+        processing_class=tokenizer,
+        train_dataset=data.grpo_dataset(recipe, rows),
+    )
     return training.train(trainer, run, job.budget, job.resume)
 
 
@@ -130,13 +176,23 @@ def check(job: Job, stages: Sequence[str]) -> Mapping[str, Split]:
 def check_rows(job: Job, splits: Mapping[str, Split]) -> None:
     """Raises ValueError for rows that GRPO cannot be trained on: too few for a step, or right answers that do not earn the full reward."""
     rewards.check_golds(job.recipe, splits["train"].examples)
-    training.steps_of(job.recipe, "grpo", len(splits["train"].take(job.recipe.grpo.rows)), job.max_steps)
+    training.steps_of(
+        job.recipe, "grpo", len(splits["train"].take(job.recipe.grpo.rows)), job.max_steps
+    )
 
 
 def check_place(folder: Path | None) -> None:
     """Raises FileExistsError if an adapter cannot go there: only an empty folder, or one that holds an adapter and nothing else, is taken."""
-    if folder and folder.exists() and (not folder.is_dir() or any(path.name not in ADAPTER_FILES for path in folder.iterdir())):
-        raise FileExistsError(f"{folder} holds something that is no adapter.\nName another folder, or an empty one.")
+    if (
+        folder
+        and folder.exists()
+        and (
+            not folder.is_dir() or any(path.name not in ADAPTER_FILES for path in folder.iterdir())
+        )
+    ):
+        raise FileExistsError(
+            f"{folder} holds something that is no adapter.\nName another folder, or an empty one."
+        )
 
 
 def copied(adapter: Path, folder: Path | None) -> Path:

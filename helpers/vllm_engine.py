@@ -21,12 +21,30 @@ class Engine:
             import vllm
             from vllm.lora.request import LoRARequest
         except ImportError as error:
-            raise ImportError("vLLM is not installed, or does not fit this machine.\npip install vllm (Linux with a GPU), or leave --vllm out.") from error
-        self.library, self.request_of, self.base, self.adapter, self.numbers = vllm, LoRARequest, base, None, {}
-        self.ends = [tokenizer.convert_tokens_to_ids(END_OF_TURN)] if END_OF_TURN in tokenizer.get_vocab() else []
-        self.model = vllm.LLM(model=base, dtype=machine.dtype, enable_lora=True, max_lora_rank=max(8, recipe.lora.r), seed=0,
-                              max_model_len=recipe.grpo.max_prompt + recipe.grpo.max_completion,
-                              quantization="bitsandbytes" if recipe.lora.load_in_4bit else None)
+            raise ImportError(
+                "vLLM is not installed, or does not fit this machine.\npip install vllm (Linux with a GPU), or leave --vllm out."
+            ) from error
+        self.library, self.request_of, self.base, self.adapter, self.numbers = (
+            vllm,
+            LoRARequest,
+            base,
+            None,
+            {},
+        )
+        self.ends = (
+            [tokenizer.convert_tokens_to_ids(END_OF_TURN)]
+            if END_OF_TURN in tokenizer.get_vocab()
+            else []
+        )
+        self.model = vllm.LLM(
+            model=base,
+            dtype=machine.dtype,
+            enable_lora=True,
+            max_lora_rank=max(8, recipe.lora.r),
+            seed=0,
+            max_model_len=recipe.grpo.max_prompt + recipe.grpo.max_completion,
+            quantization="bitsandbytes" if recipe.lora.load_in_4bit else None,
+        )
 
     def choose(self, adapter: str | Path | None) -> None:
         """The adapter that answers from now on; None for the base."""
@@ -35,19 +53,54 @@ class Engine:
     @property
     def identity(self) -> str:
         """What stands for the weights in an evaluation's fingerprint: the base's name, and the adapter's hash."""
-        return f"vllm {self.base} " + (machines.file_hash(Path(self.adapter) / "adapter_model.safetensors") if self.adapter else "")
+        return f"vllm {self.base} " + (
+            machines.file_hash(Path(self.adapter) / "adapter_model.safetensors")
+            if self.adapter
+            else ""
+        )
 
-    def in_batches(self, prompts: Sequence[str], max_new_tokens: int, temperature: float, batch: int, label: str,
-                   done: int = 0) -> Iterator[tuple[list[int], list[Completion]]]:
+    def in_batches(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        temperature: float,
+        batch: int,
+        label: str,
+        done: int = 0,
+    ) -> Iterator[tuple[list[int], list[Completion]]]:
         """As `models.in_batches`; each drawn reply has a seed of its own, so that an interruption changes none."""
         request = None
         if self.adapter:
-            request = self.request_of(Path(self.adapter).parent.name, self.numbers.setdefault(self.adapter, len(self.numbers) + 1), self.adapter)
+            request = self.request_of(
+                Path(self.adapter).parent.name,
+                self.numbers.setdefault(self.adapter, len(self.numbers) + 1),
+                self.adapter,
+            )
         with progress(len(prompts), label, done) as bar:
             for start in range(done, len(prompts), CHUNK * batch):
                 places = list(range(start, min(start + CHUNK * batch, len(prompts))))
-                settings = [self.library.SamplingParams(temperature=temperature, top_p=1.0, max_tokens=max_new_tokens, stop_token_ids=self.ends, seed=i)
-                            for i in places]
-                replies = self.model.generate([prompts[i] for i in places], settings, lora_request=request, use_tqdm=False)
-                yield places, [Completion(r.outputs[0].text, len(r.outputs[0].token_ids), r.outputs[0].finish_reason == "stop") for r in replies]
+                settings = [
+                    self.library.SamplingParams(
+                        temperature=temperature,
+                        top_p=1.0,
+                        max_tokens=max_new_tokens,
+                        stop_token_ids=self.ends,
+                        seed=i,
+                    )
+                    for i in places
+                ]
+                replies = self.model.generate(
+                    [prompts[i] for i in places], settings, lora_request=request, use_tqdm=False
+                )
+                yield (
+                    places,
+                    [
+                        Completion(
+                            r.outputs[0].text,
+                            len(r.outputs[0].token_ids),
+                            r.outputs[0].finish_reason == "stop",
+                        )
+                        for r in replies
+                    ],
+                )
                 bar.update(len(places))

@@ -20,7 +20,10 @@ import torch
 from tqdm.std import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
-SAVE_SECONDS = {"tiny": 10.0, "gpu": 300.0}  # between two checkpoints: what a disconnect costs at most
+SAVE_SECONDS = {
+    "tiny": 10.0,
+    "gpu": 300.0,
+}  # between two checkpoints: what a disconnect costs at most
 DRAWING_SHARE = 0.01  # of the time, for live curves
 
 
@@ -35,12 +38,14 @@ class LogCallback(TrainerCallback):
 
     def timed(self, function, what: str):
         """The same function, with the seconds that it takes added up under `what`."""
+
         def wrapped(*args, **kwargs):
             begun = self.clock()
             try:
                 return function(*args, **kwargs)
             finally:
                 self.spent[what] = self.spent.get(what, 0.0) + self.clock() - begun
+
         return wrapped
 
     def clock(self) -> float:
@@ -50,11 +55,15 @@ class LogCallback(TrainerCallback):
 
     def seen(self, function):
         """`_generate_and_score_completions`, with its inputs and results kept for the step's samples."""
+
         def wrapped(inputs):
             outputs = function(inputs)
-            self.scored = {"answers": processes.everyones([row.get("answer") for row in inputs]),
-                           "tokens": processes.everyones(outputs["completion_mask"].sum(dim=1).tolist())}
+            self.scored = {
+                "answers": processes.everyones([row.get("answer") for row in inputs]),
+                "tokens": processes.everyones(outputs["completion_mask"].sum(dim=1).tolist()),
+            }
             return outputs
+
         return wrapped
 
     def on_train_begin(self, args, state, control, **_):
@@ -64,7 +73,15 @@ class LogCallback(TrainerCallback):
         self.log = read_lines(self.run.log) if self.run.log.is_file() else []
         self.warned = {verdict.name for verdict in health.verdicts(self.log, self.run.recipe)}
         self.live = LiveCurves(self.run) if in_notebook() else None
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.run.stage, file=sys.stdout, leave=False, mininterval=0.5, ncols=78)
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.run.stage,
+            file=sys.stdout,
+            leave=False,
+            mininterval=0.5,
+            ncols=78,
+        )
 
     def on_step_begin(self, args, state, control, **_):
         self.begun, self.spent = time.perf_counter(), {}
@@ -73,11 +90,18 @@ class LogCallback(TrainerCallback):
         if "loss" not in logs or not self.run.machine.main:
             return  # the summary at the end; or the first process writes for all
         begun = self.clock()
-        line = {"step": state.global_step, **rename(logs, self.run.stage, getattr(args, "beta", 0.0))} | ({"fp16": True} if args.fp16 else {})
+        line = {
+            "step": state.global_step,
+            **rename(logs, self.run.stage, getattr(args, "beta", 0.0)),
+        } | ({"fp16": True} if args.fp16 else {})
         samples = self.samples() if self.run.stage == "grpo" else []
         if samples:
             advantages = torch.tensor([sample["advantage"] for sample in samples])
-            line |= {"adv_mean": advantages.mean().item(), "adv_std": advantages.std().item(), "completions": len(samples)}
+            line |= {
+                "adv_mean": advantages.mean().item(),
+                "adv_std": advantages.std().item(),
+                "completions": len(samples),
+            }
             line |= health.figures(self.run.recipe, samples, args.num_generations)
         line = self.run.record(line | self.times(logs, begun), samples)
         self.log.append(line)
@@ -87,7 +111,11 @@ class LogCallback(TrainerCallback):
 
     def show(self, line: Mapping, steps: int) -> None:
         self.bar.total = steps
-        shown = [f"{name} {line[key]:.{digits}f}" for name, key, digits in (("reward", "reward_mean", 2), ("loss", "loss", 3)) if line.get(key) is not None]
+        shown = [
+            f"{name} {line[key]:.{digits}f}"
+            for name, key, digits in (("reward", "reward_mean", 2), ("loss", "loss", 3))
+            if line.get(key) is not None
+        ]
         self.bar.set_postfix_str(" ".join(shown), refresh=False)
         self.bar.update(line["step"] - self.bar.n)
         if self.live:
@@ -101,7 +129,10 @@ class LogCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         """Asks for a checkpoint when some minutes have passed, and when the kernel was interrupted."""
-        due = self.run.machine.main and time.perf_counter() - self.saved > SAVE_SECONDS[self.run.machine.profile]
+        due = (
+            self.run.machine.main
+            and time.perf_counter() - self.saved > SAVE_SECONDS[self.run.machine.profile]
+        )
         self.stopping, due = processes.any_of([self.stopping, due])
         control.should_save = control.should_save or self.stopping or due
         control.should_training_stop = control.should_training_stop or self.stopping
@@ -127,7 +158,12 @@ class LogCallback(TrainerCallback):
     def times(self, logs: Mapping, now: float) -> dict:
         whole = now - self.begun
         spent = {f"{what}_time_s": round(seconds, 4) for what, seconds in self.spent.items()}
-        times = {"time_per_step_s": round(whole, 4), **spent, "other_time_s": round(whole - sum(self.spent.values()), 4), "memory_gb": self.memory()}
+        times = {
+            "time_per_step_s": round(whole, 4),
+            **spent,
+            "other_time_s": round(whole - sum(self.spent.values()), 4),
+            "memory_gb": self.memory(),
+        }
         tokens = self.tokens(logs)
         if tokens is None:
             return times
@@ -154,13 +190,25 @@ class LogCallback(TrainerCallback):
         """The step's completions with what they earned, a group's side by side."""
         logs, weights = self.trainer._logs, self.run.recipe.rewards
         rows = []
-        for i, (completion, prompt) in enumerate(zip(logs["completion"], logs["prompt"], strict=True)):
+        for i, (completion, prompt) in enumerate(
+            zip(logs["completion"], logs["prompt"], strict=True)
+        ):
             rewards = {name: given(values[i]) for name, values in logs["rewards"].items()}
-            rows.append({
-                "question": prompt if isinstance(prompt, str) else prompt[-1]["content"],
-                "completion": completion if isinstance(completion, str) else completion[-1]["content"],
-                "answer": self.scored["answers"][i], "tokens": self.scored["tokens"][i], "advantage": logs["advantages"][i],
-                "reward": sum(weights.get(name, 1.0) * (value or 0.0) for name, value in rewards.items()), **rewards})
+            rows.append(
+                {
+                    "question": prompt if isinstance(prompt, str) else prompt[-1]["content"],
+                    "completion": completion
+                    if isinstance(completion, str)
+                    else completion[-1]["content"],
+                    "answer": self.scored["answers"][i],
+                    "tokens": self.scored["tokens"][i],
+                    "advantage": logs["advantages"][i],
+                    "reward": sum(
+                        weights.get(name, 1.0) * (value or 0.0) for name, value in rewards.items()
+                    ),
+                    **rewards,
+                }
+            )
         return rows
 
 
@@ -207,15 +255,24 @@ def watch(trainer, run: Run) -> LogCallback:
 
     Called again, on a trainer that was interrupted, it replaces what it put there before.
     """
-    callback, method = LogCallback(run, trainer), lambda name: getattr(type(trainer), name).__get__(trainer)
+    callback, method = (
+        LogCallback(run, trainer),
+        lambda name: getattr(type(trainer), name).__get__(trainer),
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(LogCallback)
     trainer.add_callback(callback)
-    trainer.accelerator.backward = callback.timed(type(trainer.accelerator).backward.__get__(trainer.accelerator), "backward")
+    trainer.accelerator.backward = callback.timed(
+        type(trainer.accelerator).backward.__get__(trainer.accelerator), "backward"
+    )
     if run.stage == "grpo":
         trainer._step, trainer._buffered_inputs = 0, None
-        trainer._generate_single_turn = callback.timed(with_merged_weights(trainer.model, method("_generate_single_turn")), "generation")
-        trainer._generate_and_score_completions = callback.seen(method("_generate_and_score_completions"))
+        trainer._generate_single_turn = callback.timed(
+            with_merged_weights(trainer.model, method("_generate_single_turn")), "generation"
+        )
+        trainer._generate_and_score_completions = callback.seen(
+            method("_generate_and_score_completions")
+        )
     trainer._metrics["train"].clear()
     trainer._total_train_tokens = 0
     return callback
@@ -223,7 +280,9 @@ def watch(trainer, run: Run) -> LogCallback:
 
 def with_merged_weights(model, function):
     """The same function, run while the model's 4-bit layers hold merged weights (see `models.merged_weights`)."""
+
     def wrapped(*args, **kwargs):
         with merged_weights(model):
             return function(*args, **kwargs)
+
     return wrapped

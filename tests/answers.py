@@ -24,8 +24,19 @@ def blocks(text: str) -> list[SyntaxTreeNode]:
 
 def numbered(found: list[SyntaxTreeNode]) -> list[tuple[str, str]]:
     """Number and Python blocks of each item of the numbered lists; a block that is not indented under its item belongs to none."""
-    return [(item.info, "\n".join(node.content for node in item.walk() if node.type == "fence" and node.info.strip() == "python"))
-            for block in found if block.type == "ordered_list" for item in block.children]
+    return [
+        (
+            item.info,
+            "\n".join(
+                node.content
+                for node in item.walk()
+                if node.type == "fence" and node.info.strip() == "python"
+            ),
+        )
+        for block in found
+        if block.type == "ordered_list"
+        for item in block.children
+    ]
 
 
 def exercises(book: dict) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -50,5 +61,8 @@ def answers(book: dict) -> list[str]:
 def with_answers(book: dict) -> dict:
     """A copy of a notebook (format 4.5) with a code cell for each answer at its end: `answer-1`, `answer-2` and so on, without tags."""
     longer = copy.deepcopy(book)
-    longer["cells"] += [nbformat.v4.new_code_cell(code.rstrip("\n"), id=f"answer-{number}") for number, code in enumerate(answers(book), 1)]
+    longer["cells"] += [
+        nbformat.v4.new_code_cell(code.rstrip("\n"), id=f"answer-{number}")
+        for number, code in enumerate(answers(book), 1)
+    ]
     return longer

@@ -12,12 +12,28 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-CELL = next("".join(cell["source"]) for cell in json.loads((ROOT / "01_sft.ipynb").read_text())["cells"] if cell["cell_type"] == "code")
+CELL = next(
+    "".join(cell["source"])
+    for cell in json.loads((ROOT / "01_sft.ipynb").read_text())["cells"]
+    if cell["cell_type"] == "code"
+)
 TAG = "v0.1.0"
 HOME = f"qwen3-{TAG}"
-PATHS = ("/content", "/tmp", "/kaggle/input")  # as the code names them; here they are below a test's folder
-IMAGE = {"torch": "2.10.0+cu128", "numpy": "2.0.2", "pillow": "11.3.0", "transformers": "5.0.0", "datasets": "4.0.0", "torchao": "0.10.0",
-         "matplotlib": "3.10.0", "tokenizers": "0.22.2"}  # some of what the services bring
+PATHS = (
+    "/content",
+    "/tmp",
+    "/kaggle/input",
+)  # as the code names them; here they are below a test's folder
+IMAGE = {
+    "torch": "2.10.0+cu128",
+    "numpy": "2.0.2",
+    "pillow": "11.3.0",
+    "transformers": "5.0.0",
+    "datasets": "4.0.0",
+    "torchao": "0.10.0",
+    "matplotlib": "3.10.0",
+    "tokenizers": "0.22.2",
+}  # some of what the services bring
 T4 = "Tesla T4, 15360 MiB"
 
 GIT = """#!/bin/sh
@@ -29,7 +45,7 @@ if [ -n "$GIT_FAILS" ]; then echo "$GIT_FAILS" >&2; exit 128; fi
 NVIDIA = """#!/bin/sh
 [ "$*" = "--query-gpu=name,memory.total --format=csv,noheader" ] && [ -n "$CARDS" ] && printf '%s\\n' "$CARDS"
 """
-PIP = '''
+PIP = """
 import json, os, pathlib, re, shutil, sys
 
 asked, site, words = pathlib.Path(os.environ["ASKED"], "pip"), pathlib.Path(__file__).parent.parent, sys.argv[1:]
@@ -47,7 +63,7 @@ for name in [*wanted, *(words[-1:] if words[0] == "uninstall" else [])]:
             new = site / f"{name}-{wanted[name] or '1.0'}.dist-info"
             new.mkdir()
             (new / "METADATA").write_text(f"Name: {name}\\nVersion: {wanted[name] or '1.0'}\\n")
-'''
+"""
 COLAB = "import builtins; builtins.get_ipython = lambda: '<google.colab._shell.Shell object>'\n"
 KAGGLE = "import pathlib; real = pathlib.Path.is_dir; pathlib.Path.is_dir = lambda self, **how: str(self) == '/kaggle/working' or real(self, **how)\n"
 REPORT = """
@@ -68,7 +84,9 @@ class Service:
         (self.site / "pip" / "__main__.py").write_text(PIP)
         for name, version in IMAGE.items():
             (self.site / f"{name}-{version}.dist-info").mkdir()
-            (self.site / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+            (self.site / f"{name}-{version}.dist-info" / "METADATA").write_text(
+                f"Name: {name}\nVersion: {version}\n"
+            )
         for name, text in (("git", GIT), ("nvidia-smi", NVIDIA)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
@@ -77,7 +95,9 @@ class Service:
     def put_project(self, folder: Path) -> None:
         (folder / "helpers").mkdir(parents=True)
         for name in ("__init__", "machine", "recipes", "setting_up"):
-            (folder / "helpers" / f"{name}.py").write_text(self.moved((ROOT / "helpers" / f"{name}.py").read_text()))
+            (folder / "helpers" / f"{name}.py").write_text(
+                self.moved((ROOT / "helpers" / f"{name}.py").read_text())
+            )
         for file in ROOT.glob("requirements*.txt"):
             shutil.copy(file, folder)
 
@@ -86,11 +106,24 @@ class Service:
             text = text.replace(f'"{path}"', f'"{self.root}{path}"')
         return text
 
-    def run(self, before: str = "", cell: str = CELL, **environment: str) -> subprocess.CompletedProcess:
-        kept = {"PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.site), "ASKED": str(self.asked),
-                "PROJECT": str(self.root / "project"), "HF_ENDPOINT": "http://127.0.0.1:9", "HOME": str(self.root)}
-        return subprocess.run([sys.executable, "-S", "-c", before + self.moved(cell)], cwd=self.root / "beside", env=kept | environment,
-                              capture_output=True, text=True)
+    def run(
+        self, before: str = "", cell: str = CELL, **environment: str
+    ) -> subprocess.CompletedProcess:
+        kept = {
+            "PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.site),
+            "ASKED": str(self.asked),
+            "PROJECT": str(self.root / "project"),
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HOME": str(self.root),
+        }
+        return subprocess.run(
+            [sys.executable, "-S", "-c", before + self.moved(cell)],
+            cwd=self.root / "beside",
+            env=kept | environment,
+            capture_output=True,
+            text=True,
+        )
 
     def said(self, *words: str, **environment: str) -> tuple[str, dict]:
         """The line that the cell prints, and what REPORT saw afterwards."""
@@ -107,8 +140,14 @@ class Service:
 
     @property
     def git(self) -> list[str]:
-        return (self.asked / "git").read_text().splitlines() if (self.asked / "git").exists() else []
+        return (
+            (self.asked / "git").read_text().splitlines() if (self.asked / "git").exists() else []
+        )
 
     @property
     def pip(self) -> list[tuple[list[str], str]]:
-        return [json.loads(line) for line in (self.asked / "pip").read_text().splitlines()] if (self.asked / "pip").exists() else []
+        return (
+            [json.loads(line) for line in (self.asked / "pip").read_text().splitlines()]
+            if (self.asked / "pip").exists()
+            else []
+        )

@@ -26,9 +26,16 @@ def show(measure: Callable[[], list[Row]]) -> None:
 def main() -> None:
     print("| what | measured | wanted |\n|---|---|---|", flush=True)
     for part in PARTS:
-        done = subprocess.run([sys.executable, "-W", "ignore", "-m", f"tests.{part}"], stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", f"tests.{part}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         if done.returncode:
-            sys.exit(f"tests.{part} failed: {done.stderr.strip().splitlines()[-1]}\nRun it alone: python -m tests.{part}")
+            sys.exit(
+                f"tests.{part} failed: {done.stderr.strip().splitlines()[-1]}\nRun it alone: python -m tests.{part}"
+            )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,12 @@ def one_at_a_time(model, tokenizer, prompts: list[str], limit: int) -> list[str]
     with torch.no_grad():
         for prompt in prompts:
             ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
-            output = model.generate(**ids, max_new_tokens=limit, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-            texts.append(tokenizer.decode(output[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))
+            output = model.generate(
+                **ids, max_new_tokens=limit, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            )
+            texts.append(
+                tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+            )
     return texts
 
 
@@ -45,13 +49,18 @@ def speed() -> tuple[float, int]:
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
     training.train_in_float(model)
-    prompts, limit = [data.prompt_text(recipe, tokenizer, e.question) for e in mixed(recipe)], recipe.grpo.max_completion
+    prompts, limit = (
+        [data.prompt_text(recipe, tokenizer, e.question) for e in mixed(recipe)],
+        recipe.grpo.max_completion,
+    )
     models.generate(model, tokenizer, prompts[:2], 4)  # warm
     begun = time.perf_counter()
     ours = models.generate(model, tokenizer, prompts, limit, batch=recipe.evaluation.batch)
     between = time.perf_counter()
     theirs = one_at_a_time(model, tokenizer, prompts, limit)
-    return (time.perf_counter() - between) / (between - begun), sum(a.text == b for a, b in zip(ours, theirs, strict=True))
+    return (time.perf_counter() - between) / (between - begun), sum(
+        a.text == b for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def adapters(folder: Path) -> list[str]:
@@ -72,7 +81,13 @@ def three_beside_one(folder: Path) -> float:
     splits, spent = data.load(recipe, None, "tiny"), []
     for count in (1, 1, 3):  # the first warms up
         begun = time.perf_counter()
-        candidates.evaluate(candidates.candidates(names[:count], recipe), recipe, machine, splits, folder / f"{count}-{len(spent)}")
+        candidates.evaluate(
+            candidates.candidates(names[:count], recipe),
+            recipe,
+            machine,
+            splits,
+            folder / f"{count}-{len(spent)}",
+        )
         spent.append(time.perf_counter() - begun)
     return spent[2] / (3 * spent[1])
 
@@ -81,8 +96,18 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         ratio, same = speed()
         three = three_beside_one(Path(folder))
-    return [(f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time", f"{ratio:.1f}; {same} of {PROBLEMS} texts the same", "at least 10"),
-            ("evaluation of three adapters over three times one, with one load", f"{three:.2f}", "at most 1.1")]
+    return [
+        (
+            f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time",
+            f"{ratio:.1f}; {same} of {PROBLEMS} texts the same",
+            "at least 10",
+        ),
+        (
+            "evaluation of three adapters over three times one, with one load",
+            f"{three:.2f}",
+            "at most 1.1",
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -30,16 +30,29 @@ def trainer_of(stage: str, out: Path):
 
     machine = detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
-    recipe = replace(recipe, sft=replace(recipe.sft, learning_rate=0.0), grpo=replace(recipe.grpo, learning_rate=0.0, temperature=1e-3))
+    recipe = replace(
+        recipe,
+        sft=replace(recipe.sft, learning_rate=0.0),
+        grpo=replace(recipe.grpo, learning_rate=0.0, temperature=1e-3),
+    )
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
     rows = data.load(recipe, None, "tiny")["train"].examples[:8] * STEPS[stage]
     run = runlog.Run(out, recipe, stage, machine, 0, BASE)
     if stage == "sft":
-        return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS[stage]), processing_class=tokenizer,
-                               train_dataset=data.sft_dataset(recipe, rows))
-    return run, GRPOTrainer(model=model, reward_funcs=reward_functions(recipe)[0], processing_class=tokenizer,
-                            args=training.grpo_config(recipe, run, machine, STEPS[stage]), train_dataset=data.grpo_dataset(recipe, rows))
+        return run, SFTTrainer(
+            model=model,
+            args=training.sft_config(recipe, run, machine, STEPS[stage]),
+            processing_class=tokenizer,
+            train_dataset=data.sft_dataset(recipe, rows),
+        )
+    return run, GRPOTrainer(
+        model=model,
+        reward_funcs=reward_functions(recipe)[0],
+        processing_class=tokenizer,
+        args=training.grpo_config(recipe, run, machine, STEPS[stage]),
+        train_dataset=data.grpo_dataset(recipe, rows),
+    )
 
 
 class Clock(TrainerCallback):
@@ -59,12 +72,18 @@ def measure(stage: str, out: Path) -> tuple[float, float]:
     clock, callback = Clock(), watch(trainer, run)
     trainer.add_callback(clock)
     write = callback.on_log
-    callback.on_log = lambda args, state, control, **more: write(args, state, control, **more) if state.global_step % 2 else None
+    callback.on_log = lambda args, state, control, **more: (
+        write(args, state, control, **more) if state.global_step % 2 else None
+    )
     trainer.train()
-    seconds = [after - before for before, after in zip(clock.marks, clock.marks[1:], strict=False)][4:]  # the first ones warm up
+    seconds = [after - before for before, after in zip(clock.marks, clock.marks[1:], strict=False)][
+        4:
+    ]  # the first ones warm up
     logged, bare = seconds[0::2], seconds[1::2]
     lines = runlog.read_lines(run.log)
-    return callback.logging_s / sum(line["time_per_step_s"] for line in lines), statistics.median(logged) / statistics.median(bare)
+    return callback.logging_s / sum(line["time_per_step_s"] for line in lines), statistics.median(
+        logged
+    ) / statistics.median(bare)
 
 
 def rows() -> list[Row]:
@@ -72,8 +91,14 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for stage, steps in STEPS.items():
             share, ratio = measure(stage, Path(folder))
-            found += [(f"the log's own code in a step of {stage}", f"{share:.2%}", "at most 2%"),
-                      (f"CPU time of a logged step of {stage} over one that is not, medians of {steps // 2 - 2} each", f"{ratio:.3f}", "about 1")]
+            found += [
+                (f"the log's own code in a step of {stage}", f"{share:.2%}", "at most 2%"),
+                (
+                    f"CPU time of a logged step of {stage} over one that is not, medians of {steps // 2 - 2} each",
+                    f"{ratio:.3f}",
+                    "about 1",
+                ),
+            ]
     return found
 
 

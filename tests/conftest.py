@@ -13,8 +13,16 @@ from helpers.recipes import for_profile, get_recipe
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
-FIVE = ("gsm8k_xml", "gsm8k_hash", "openr1_boxed", "dapo_think", "phybench_eed")  # the published ones; a recipe of your own needs none of what these have
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared, with the real datasets and tokenizer, is not here")
+FIVE = (
+    "gsm8k_xml",
+    "gsm8k_hash",
+    "openr1_boxed",
+    "dapo_think",
+    "phybench_eed",
+)  # the published ones; a recipe of your own needs none of what these have
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="../shared, with the real datasets and tokenizer, is not here"
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +40,17 @@ def machine():
 @contextlib.contextmanager
 def held_by_another(place: Path):
     """Another process has `place` to itself, until it is killed at the end."""
-    script = ("import sys; from pathlib import Path; from helpers import checkpoints\n"
-              "with checkpoints.alone(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()")
-    other = subprocess.Popen([sys.executable, "-c", script, str(place)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    script = (
+        "import sys; from pathlib import Path; from helpers import checkpoints\n"
+        "with checkpoints.alone(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(place)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert other.stdout.readline() == "in\n"
         yield

@@ -48,12 +48,19 @@ def first(module: str) -> str:
 
 
 def modules() -> list[str]:
-    paths = sorted(path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py"))
+    paths = sorted(
+        path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")
+    )
     return [".".join(path.parts).removesuffix(".__init__") for path in paths]
 
 
 if __name__ == "__main__":
-    for shared in ("torch", "pandas", "sympy", "matplotlib.pyplot"):  # else loaded anew for each module; they ask for none of the heavy ones
+    for shared in (
+        "torch",
+        "pandas",
+        "sympy",
+        "matplotlib.pyplot",
+    ):  # else loaded anew for each module; they ask for none of the heavy ones
         importlib.import_module(shared)
 
     print(json.dumps({module: first(module) for module in modules()}))

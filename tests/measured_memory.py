@@ -15,8 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 
 STEPS = 2  # the second has the optimiser's numbers already
-SHAPE = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64, "intermediate_size": 1536}
-LARGE = {"grpo": {"batch": 8, "max_completion": 24}, "sft": {"batch": 4}}  # what is different for the larger model, to save time
+SHAPE = {
+    "hidden_size": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "intermediate_size": 1536,
+}
+LARGE = {
+    "grpo": {"batch": 8, "max_completion": 24},
+    "sft": {"batch": 4},
+}  # what is different for the larger model, to save time
 MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
 
 
@@ -26,12 +36,20 @@ def recipe_of(case: str):
 
     name, stage, size = case.split("/")
     recipe = for_profile(RECIPES[name], "tiny")
-    return recipe if size == "tiny" else replace(recipe, **{stage: replace(getattr(recipe, stage), **LARGE[stage])})
+    return (
+        recipe
+        if size == "tiny"
+        else replace(recipe, **{stage: replace(getattr(recipe, stage), **LARGE[stage])})
+    )
 
 
 def resident(field: str) -> float:
     """VmRSS (held now) or VmHWM (the most that was held since the last reset) of this process, in GiB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    )
     return int(line.split()[1]) / 2**20
 
 
@@ -51,8 +69,15 @@ def make_large(folder: Path) -> Path:
         from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
         tokenizer = AutoTokenizer.from_pretrained(models.TINY_MODEL)
-        Qwen3ForCausalLM(Qwen3Config(vocab_size=24_000, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
-                                     pad_token_id=tokenizer.pad_token_id, **SHAPE)).to(torch.bfloat16).save_pretrained(folder)
+        Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=24_000,
+                tie_word_embeddings=True,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                **SHAPE,
+            )
+        ).to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
 
@@ -65,11 +90,19 @@ def trainer_of(recipe, stage: str, base: Path, out: Path, machine, rows):
     model = models.add_lora(model, recipe, machine, 0)
     run = runlog.Run(out, recipe, stage, machine, 0, str(base))
     if stage == "grpo":
-        return run, GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], processing_class=tokenizer,
-                                args=training.grpo_config(recipe, run, machine, STEPS),
-                                train_dataset=data.grpo_dataset(recipe, rows))
-    return run, SFTTrainer(model=model, args=training.sft_config(recipe, run, machine, STEPS), processing_class=tokenizer,
-                           train_dataset=data.sft_dataset(recipe, rows))
+        return run, GRPOTrainer(
+            model=model,
+            reward_funcs=rewards.reward_functions(recipe)[0],
+            processing_class=tokenizer,
+            args=training.grpo_config(recipe, run, machine, STEPS),
+            train_dataset=data.grpo_dataset(recipe, rows),
+        )
+    return run, SFTTrainer(
+        model=model,
+        args=training.sft_config(recipe, run, machine, STEPS),
+        processing_class=tokenizer,
+        train_dataset=data.sft_dataset(recipe, rows),
+    )
 
 
 def watch_lengths(trainer, stage: str) -> dict[str, int]:
@@ -79,9 +112,15 @@ def watch_lengths(trainer, stage: str) -> dict[str, int]:
 
     def compute_loss(model, inputs, *args, **kwargs):
         if stage == "grpo":
-            found = {"prompt": inputs["prompt_ids"].shape[1], "completion": inputs["completion_ids"].shape[1]}
+            found = {
+                "prompt": inputs["prompt_ids"].shape[1],
+                "completion": inputs["completion_ids"].shape[1],
+            }
         else:
-            found = {"row": inputs["input_ids"].shape[1], "scored": int((inputs["labels"] != -100).sum())}
+            found = {
+                "row": inputs["input_ids"].shape[1],
+                "scored": int((inputs["labels"] != -100).sum()),
+            }
         seen.update({name: max(size, seen.get(name, 0)) for name, size in found.items()})
         return inner(model, inputs, *args, **kwargs)
 
@@ -97,7 +136,12 @@ def measure(recipe, stage: str, base: Path, out: Path, machine, rows) -> dict:
     run, trainer = trainer_of(recipe, stage, base, out, machine, rows)
     seen = watch_lengths(trainer, stage)
     training.train(trainer, run)
-    return {"base": str(base), "added": resident("VmHWM") - before, "device_batch": trainer.args.per_device_train_batch_size, **seen}
+    return {
+        "base": str(base),
+        "added": resident("VmHWM") - before,
+        "device_batch": trainer.args.per_device_train_batch_size,
+        **seen,
+    }
 
 
 def main(out: Path, cases: list[str]) -> None:
@@ -111,9 +155,22 @@ def main(out: Path, cases: list[str]) -> None:
         rows = data.load(recipe, None, "tiny")["train"].examples[:60]
         if stage not in warm:
             warm.add(stage)
-            measure(replace(recipe, **{stage: replace(getattr(recipe, stage), batch=8)}), stage, models.TINY_MODEL, out / f"warm_{n}", machine, rows)
+            measure(
+                replace(recipe, **{stage: replace(getattr(recipe, stage), batch=8)}),
+                stage,
+                models.TINY_MODEL,
+                out / f"warm_{n}",
+                machine,
+                rows,
+            )
         base = make_large(out / "large") if size == "large" else models.TINY_MODEL
-        print("MEASURED", json.dumps({"case": case, **measure(recipe, stage, base, out / f"case_{n}", machine, rows)}), flush=True)
+        print(
+            "MEASURED",
+            json.dumps(
+                {"case": case, **measure(recipe, stage, base, out / f"case_{n}", machine, rows)}
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

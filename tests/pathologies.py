@@ -31,7 +31,7 @@ def form_only(completions, **_):
 def same_as_the_group(completions, **_):
     """The share of the group that gave the same reply: pays for agreement, whether right or wrong."""
     texts = rewards.texts(completions)
-    return [texts[i - i % 8:i - i % 8 + 8].count(text) / 8 for i, text in enumerate(texts)]
+    return [texts[i - i % 8 : i - i % 8 + 8].count(text) / 8 for i, text in enumerate(texts)]
 
 
 class Until(TrainerCallback):
@@ -42,12 +42,22 @@ class Until(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         log = runlog.read_lines(self.run.log) if self.run.log.is_file() else []
-        control.should_training_stop |= self.name in {verdict.name for verdict in health.verdicts(log, self.recipe)}
+        control.should_training_stop |= self.name in {
+            verdict.name for verdict in health.verdicts(log, self.recipe)
+        }
         return control
 
 
-def ill(recipe: Recipe, machine: Machine, out: Path, start: Path, name: str = "", paid: Callable | None = None, spoil: Callable | None = None,
-        steps: int = STEPS) -> list[health.Verdict]:
+def ill(
+    recipe: Recipe,
+    machine: Machine,
+    out: Path,
+    start: Path,
+    name: str = "",
+    paid: Callable | None = None,
+    spoil: Callable | None = None,
+    steps: int = STEPS,
+) -> list[health.Verdict]:
     """GRPO with another reward, or a trainer that `spoil` was let loose on, until the verdict `name` is there; the verdicts of its log."""
     from trl import GRPOTrainer
 
@@ -57,8 +67,13 @@ def ill(recipe: Recipe, machine: Machine, out: Path, start: Path, name: str = ""
     splits = data.load(recipe, None, "tiny")
     rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", 0).examples
     run = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=start)
-    trainer = GRPOTrainer(model=model, reward_funcs=functions, args=training.grpo_config(recipe, run, machine, steps),
-                          train_dataset=data.grpo_dataset(recipe, rows), processing_class=tokenizer)
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=functions,
+        args=training.grpo_config(recipe, run, machine, steps),
+        train_dataset=data.grpo_dataset(recipe, rows),
+        processing_class=tokenizer,
+    )
     trainer.add_callback(Until(run, recipe, name))
     if spoil:
         spoil(trainer)
@@ -72,7 +87,9 @@ def ill(recipe: Recipe, machine: Machine, out: Path, start: Path, name: str = ""
 def nan_gradient(trainer) -> None:
     """From the third step on one gradient is NaN."""
     parameter = next(p for p in trainer.model.parameters() if p.requires_grad)
-    parameter.register_hook(lambda gradient: gradient * float("nan") if trainer.state.global_step == 2 else gradient)
+    parameter.register_hook(
+        lambda gradient: gradient * float("nan") if trainer.state.global_step == 2 else gradient
+    )
 
 
 def changed(recipe: Recipe, **values) -> Recipe:
@@ -82,9 +99,19 @@ def changed(recipe: Recipe, **values) -> Recipe:
 def stammering(recipe: Recipe, machine: Machine, out: Path) -> Path:
     """An adapter that learned from short solutions which are said six times."""
     splits = data.load(recipe, None, "tiny")
-    rows = [replace(e, solution="\n".join([e.solution] * 6)) for e in splits["train"].examples if "\n" not in e.solution]
-    short = replace(recipe, sft=replace(recipe.sft, max_length=400), grpo=replace(recipe.grpo, max_completion=200))
-    return supervise(short, machine, 0, out, splits | {"train": replace(splits["train"], examples=rows)}, 40)
+    rows = [
+        replace(e, solution="\n".join([e.solution] * 6))
+        for e in splits["train"].examples
+        if "\n" not in e.solution
+    ]
+    short = replace(
+        recipe,
+        sft=replace(recipe.sft, max_length=400),
+        grpo=replace(recipe.grpo, max_completion=200),
+    )
+    return supervise(
+        short, machine, 0, out, splits | {"train": replace(splits["train"], examples=rows)}, 40
+    )
 
 
 def healthy(recipe: Recipe, machine: Machine, out: Path, seed: int) -> list[health.Verdict]:
@@ -92,4 +119,10 @@ def healthy(recipe: Recipe, machine: Machine, out: Path, seed: int) -> list[heal
     splits = data.load(recipe, None, "tiny")
     start = supervise(recipe, machine, seed, out, splits)
     reinforce(recipe, machine, seed, out, splits, start)
-    return [verdict for stage in recipe.stages for verdict in health.history(runlog.read_lines(out / recipe.name / stage / "log.jsonl"), recipe)]
+    return [
+        verdict
+        for stage in recipe.stages
+        for verdict in health.history(
+            runlog.read_lines(out / recipe.name / stage / "log.jsonl"), recipe
+        )
+    ]

@@ -27,7 +27,11 @@ def main(name: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     machine = detect()
     recipe = for_profile(get_recipe(name), machine.profile)
-    recipe = replace(recipe, grpo=replace(recipe.grpo, batch=16, generations=4, max_completion=64), evaluation=replace(recipe.evaluation, batch=8))
+    recipe = replace(
+        recipe,
+        grpo=replace(recipe.grpo, batch=16, generations=4, max_completion=64),
+        evaluation=replace(recipe.evaluation, batch=8),
+    )
     watching.SAVE_SECONDS["tiny"] = 0.5
     splits = data.load(recipe, None, "tiny")
     (out / "at-work").touch()
@@ -38,9 +42,16 @@ def main(name: str, out: Path) -> None:
 
 
 def start(name: str, out: Path) -> subprocess.Popen:
-    with open(errors_of(out), "w", encoding="utf-8") as errors:  # a file: a pipe would be kept open by what the killed process leaves behind
-        return subprocess.Popen([sys.executable, "-m", "tests.resumable", name, str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors,
-                                start_new_session=True)
+    with open(
+        errors_of(out), "w", encoding="utf-8"
+    ) as errors:  # a file: a pipe would be kept open by what the killed process leaves behind
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.resumable", name, str(out)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
 
 
 def errors_of(out: Path) -> Path:
@@ -61,9 +72,13 @@ def kill_when(name: str, out: Path, ready, wait: float) -> bool:
     killed = process.poll() is None
     process.kill()  # SIGKILL
     process.wait()
-    with contextlib.suppress(ProcessLookupError):  # a worker of the datasets library outlives a parent that was killed while it tokenised
+    with contextlib.suppress(
+        ProcessLookupError
+    ):  # a worker of the datasets library outlives a parent that was killed while it tokenised
         os.killpg(process.pid, signal.SIGKILL)
-    assert killed or process.returncode == 0, "it failed by itself: " + errors_of(out).read_text()[-3000:]
+    assert killed or process.returncode == 0, (
+        "it failed by itself: " + errors_of(out).read_text()[-3000:]
+    )
     return killed
 
 
@@ -76,13 +91,25 @@ def result(recipe: str, out: Path) -> dict:
     for stage in sorted(path.parent for path in out.glob(f"{recipe}/*/run.json")):
         manifest = json.loads((stage / "run.json").read_text())
         assert manifest["status"] == "finished" and not list(stage.rglob("*.part")), stage
-        lines = {path.name: [{k: v for k, v in line.items() if k not in TIMES} for line in read_lines(path)] for path in sorted(stage.glob("*.jsonl"))}
+        lines = {
+            path.name: [
+                {k: v for k, v in line.items() if k not in TIMES} for line in read_lines(path)
+            ]
+            for path in sorted(stage.glob("*.jsonl"))
+        }
         assert [line["step"] for line in lines["log.jsonl"]] == list(range(1, STEPS + 1))
-        assert stage.name != "grpo" or list(read_lines(stage / "grpo_training_logs.jsonl")[0]) == list(PUBLISHED)
-        found[stage.name] = {"weights": file_hash(stage / "adapter/adapter_model.safetensors"), **lines}
+        assert stage.name != "grpo" or list(
+            read_lines(stage / "grpo_training_logs.jsonl")[0]
+        ) == list(PUBLISHED)
+        found[stage.name] = {
+            "weights": file_hash(stage / "adapter/adapter_model.safetensors"),
+            **lines,
+        }
     for path in sorted((out / "eval").glob("*.jsonl")):
         found[path.name] = read_lines(path)
-        assert len(found[path.name]) == len({(r["id"], r.get("sample")) for r in found[path.name]}) > 0
+        assert (
+            len(found[path.name]) == len({(r["id"], r.get("sample")) for r in found[path.name]}) > 0
+        )
     return found
 
 

@@ -12,7 +12,9 @@ from helpers.answers.grading import same_math, same_number
 from helpers.answers.latex import Unreadable, read
 
 SHARED = Path(__file__).parents[2] / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the labelled cases and datasets are not part of the project")
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason="the labelled cases and datasets are not part of the project"
+)
 
 # gold: (answers that say the same, answers that do not)
 ANSWERS = {
@@ -23,7 +25,10 @@ ANSWERS = {
     r"\pi": (["π"], ["3.14159265358979"]),
     r"2\pi r": (["2πr"], []),
     "x^2+1": (["x**2+1", "x^{2}+1", "x^2 + 1."], []),
-    "(1,2)": (["(1, 2)", r"\left(1,2\right)", r"\langle 1,2 \rangle"], ["(2,1)", "[1,2]", "1,2", r"\{1,2\}"]),
+    "(1,2)": (
+        ["(1, 2)", r"\left(1,2\right)", r"\langle 1,2 \rangle"],
+        ["(2,1)", "[1,2]", "1,2", r"\{1,2\}"],
+    ),
     r"\{1,2\}": (["1,2"], [r"\{1,2,2\}"]),
     r"\{1,2,3\}": ([r"\{3,1,2\}"], []),
     "[0,1]": ([r"0 \le x \le 1"], ["0 < x < 1"]),
@@ -39,7 +44,10 @@ ANSWERS = {
     "5": (["x=5", "2+3", "x = 2+3 = 5"], ["2x=5", "2+3=5"]),
     "y=2x+1": (["2x+1", "2x - y + 1 = 0", "y-1=2x"], ["y=2x+2"]),
     "x^2+y^2=1": (["2x^2+2y^2=2"], ["x^2+y^2=4"]),
-    r"10\text{ cm}": (["10", r"10\text{ cm}", "10 cm", r"10\,\mathrm{cm}", r"100\text{ mm}"], [r"10\text{ m}"]),
+    r"10\text{ cm}": (
+        ["10", r"10\text{ cm}", "10 cm", r"10\,\mathrm{cm}", r"100\text{ mm}"],
+        [r"10\text{ m}"],
+    ),
     "10": ([r"10 \text{ apples}", "10 apples", r"10\ \text{m/s}"], []),
     r"10\text{ m/s}": ([r"10\text{ meters per second}"], [r"10\text{ km/h}"]),
     "4mgl": (["4 m g l"], ["4", "4MGL"]),
@@ -60,11 +68,20 @@ ANSWERS = {
     r"1\frac45": ([r"\frac{9}{5}"], [r"\frac45"]),
     "2516_8": (["2516_{8}"], ["2516_{7}", "1358"]),
     "3:4": (["6:8", "0.75"], ["4:3"]),
-    r"\begin{pmatrix}1\\2\end{pmatrix}": ([r"\begin{bmatrix}1\\2\end{bmatrix}"], [r"\begin{pmatrix}2\\1\end{pmatrix}"]),
+    r"\begin{pmatrix}1\\2\end{pmatrix}": (
+        [r"\begin{bmatrix}1\\2\end{bmatrix}"],
+        [r"\begin{pmatrix}2\\1\end{pmatrix}"],
+    ),
     r"\begin{pmatrix}1&2\\3&4\end{pmatrix}": ([], [r"\begin{pmatrix}1&2\\3&5\end{pmatrix}"]),
-    r"1\pm\sqrt{19}": ([r"1+\sqrt{19}, 1-\sqrt{19}", r"1-\sqrt{19},1+\sqrt{19}", r"x = 1 \pm \sqrt{19}"], [r"1+\sqrt{19}"]),
+    r"1\pm\sqrt{19}": (
+        [r"1+\sqrt{19}, 1-\sqrt{19}", r"1-\sqrt{19},1+\sqrt{19}", r"x = 1 \pm \sqrt{19}"],
+        [r"1+\sqrt{19}"],
+    ),
     r"\frac{-1\pm\sqrt5}{2}": ([r"\frac{-1+\sqrt5}{2},\frac{-1-\sqrt5}{2}"], []),
-    "1,-2": (["x=1, x=-2", r"x = 1 \text{ or } x=-2", r"x=1 \text{ and } x=-2", "-2,1"], ["1", "1,2"]),
+    "1,-2": (
+        ["x=1, x=-2", r"x = 1 \text{ or } x=-2", r"x=1 \text{ and } x=-2", "-2,1"],
+        ["1", "1,2"],
+    ),
     "3+4i": (["3+4i", "4i+3"], ["3-4i"]),
     "i": ([], ["j"]),
     r"e^{i\pi}": (["-1"], []),
@@ -105,10 +122,54 @@ ANSWERS = {
     "0.5": ([".5"], []),
     r"3\times 10^8": (["300000000", r"3 \cdot 10^{8}", "3e8"], []),
     "18": (
-        ["18.", "$18$", r"\$18", r"\text{18}", r"\mathbf{18}", r"\boldsymbol{18}", "{18}", "(18)", r"18^\circ", "18/1", r"\frac{36}{2}",
-         r"36 \div 2", r"\text{eighteen}", r"18 \text{ m}", r"18\%", r"\{18\}", "[18]"],
-        ["18,", "**18**", "18!", "-18", "180", r"18 \text{ or } 19", "18, 19", "eighteen", "approximately 18", r"\approx 18", "x", "18x", "18 x",
-         "18m", "0.18", "18;", "None", "nan", "", r"\ldots", "18 = x", r"18 \neq 19", r"\le 18", r"18 \pm 1", "18...", "1 8"]),
+        [
+            "18.",
+            "$18$",
+            r"\$18",
+            r"\text{18}",
+            r"\mathbf{18}",
+            r"\boldsymbol{18}",
+            "{18}",
+            "(18)",
+            r"18^\circ",
+            "18/1",
+            r"\frac{36}{2}",
+            r"36 \div 2",
+            r"\text{eighteen}",
+            r"18 \text{ m}",
+            r"18\%",
+            r"\{18\}",
+            "[18]",
+        ],
+        [
+            "18,",
+            "**18**",
+            "18!",
+            "-18",
+            "180",
+            r"18 \text{ or } 19",
+            "18, 19",
+            "eighteen",
+            "approximately 18",
+            r"\approx 18",
+            "x",
+            "18x",
+            "18 x",
+            "18m",
+            "0.18",
+            "18;",
+            "None",
+            "nan",
+            "",
+            r"\ldots",
+            "18 = x",
+            r"18 \neq 19",
+            r"\le 18",
+            r"18 \pm 1",
+            "18...",
+            "1 8",
+        ],
+    ),
     "x": (["x"], []),
     "2x": ([], ["x2"]),
     "ab": (["ba", "a b"], ["a+b"]),
@@ -154,7 +215,12 @@ ANSWERS = {
     r"k\pi, k\in\mathbb{Z}": ([], [r"k\pi"]),
     r"\frac{\pi}{4}+k\pi": ([], [r"\frac{\pi}{4}+n\pi"]),
 }
-PAIRS = [(g, p, score) for g, lists in ANSWERS.items() for score, answers in zip((1.0, 0.0), lists, strict=True) for p in answers]
+PAIRS = [
+    (g, p, score)
+    for g, lists in ANSWERS.items()
+    for score, answers in zip((1.0, 0.0), lists, strict=True)
+    for p in answers
+]
 
 
 @pytest.mark.parametrize(("gold", "predicted", "score"), PAIRS)
@@ -167,7 +233,10 @@ def test_every_gold_says_what_it_says(gold):
     assert same_math(gold, gold) == 1.0 == same_math(f" ${gold}$. ", gold)
 
 
-@pytest.mark.parametrize("gold", ["", " ", r"\frac{1}{", r"\int_0^1 x\,dx", "1 = ", r"\text{", "18 19", "^", "}{", "x" * 5000])
+@pytest.mark.parametrize(
+    "gold",
+    ["", " ", r"\frac{1}{", r"\int_0^1 x\,dx", "1 = ", r"\text{", "18 19", "^", "}{", "x" * 5000],
+)
 def test_a_gold_that_cannot_be_read_is_no_gold(gold):
     assert same_math("18", gold) is None
 
@@ -178,7 +247,7 @@ def test_no_text_raises(text):
     assert same_number(text, "18") in (0.0, 1.0)
 
 
-@given(st.integers(-10**6, 10**6), st.integers(1, 10**4))
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
 def test_fractions_are_exact(above, below):
     gold = f"\\frac{{{above}}}{{{below}}}"
     assert same_math(f"{3 * above}/{3 * below}", gold) == 1.0
@@ -205,7 +274,11 @@ OTHERWISE = {
 
 
 @needs_shared
-@pytest.mark.parametrize("case", json.loads((SHARED / "grading/cases.json").read_text()) if SHARED.exists() else [], ids=lambda c: c["id"])
+@pytest.mark.parametrize(
+    "case",
+    json.loads((SHARED / "grading/cases.json").read_text()) if SHARED.exists() else [],
+    ids=lambda c: c["id"],
+)
 def test_shared_cases(case):
     format = HASH if case["category"] == "gsm-marker" else BOXED
     right = same_math(format.extract(case["completion"]), case["gold"]) == 1.0
@@ -217,21 +290,43 @@ def test_shared_cases(case):
 
 @needs_shared
 def test_golds_of_gsm8k():
-    rows = [json.loads(line) for name in ("train", "test") for line in (SHARED / f"data/gsm8k/main/{name}.jsonl").open()]
+    rows = [
+        json.loads(line)
+        for name in ("train", "test")
+        for line in (SHARED / f"data/gsm8k/main/{name}.jsonl").open()
+    ]
     golds = [row["answer"].rpartition("####")[2].strip() for row in rows]
     assert len(golds) == 8792
-    assert all(same_number(HASH.extract(HASH.write("so", g)), g) == 1.0 == same_math(g, g) for g in golds)
+    assert all(
+        same_number(HASH.extract(HASH.write("so", g)), g) == 1.0 == same_math(g, g) for g in golds
+    )
 
 
 SAME_IN_MATH500 = {
-    ("-2,1", "1,-2"), (r"10,\!080", "10080"), ("120", r"120^\circ"), ("15", r"15\mbox{ cm}^2"), (r"180^\circ", r"\pi"), (r"2 \sqrt{5}", r"2\sqrt{5}"),
-    ("30", r"30^\circ"), ("36", r"36^\circ"), ("36", r"\$36"), ("40", "40_9"), ("5", "x=5"), ("90", r"90^\circ"), (r"\frac14", r"\frac{1}{4}")}
+    ("-2,1", "1,-2"),
+    (r"10,\!080", "10080"),
+    ("120", r"120^\circ"),
+    ("15", r"15\mbox{ cm}^2"),
+    (r"180^\circ", r"\pi"),
+    (r"2 \sqrt{5}", r"2\sqrt{5}"),
+    ("30", r"30^\circ"),
+    ("36", r"36^\circ"),
+    ("36", r"\$36"),
+    ("40", "40_9"),
+    ("5", "x=5"),
+    ("90", r"90^\circ"),
+    (r"\frac14", r"\frac{1}{4}"),
+}
 
 
 @needs_shared
 def test_golds_of_math500():
     golds = [json.loads(line)["answer"] for line in (SHARED / "data/math500/test.jsonl").open()]
     assert len(golds) == 500
-    assert [g for g in golds if same_math(BOXED.extract(BOXED.write("By symmetry.", g)), g) != 1.0] == []
+    assert [
+        g for g in golds if same_math(BOXED.extract(BOXED.write("By symmetry.", g)), g) != 1.0
+    ] == []
     pairs = {(a, b) for a in set(golds) for b in set(golds) if a < b and same_math(a, b) == 1.0}
-    assert pairs == SAME_IN_MATH500  # no other two of the 301 different golds are taken for the same answer
+    assert (
+        pairs == SAME_IN_MATH500
+    )  # no other two of the 301 different golds are taken for the same answer

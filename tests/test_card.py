@@ -10,7 +10,15 @@ from helpers import card, evaluation, hub, records
 from helpers.recipes import RECIPES, Example
 from tests.conftest import FIVE
 
-MANIFEST = {"model": "Qwen/Qwen3-4B", "stage": "grpo", "seed": 0, "commit": None, "versions": {"trl": "1.15.0"}, "fingerprint": {"lr": 1}, "status": "finished"}
+MANIFEST = {
+    "model": "Qwen/Qwen3-4B",
+    "stage": "grpo",
+    "seed": 0,
+    "commit": None,
+    "versions": {"trl": "1.15.0"},
+    "fingerprint": {"lr": 1},
+    "status": "finished",
+}
 
 
 def weights(folder):
@@ -23,9 +31,22 @@ def weights(folder):
 
 def results(recipe, data="embedded"):
     def graded(k):
-        return [evaluation.grade(recipe, Example(f"p{i}", "3 + 4?", "", "7"), recipe.format.write("3 + 4 = 7", str(7 + i % 2)), 9, True) | k for i in range(10)]
+        return [
+            evaluation.grade(
+                recipe,
+                Example(f"p{i}", "3 + 4?", "", "7"),
+                recipe.format.write("3 + 4 = 7", str(7 + i % 2)),
+                9,
+                True,
+            )
+            | k
+            for i in range(10)
+        ]
 
-    found = {name: (graded({}), [line for k in range(4) for line in graded({"sample": k})]) for name in ("base", "grpo")}
+    found = {
+        name: (graded({}), [line for k in range(4) for line in graded({"sample": k})])
+        for name in ("base", "grpo")
+    }
     return records.results(found, recipe.score) | {"data": data, "recipe": recipe.name}
 
 
@@ -33,27 +54,64 @@ def results(recipe, data="embedded"):
 @pytest.mark.parametrize("form", ["adapter", "merged", "gguf"])
 def test_the_card_is_valid_and_states_what_was_measured(name, form):
     recipe = RECIPES[name]
-    made = card.model_card(recipe, MANIFEST, results(recipe, recipe.source.path), "me/model", {"form": form, "precision": "bf16"}, ("rewards.png",))
+    made = card.model_card(
+        recipe,
+        MANIFEST,
+        results(recipe, recipe.source.path),
+        "me/model",
+        {"form": form, "precision": "bf16"},
+        ("rewards.png",),
+    )
     again = ModelCard(made.content)
     assert again.data.to_dict() == made.data.to_dict() and again.data.model_name == "model"
-    assert again.data.base_model == "Qwen/Qwen3-4B" and again.data.datasets == [recipe.source.path] and again.data.license == "apache-2.0"
-    assert again.data.base_model_relation == {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}[form]
-    strict = next(r for r in again.data.eval_results if r.metric_name.startswith("strict accuracy, greedy"))
+    assert (
+        again.data.base_model == "Qwen/Qwen3-4B"
+        and again.data.datasets == [recipe.source.path]
+        and again.data.license == "apache-2.0"
+    )
+    assert (
+        again.data.base_model_relation
+        == {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}[form]
+    )
+    strict = next(
+        r for r in again.data.eval_results if r.metric_name.startswith("strict accuracy, greedy")
+    )
     assert strict.metric_value == 0.5 and "[0.237, 0.763], n=10" in strict.metric_name
     assert {"accuracy", "reward", "score"} == {r.metric_type for r in again.data.eval_results}
-    assert "50.0% [23.7%, 76.3%]" in made.content and "10 held-out\nproblems" in made.content and recipe.system in made.content
-    assert recipe.source.licence in made.content and f"enable_thinking={recipe.thinking}" in made.content and "images/rewards.png" in made.content
-    assert "{{" not in made.content and len(made.data.run_hash) == 12 and f"Run `{made.data.run_hash}`" in made.content
+    assert (
+        "50.0% [23.7%, 76.3%]" in made.content
+        and "10 held-out\nproblems" in made.content
+        and recipe.system in made.content
+    )
+    assert (
+        recipe.source.licence in made.content
+        and f"enable_thinking={recipe.thinking}" in made.content
+        and "images/rewards.png" in made.content
+    )
+    assert (
+        "{{" not in made.content
+        and len(made.data.run_hash) == 12
+        and f"Run `{made.data.run_hash}`" in made.content
+    )
 
 
-@pytest.mark.parametrize("system", ['say "hello"', 'three """ marks', "ends in \\", "a ``` fence", "{braces} {{ and }} %s"])
+@pytest.mark.parametrize(
+    "system",
+    ['say "hello"', 'three """ marks', "ends in \\", "a ``` fence", "{braces} {{ and }} %s"],
+)
 def test_odd_prompts_stay_what_they_are(system, recipe):
     from dataclasses import replace
 
-    made = card.model_card(replace(recipe, system=system), MANIFEST, results(recipe), "me/model", {"form": "merged"})
+    made = card.model_card(
+        replace(recipe, system=system), MANIFEST, results(recipe), "me/model", {"form": "merged"}
+    )
     assert system in made.content.split("````text\n")[1].split("\n````")[0]
     for snippet in (part.split("```\n")[0] for part in made.content.split("```python\n")[1:]):
-        said = [node.value for node in ast.walk(ast.parse(snippet.removesuffix("```"))) if isinstance(node, ast.Constant)]
+        said = [
+            node.value
+            for node in ast.walk(ast.parse(snippet.removesuffix("```")))
+            if isinstance(node, ast.Constant)
+        ]
         assert system in said
 
 
@@ -65,13 +123,30 @@ def test_a_card_needs_a_repository(repo, recipe):
 
 def test_what_this_export_scored_itself_stands_beside(recipe):
     found = results(recipe)
-    made = card.model_card(recipe, MANIFEST, found, "me/model", {"form": "merged"}, (), found["sampled"]["base"])
-    assert "| these weights |" in made.content and [r.metric_name.split(" [")[0] for r in made.data.eval_results][-1] == "total reward, sampled, these weights"
+    made = card.model_card(
+        recipe, MANIFEST, found, "me/model", {"form": "merged"}, (), found["sampled"]["base"]
+    )
+    assert (
+        "| these weights |" in made.content
+        and [r.metric_name.split(" [")[0] for r in made.data.eval_results][-1]
+        == "total reward, sampled, these weights"
+    )
 
 
 def test_folders_that_are_gone_are_no_ids(recipe):
-    made = card.model_card(recipe, MANIFEST | {"model": "/home/alice/secret/base"}, results(recipe, "/home/alice/data/rows.jsonl"), "me/model", {"form": "adapter"})
-    assert "alice" not in made.content and made.data.base_model is None and made.data.datasets is None and made.data.license is None
+    made = card.model_card(
+        recipe,
+        MANIFEST | {"model": "/home/alice/secret/base"},
+        results(recipe, "/home/alice/data/rows.jsonl"),
+        "me/model",
+        {"form": "adapter"},
+    )
+    assert (
+        "alice" not in made.content
+        and made.data.base_model is None
+        and made.data.datasets is None
+        and made.data.license is None
+    )
 
 
 @pytest.mark.parametrize("form", ["adapter", "merged"])
@@ -85,7 +160,13 @@ def test_what_the_card_tells_to_run_is_python(form, recipe):
 
 
 def test_no_path_of_this_machine_is_in_a_card(recipe, tmp_path):
-    made = card.model_card(recipe, MANIFEST | {"model": str(tmp_path)}, results(recipe, str(tmp_path)), "me/model", {"form": "merged"})
+    made = card.model_card(
+        recipe,
+        MANIFEST | {"model": str(tmp_path)},
+        results(recipe, str(tmp_path)),
+        "me/model",
+        {"form": "merged"},
+    )
     assert str(tmp_path.parent) not in made.content and made.data.base_model is None
 
 
@@ -100,7 +181,9 @@ def test_a_card_shows_no_other_models_numbers(weights, recipe):
     if weights.get("grpo", "0a") == "0a":
         assert card.model_card(recipe, manifest, found, "me/model", {})
     else:
-        with pytest.raises(ValueError, match="of another grpo adapter than this run's.\nRun 03_eval.ipynb again"):
+        with pytest.raises(
+            ValueError, match="of another grpo adapter than this run's.\nRun 03_eval.ipynb again"
+        ):
             card.model_card(recipe, manifest, found, "me/model", {})
 
 
@@ -113,7 +196,10 @@ def test_the_pictures_come_along(recipe, tmp_path):
     (run / "plots" / "rewards.png").write_bytes(b"a")
     (run.parent / "eval" / "accuracy.png").write_bytes(b"b")
     card.write_card(folder, recipe, run, results(recipe), "me/model")
-    assert {path.name for path in (folder / "images").iterdir()} == {"rewards.png", "accuracy.png"} and "images/accuracy.png" in (folder / "README.md").read_text()
+    assert {path.name for path in (folder / "images").iterdir()} == {
+        "rewards.png",
+        "accuracy.png",
+    } and "images/accuracy.png" in (folder / "README.md").read_text()
 
 
 def test_the_plan_lists_every_file(tmp_path):
@@ -122,11 +208,20 @@ def test_the_plan_lists_every_file(tmp_path):
     (tmp_path / "half.part").write_text("x")
     weights(tmp_path)
     plan = hub.plan_push(tmp_path, None)
-    assert [(f.path, f.megabytes) for f in plan.files] == [("model.safetensors", 2.000104), ("sub/a.json", 2e-06)]
-    assert "private" in str(plan) and "2.000 MB  in 2 files" in str(plan) and "PUBLIC" in str(hub.plan_push(tmp_path, "me/model", private=False))
+    assert [(f.path, f.megabytes) for f in plan.files] == [
+        ("model.safetensors", 2.000104),
+        ("sub/a.json", 2e-06),
+    ]
+    assert (
+        "private" in str(plan)
+        and "2.000 MB  in 2 files" in str(plan)
+        and "PUBLIC" in str(hub.plan_push(tmp_path, "me/model", private=False))
+    )
 
 
-@pytest.mark.parametrize("repo", ["model", "a/b/c", "me/mo del", "me/../x", "", "https://huggingface.co/me/model"])
+@pytest.mark.parametrize(
+    "repo", ["model", "a/b/c", "me/mo del", "me/../x", "", "https://huggingface.co/me/model"]
+)
 def test_a_name_that_is_none_is_refused(repo, tmp_path):
     weights(tmp_path)
     with pytest.raises(ValueError, match="your-name/model-name"):
@@ -140,17 +235,30 @@ def test_a_folder_without_weights_is_refused(tmp_path):
         hub.plan_push(tmp_path / "none", None)
 
 
-@pytest.mark.parametrize(("base", "refused"), [("/home/me/base", True), ("C:\\\\models\\\\base", True), ("Qwen/Qwen3-4B", False), ("helpers/tiny/model", False)])
+@pytest.mark.parametrize(
+    ("base", "refused"),
+    [
+        ("/home/me/base", True),
+        ("C:\\\\models\\\\base", True),
+        ("Qwen/Qwen3-4B", False),
+        ("helpers/tiny/model", False),
+    ],
+)
 def test_an_adapter_that_nobody_else_can_load_is_not_pushed(base, refused, tmp_path):
     weights(tmp_path)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "%s"}' % base)
     if refused:
-        with pytest.raises(ValueError, match="adapter_config.json names a folder of this machine as its base .*\nPush the copy that notebook 04 makes"):
+        with pytest.raises(
+            ValueError,
+            match="adapter_config.json names a folder of this machine as its base .*\nPush the copy that notebook 04 makes",
+        ):
             hub.plan_push(tmp_path, None)
     else:
         assert len(hub.plan_push(tmp_path, None).files) == 2
     (tmp_path / "adapter_config.json").write_text("{")
-    with pytest.raises(ValueError, match="is no adapter's configuration .JSONDecodeError.*\nExport it again"):
+    with pytest.raises(
+        ValueError, match="is no adapter's configuration .JSONDecodeError.*\nExport it again"
+    ):
         hub.plan_push(tmp_path, None)
 
 
@@ -178,7 +286,10 @@ def test_kaggle_s_secrets(error, monkeypatch):
     import types
 
     module = types.ModuleType("kaggle_secrets")
-    module.BackendError, module.CredentialError = type("BackendError", (Exception,), {}), type("CredentialError", (Exception,), {})
+    module.BackendError, module.CredentialError = (
+        type("BackendError", (Exception,), {}),
+        type("CredentialError", (Exception,), {}),
+    )
 
     class Client:
         def get_secret(self, label):

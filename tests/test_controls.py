@@ -11,8 +11,12 @@ from helpers.rows import Example
 from tests.conftest import SHARED, needs_shared
 
 STORIES = [  # what each generated story asks for, from its numbers in order
-    (r"buys \d+ boxes", lambda a, k, b: a + k * b), (r"boxes with .* gives", lambda k, b, a: k * b - a), (r"finds \d+ more", lambda a, b, c: a + b - c),
-    (r"sells \d+ of them", lambda a, b, c: a - b + c), (r"times as many", lambda a, b, c: (a + b) * c)]
+    (r"buys \d+ boxes", lambda a, k, b: a + k * b),
+    (r"boxes with .* gives", lambda k, b, a: k * b - a),
+    (r"finds \d+ more", lambda a, b, c: a + b - c),
+    (r"sells \d+ of them", lambda a, b, c: a - b + c),
+    (r"times as many", lambda a, b, c: (a + b) * c),
+]
 
 
 def truth(question):
@@ -32,37 +36,91 @@ def test_the_gold_of_every_twin_is_right(splits):
     assert len(twins) > 400 and all(int(t.answer) == truth(t.question) for t in twins)
     for t in twins:
         own = by_id[t.id]
-        assert re.sub(r"\d+", "#", t.question) == re.sub(r"\d+", "#", own.question) and t.question != own.question and t.answer != own.answer
+        assert (
+            re.sub(r"\d+", "#", t.question) == re.sub(r"\d+", "#", own.question)
+            and t.question != own.question
+            and t.answer != own.answer
+        )
     known = {data.normalised(e.question) for e in (*asked, *splits["train"].examples)}
     assert not known & {data.normalised(t.question) for t in twins}
-    assert twins == controls.twins(asked, splits["train"].examples) != controls.twins(asked, splits["train"].examples, seed=1)
+    assert (
+        twins
+        == controls.twins(asked, splits["train"].examples)
+        != controls.twins(asked, splits["train"].examples, seed=1)
+    )
 
 
-@pytest.mark.parametrize(("question", "solution", "answer"), [
-    ("Mia has 3 pens and 3 cups. All?", "3 + 3 = 6", "6"),  # which 3 is which?
-    ("Mia has 8 pens and buys 4. All?", "8 + 4 = 13", "13"),  # a false equation
-    ("Mia has 8 pens and buys 4. All?", "It is 12.", "12"),  # no equation
-    ("Mia has 8 pens and buys 4. All?", "8 + 5 = 13", "13"),  # a number from nowhere
-    ("Mia has 8 pens, buys 4 and 2 cups. Pens?", "8 + 4 = 12", "12"),  # a number that is not used may be used silently
-    ("Mia has 8 pens and buys 4. Half?", "8 + 4 = 12", "6"),  # the equations do not lead to the answer
-    ("Tom, 3 boxes of 9, shares with two friends. Each?", "3 * 9 = 27\n27 / 3 = 9", "9"),  # boxes and people are both 3
-    ("Mia has 8 pens, then 12, then 4 go. All?", "8 + 4 = 12\n12 - 4 = 8", "8"),  # 12 is given and a result
-    ("In 7 days Mia lays 14 eggs, how many in seven days? (14 a day)", "7 * 14 = 98", "98"),  # said in words, too
-    ("Mia makes 60 balls, 20 an hour. Minutes?", "60 / 20 = 3\n3 * 60 = 180", "180"),  # 60 balls, and 60 minutes an hour
-    ("In 1999 it was 1/2 of 50%.", "1/2 = 0.5", "0.5"),  # nothing in it is free
-    ("", "", ""),
-])
+@pytest.mark.parametrize(
+    ("question", "solution", "answer"),
+    [
+        ("Mia has 3 pens and 3 cups. All?", "3 + 3 = 6", "6"),  # which 3 is which?
+        ("Mia has 8 pens and buys 4. All?", "8 + 4 = 13", "13"),  # a false equation
+        ("Mia has 8 pens and buys 4. All?", "It is 12.", "12"),  # no equation
+        ("Mia has 8 pens and buys 4. All?", "8 + 5 = 13", "13"),  # a number from nowhere
+        (
+            "Mia has 8 pens, buys 4 and 2 cups. Pens?",
+            "8 + 4 = 12",
+            "12",
+        ),  # a number that is not used may be used silently
+        (
+            "Mia has 8 pens and buys 4. Half?",
+            "8 + 4 = 12",
+            "6",
+        ),  # the equations do not lead to the answer
+        (
+            "Tom, 3 boxes of 9, shares with two friends. Each?",
+            "3 * 9 = 27\n27 / 3 = 9",
+            "9",
+        ),  # boxes and people are both 3
+        (
+            "Mia has 8 pens, then 12, then 4 go. All?",
+            "8 + 4 = 12\n12 - 4 = 8",
+            "8",
+        ),  # 12 is given and a result
+        (
+            "In 7 days Mia lays 14 eggs, how many in seven days? (14 a day)",
+            "7 * 14 = 98",
+            "98",
+        ),  # said in words, too
+        (
+            "Mia makes 60 balls, 20 an hour. Minutes?",
+            "60 / 20 = 3\n3 * 60 = 180",
+            "180",
+        ),  # 60 balls, and 60 minutes an hour
+        ("In 1999 it was 1/2 of 50%.", "1/2 = 0.5", "0.5"),  # nothing in it is free
+        ("", "", ""),
+    ],
+)
 def test_where_there_is_a_doubt_there_is_no_twin(question, solution, answer):
-    assert all(controls.twin(Example("p", question, solution, answer), random.Random(seed)) is None for seed in range(5))
+    assert all(
+        controls.twin(Example("p", question, solution, answer), random.Random(seed)) is None
+        for seed in range(5)
+    )
 
 
 def test_years_fractions_and_percentages_stay(splits):
-    example = Example("p", "In 1998 a shop sold 40 of its 80 lamps, then 25% of 60 more. How many?", "25/100 * 60 = 15\n40 + 15 = 55", "55")
+    example = Example(
+        "p",
+        "In 1998 a shop sold 40 of its 80 lamps, then 25% of 60 more. How many?",
+        "25/100 * 60 = 15\n40 + 15 = 55",
+        "55",
+    )
     assert controls.twin(example, random.Random(0)) is None  # 80 is not used
-    example = Example("p", "In 1998 a shop sold 40 lamps, then 25% of 60 more. How many?", "25/100 * 60 = 15\n40 + 15 = 55", "55")
+    example = Example(
+        "p",
+        "In 1998 a shop sold 40 lamps, then 25% of 60 more. How many?",
+        "25/100 * 60 = 15\n40 + 15 = 55",
+        "55",
+    )
     for seed in range(20):
         found = controls.twin(example, random.Random(seed))
-        first, share, second = (int(n) for n in re.fullmatch(r"In 1998 a shop sold (\d+) lamps, then (25)% of (\d+) more. How many\?", found.question).groups())
+        first, share, second = (
+            int(n)
+            for n in re.fullmatch(
+                r"In 1998 a shop sold (\d+) lamps, then (25)% of (\d+) more. How many\?",
+                found.question,
+            ).groups()
+        )
         assert int(found.answer) * 100 == first * 100 + share * second
 
 
@@ -81,7 +139,9 @@ def test_fresh_problems_are_new_and_can_be_graded(name):
     known = [*found["train"].examples, *found["test"].examples]
     fresh = controls.fresh(recipe, 50, known)
     assert len(fresh) == len({e.id for e in fresh}) == len({e.question for e in fresh}) == 50
-    assert not {data.normalised(e.question) for e in known} & {data.normalised(e.question) for e in fresh}
+    assert not {data.normalised(e.question) for e in known} & {
+        data.normalised(e.question) for e in fresh
+    }
     assert all(recipe.score(e.answer, e.answer) == 1.0 for e in fresh)
     assert name == "phybench_eed" or all(int(e.answer) == truth(e.question) for e in fresh)
 
@@ -92,6 +152,16 @@ def test_a_drop_is_in_pairs_for_twins_and_apart_for_others():
 
     own = lines("p", 90, 100)
     twins = controls.drop(own, lines("p", 20, 40))
-    assert twins["difference"] == pytest.approx(-0.5) and twins["n"] == 40 and twins["p"] < 1e-5 and twins["high"] < -0.3
+    assert (
+        twins["difference"] == pytest.approx(-0.5)
+        and twins["n"] == 40
+        and twins["p"] < 1e-5
+        and twins["high"] < -0.3
+    )
     fresh = controls.drop(own, lines("fresh", 30, 50))
-    assert fresh["difference"] == pytest.approx(-0.3) and fresh["n"] == 50 and "p" not in fresh and fresh["low"] < -0.3 < fresh["high"] < 0
+    assert (
+        fresh["difference"] == pytest.approx(-0.3)
+        and fresh["n"] == 50
+        and "p" not in fresh
+        and fresh["low"] < -0.3 < fresh["high"] < 0
+    )

@@ -9,12 +9,17 @@ import pytest
 from helpers.answers.eed import Tree, bulk, eed_score
 
 SHARED = Path(__file__).parents[2] / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the worked examples and PHYBench are not part of the project")
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason="the worked examples and PHYBench are not part of the project"
+)
 
 # where the reference is wrong: (our score, why)
 OTHERWISE = {
     "toolong": (1.0, "x + 0 + 0 is x, however long it is written"),
-    "int_same": (None, "a gold with an integral is not scored: its row is left out, where the reference gives 0 for ever"),
+    "int_same": (
+        None,
+        "a gold with an integral is not scored: its row is left out, where the reference gives 0 for ever",
+    ),
     "same_unparse": (None, "broken LaTeX is no gold: its row is left out"),
     "left_bug": (0.4, r"5R(x-1) is not R(x-1); the reference loses the text before \left"),
     "left_mixed": (1.0, r"\left( is a bracket"),
@@ -24,13 +29,20 @@ OTHERWISE = {
     "two_sols": (None, "two solutions are two values"),
     "set": (None, "{1,2} is no formula, and not 12"),
     "gamma": (0.6 - 1 / 3, r"\gamma is a letter: one of three nodes is too many"),
-    "gamma_pole": (0.6 - 1 / 7, r"\gamma-1 is no pole: as with kappa_same, one node of seven is wrong"),
+    "gamma_pole": (
+        0.6 - 1 / 7,
+        r"\gamma-1 is no pole: as with kappa_same, one node of seven is wrong",
+    ),
     "brace_drop": (0.0, "5a is not a: two of three nodes are missing"),
 }
 
 
 @needs_shared
-@pytest.mark.parametrize("pair", json.loads((SHARED / "eed/worked_examples.json").read_text()) if SHARED.exists() else [], ids=lambda p: p["name"])
+@pytest.mark.parametrize(
+    "pair",
+    json.loads((SHARED / "eed/worked_examples.json").read_text()) if SHARED.exists() else [],
+    ids=lambda p: p["name"],
+)
 def test_worked_examples(pair):
     score = eed_score(pair["answer"], pair["gold"])
     if pair["name"] not in OTHERWISE:
@@ -49,22 +61,43 @@ def test_golds_of_phybench():
     # the same formula written as a sum with itself taken away needs SymPy, not only the same tree
     halves = [rf"\frac{{1}}{{2}}\left({right(g)}\right)+\frac{{{right(g)}}}{{2}}" for g in golds]
     assert [g for g, h in zip(golds, halves, strict=True) if eed_score(h, g) != 1.0] == []
-    assert [g for g, h in zip(golds, halves, strict=True) if eed_score("2" + h[h.index("+") + 1:], g) == eed_score(h, g) != 1.0] == []
+    assert [
+        g
+        for g, h in zip(golds, halves, strict=True)
+        if eed_score("2" + h[h.index("+") + 1 :], g) == eed_score(h, g) != 1.0
+    ] == []
 
 
 def right(gold: str) -> str:
     """The right side of a gold without dollars and box."""
     text = gold.replace("$", "").replace("\\[", "").replace("\\]", "").strip()
     if text.startswith("\\boxed{"):
-        text = text[len("\\boxed{"):-1]
+        text = text[len("\\boxed{") : -1]
     return text.rpartition("=")[2].strip()
 
 
-@pytest.mark.parametrize(("answer", "gold", "score"), [
-    ("m g h", "mgh", 1.0), ("E = mgh", "U = mgh", 1.0), ("2mgh", "mgh", 0.35), ("mgk", "mgh", 0.35), ("", "mgh", 0.0), (None, "mgh", 0.0),
-    ("mgh =", "mgh", 0.0), (r"\frac{mgh}{", "mgh", 0.0), ("mgh = mgh", "mgh", 0.0), ("18=18", "18", 0.0), ("mgh, 2mgh", "mgh", 0.0),
-    (r"mgh \text{ or } 2mgh", "mgh", 0.0), ("3", "3.0", 1.0), ("4", "3", 0.0), (r"\sqrt{4}", "2", 1.0), ("x", "many words", 0.0), ("x", r"\{", None),
-])
+@pytest.mark.parametrize(
+    ("answer", "gold", "score"),
+    [
+        ("m g h", "mgh", 1.0),
+        ("E = mgh", "U = mgh", 1.0),
+        ("2mgh", "mgh", 0.35),
+        ("mgk", "mgh", 0.35),
+        ("", "mgh", 0.0),
+        (None, "mgh", 0.0),
+        ("mgh =", "mgh", 0.0),
+        (r"\frac{mgh}{", "mgh", 0.0),
+        ("mgh = mgh", "mgh", 0.0),
+        ("18=18", "18", 0.0),
+        ("mgh, 2mgh", "mgh", 0.0),
+        (r"mgh \text{ or } 2mgh", "mgh", 0.0),
+        ("3", "3.0", 1.0),
+        ("4", "3", 0.0),
+        (r"\sqrt{4}", "2", 1.0),
+        ("x", "many words", 0.0),
+        ("x", r"\{", None),
+    ],
+)
 def test_labelled_pairs(answer, gold, score):
     found = eed_score(answer, gold)
     assert found == (score if score is None else pytest.approx(score))
@@ -80,7 +113,9 @@ def test_the_distance_is_the_least_cost_of_all_edits():
     def draw(depth):
         if depth == 0 or dice.random() < 0.3:
             return dice.choice([*letters, sympy.Integer(dice.randint(2, 9))])
-        return dice.choice([sympy.Add, sympy.Mul, sympy.Pow])(draw(depth - 1), draw(depth - 1), evaluate=False)
+        return dice.choice([sympy.Add, sympy.Mul, sympy.Pow])(
+            draw(depth - 1), draw(depth - 1), evaluate=False
+        )
 
     for _ in range(40):
         a, b = draw(3), draw(3)
@@ -90,7 +125,13 @@ def test_the_distance_is_the_least_cost_of_all_edits():
 
 def forest(expressions):
     """Nested tuples (label, children) of SymPy expressions."""
-    return tuple((str(e) if not e.args or e.is_Number else type(e).__name__, () if e.is_Number else forest(e.args)) for e in expressions)
+    return tuple(
+        (
+            str(e) if not e.args or e.is_Number else type(e).__name__,
+            () if e.is_Number else forest(e.args),
+        )
+        for e in expressions
+    )
 
 
 def nodes(trees):
@@ -103,11 +144,19 @@ def slow(a, b, seen):
         options = [] if a or b else [0.0]
         if a:
             label, children = a[-1]
-            options += [slow(a[:-1] + children, b, seen) + 1, slow(a[:-1], b, seen) + bulk(nodes(a[-1:]))]
+            options += [
+                slow(a[:-1] + children, b, seen) + 1,
+                slow(a[:-1], b, seen) + bulk(nodes(a[-1:])),
+            ]
         if b:
             other, below = b[-1]
-            options += [slow(a, b[:-1] + below, seen) + 1, slow(a, b[:-1], seen) + bulk(nodes(b[-1:]))]
+            options += [
+                slow(a, b[:-1] + below, seen) + 1,
+                slow(a, b[:-1], seen) + bulk(nodes(b[-1:])),
+            ]
         if a and b:
-            options.append(slow(children, below, seen) + slow(a[:-1], b[:-1], seen) + (label != other))
+            options.append(
+                slow(children, below, seen) + slow(a[:-1], b[:-1], seen) + (label != other)
+            )
         seen[a, b] = min(options)
     return seen[a, b]

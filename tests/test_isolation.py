@@ -12,7 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.answers import BOXED, HASH, THINK_BOXED, XML, eed, eed_score, isolation, same_math, same_number
+from helpers.answers import (
+    BOXED,
+    HASH,
+    THINK_BOXED,
+    XML,
+    eed,
+    eed_score,
+    isolation,
+    same_math,
+    same_number,
+)
 from tests.hostile import HOSTILE
 
 ROOT = Path(__file__).parents[1]
@@ -20,17 +30,33 @@ LATEST = 0.05  # seconds between two ticks of the main thread
 
 
 def children():
-    return {p.pid for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE}
+    return {
+        p.pid
+        for p in psutil.Process().children(recursive=True)
+        if p.status() != psutil.STATUS_ZOMBIE
+    }
 
 
 def grade_all(found):
     for name, text in HOSTILE.items():
-        for read in (XML.extract, HASH.extract, BOXED.follows, THINK_BOXED.holds, BOXED.extract_flexible):
+        for read in (
+            XML.extract,
+            HASH.extract,
+            BOXED.follows,
+            THINK_BOXED.holds,
+            BOXED.extract_flexible,
+        ):
             read(text)
         for gold in ("18", r"\sqrt{x}+1"):
-            for score, limit in ((same_number, 0), (same_math, isolation.LIMIT), (eed_score, eed.LIMIT)):
+            for score, limit in (
+                (same_number, 0),
+                (same_math, isolation.LIMIT),
+                (eed_score, eed.LIMIT),
+            ):
                 begun = time.perf_counter()
-                found.append((name, score.__name__, score(text, gold), time.perf_counter() - begun, limit))
+                found.append(
+                    (name, score.__name__, score(text, gold), time.perf_counter() - begun, limit)
+                )
 
 
 def test_hostile_texts_from_a_thread():
@@ -38,7 +64,9 @@ def test_hostile_texts_from_a_thread():
     isolation.close()
     isolation.ask.cache_clear()
     before = children()
-    same_math(r"\sqrt{8}", r"2\sqrt{2}")  # the children are warm, as they are after the first answers of a training
+    same_math(
+        r"\sqrt{8}", r"2\sqrt{2}"
+    )  # the children are warm, as they are after the first answers of a training
     found, late = [], []
     thread = threading.Thread(target=grade_all, args=(found,))
     thread.start()
@@ -50,7 +78,10 @@ def test_hostile_texts_from_a_thread():
         tick = now
     assert len(found) == 6 * len(HOSTILE), "grading stopped"  # an exception would end the thread
     assert {score for _, _, score, _, _ in found} <= {0.0, 1.0, None}
-    assert {name for name, _, score, _, _ in found if score == 1.0} <= {"line separators", "byte order mark"}  # 18, with blanks around it
+    assert {name for name, _, score, _, _ in found if score == 1.0} <= {
+        "line separators",
+        "byte order mark",
+    }  # 18, with blanks around it
     assert [row for row in found if row[3] > row[4] + 0.5] == []
     assert sum(gap > LATEST for gap in late) <= len(late) // 1000  # the machine's own hiccups
     assert psutil.Process().memory_info().rss < 4 << 30
@@ -67,10 +98,20 @@ def test_a_child_that_hangs_is_killed_and_replaced():
     try:
         first = set(pool.alive)
         begun = time.perf_counter()
-        assert pool.ask(json.dumps(["edit_distance", "((((x+1)^{99}+1)^{99}+1)^{99}+1)^{99}", "y+1", 9]) + "\n", 0.3) is None
+        assert (
+            pool.ask(
+                json.dumps(["edit_distance", "((((x+1)^{99}+1)^{99}+1)^{99}+1)^{99}", "y+1", 9])
+                + "\n",
+                0.3,
+            )
+            is None
+        )
         assert time.perf_counter() - begun < 5  # with the start of the children
         assert len(pool.alive) == fresh.WORKERS and len(first & pool.alive) == fresh.WORKERS - 1
-        assert pool.ask(json.dumps(["same_symbols", r"\sqrt{8}", r"2\sqrt{2}", 2]) + "\n", 5) == "1.0\n"
+        assert (
+            pool.ask(json.dumps(["same_symbols", r"\sqrt{8}", r"2\sqrt{2}", 2]) + "\n", 5)
+            == "1.0\n"
+        )
     finally:
         pool.close()
 
@@ -89,7 +130,9 @@ def test_a_child_that_dies_before_it_reads_is_replaced():
         worker = pool.warm()
         worker.process.kill()
         worker.process.wait()
-        assert worker.ask("[]\n", 1) is None  # the question stays in the pipe's buffer, and cannot be flushed
+        assert (
+            worker.ask("[]\n", 1) is None
+        )  # the question stays in the pipe's buffer, and cannot be flushed
         pool.replace(worker)
         assert worker not in pool.alive and len(pool.alive) == isolation.WORKERS
     finally:
@@ -115,8 +158,18 @@ def test_secrets_do_not_reach_the_children(monkeypatch):
 
 def test_numbers_and_equal_texts_never_leave_the_process():
     isolation.close()
-    for predicted, gold in (("1/2", r"\frac12"), ("18", "19"), ("1,000", "1000"), (r"\sqrt{2}", r"\sqrt 2"), ("(1,2]", "(1,2]"), ("x", "y"),
-                            (r"2^{10}", "1024"), (r"\{1,2\}", r"\{2,1\}"), (r"50\%", "0.5"), (r"\text{east}", "East")):
+    for predicted, gold in (
+        ("1/2", r"\frac12"),
+        ("18", "19"),
+        ("1,000", "1000"),
+        (r"\sqrt{2}", r"\sqrt 2"),
+        ("(1,2]", "(1,2]"),
+        ("x", "y"),
+        (r"2^{10}", "1024"),
+        (r"\{1,2\}", r"\{2,1\}"),
+        (r"50\%", "0.5"),
+        (r"\text{east}", "East"),
+    ):
         same_math(predicted, gold), same_number(predicted, gold), eed_score(predicted, predicted)
     assert isolation._pool is None
 
@@ -132,7 +185,9 @@ def test_closing_while_another_thread_asks_does_not_hang_it():
     isolation.ask.cache_clear()
     isolation.pool()
     found = []
-    thread = threading.Thread(target=lambda: found.append(eed_score("((((x+1)^{99}+1)^{99}+1)^{99}+1)^{99}", "y+1")))
+    thread = threading.Thread(
+        target=lambda: found.append(eed_score("((((x+1)^{99}+1)^{99}+1)^{99}+1)^{99}", "y+1"))
+    )
     thread.start()
     time.sleep(0.3)
     isolation.close()
@@ -172,7 +227,13 @@ def run_script(tmp_path, more="", ending=""):
     """Runs a script without a `__main__` guard, and says which of its processes are left."""
     path = tmp_path / "train.py"
     path.write_text(SCRIPT.replace("MORE", textwrap.dedent(more)) + textwrap.dedent(ending))
-    run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT), "MARK": str(path)})
+    run = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MARK": str(path)},
+    )
     time.sleep(0.5)
     left = [p.pid for p in psutil.process_iter() if mentions(p, str(tmp_path))]
     return run, left
@@ -190,7 +251,10 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     assert (run.returncode, run.stderr, run.stdout) == (0, "", "script runs\ndone\n") and left == []
 
 
-@pytest.mark.parametrize("ending", ["import signal; os.kill(os.getpid(), signal.SIGKILL)", "os._exit(3)", "raise SystemExit(3)"])
+@pytest.mark.parametrize(
+    "ending",
+    ["import signal; os.kill(os.getpid(), signal.SIGKILL)", "os._exit(3)", "raise SystemExit(3)"],
+)
 def test_children_end_with_their_parent(tmp_path, ending):
     more = "from helpers.answers import isolation; print(*[w.process.pid for w in isolation.pool().alive], flush=True)"
     run, _ = run_script(tmp_path, more, ending)
@@ -200,12 +264,17 @@ def test_children_end_with_their_parent(tmp_path, ending):
     gone = time.time() + 5
     while any(psutil.pid_exists(pid) for pid in pids) and time.time() < gone:
         time.sleep(0.05)
-    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    assert not any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        for pid in pids
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_starts_its_own_children(tmp_path):
-    run, _ = run_script(tmp_path, r"""
+    run, _ = run_script(
+        tmp_path,
+        r"""
         pid = os.fork()
         if pid == 0:
             ok = same_math(r"\sqrt{12}", r"2\sqrt{3}") == 1.0
@@ -213,7 +282,8 @@ def test_a_forked_process_starts_its_own_children(tmp_path):
             os._exit(0 if ok else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert same_math(r"\sqrt{27}", r"3\sqrt{3}") == 1.0
-        """)
+        """,
+    )
     assert run.returncode == 0, run.stderr
 
 
@@ -227,5 +297,10 @@ def test_what_does_not_start_says_how_to_see_why(monkeypatch):
 
 def test_the_import_is_quick_and_light():
     code = "import time; t = time.perf_counter(); import helpers.answers, sys; print(time.perf_counter() - t, 'sympy' in sys.modules, 'torch' in sys.modules)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout.split() for _ in range(3)]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+        ).stdout.split()
+        for _ in range(3)
+    ]
     assert min(float(seconds) for seconds, _, _ in runs) < 0.3 and runs[0][1:] == ["False", "False"]

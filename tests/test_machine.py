@@ -11,7 +11,9 @@ def test_kaggle_is_told_from_colab(monkeypatch, tmp_path):
     assert machines.place() == "local"
     import builtins
 
-    monkeypatch.setattr(builtins, "get_ipython", lambda: "<google.colab._shell.Shell object>", raising=False)
+    monkeypatch.setattr(
+        builtins, "get_ipython", lambda: "<google.colab._shell.Shell object>", raising=False
+    )
     assert machines.place() == "colab"
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
     monkeypatch.setattr(machines.Path, "is_dir", lambda self: str(self) == "/kaggle/working")
@@ -36,7 +38,10 @@ def test_seeds():
 
 def test_hash(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
-    assert machines.file_hash(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        machines.file_hash(tmp_path / "x")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_an_unwritable_folder(tmp_path):

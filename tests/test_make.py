@@ -21,11 +21,19 @@ def build(folder):
 
 def test_two_builds_are_the_same(tmp_path):
     assert build(tmp_path / "one") == build(tmp_path / "two")
-    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "config.json"} <= {f.name for f in (tmp_path / "one").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "config.json"} <= {
+        f.name for f in (tmp_path / "one").iterdir()
+    }
 
 
 def test_the_shipped_model_has_a_card_and_everything_else():
-    assert {"README.md", "model.safetensors", "tokenizer.json", "chat_template.jinja", "config.json"} <= {f.name for f in TINY_MODEL.iterdir()}
+    assert {
+        "README.md",
+        "model.safetensors",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "config.json",
+    } <= {f.name for f in TINY_MODEL.iterdir()}
 
 
 def test_the_shipped_tokenizer_is_the_one_that_the_maker_makes(tmp_path):

@@ -39,14 +39,24 @@ def test_batches_and_order_do_not_change_greedy_answers(loaded, recipe):
 
 def test_sampling_follows_its_seed(loaded, recipe):
     model, tokenizer = loaded
-    prompts = [data.prompt_text(recipe, tokenizer, "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?")] * 8
-    one, two, other = (models.generate(model, tokenizer, prompts, 32, temperature=1.0, seed=s) for s in (1, 1, 2))
+    prompts = [
+        data.prompt_text(
+            recipe,
+            tokenizer,
+            "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?",
+        )
+    ] * 8
+    one, two, other = (
+        models.generate(model, tokenizer, prompts, 32, temperature=1.0, seed=s) for s in (1, 1, 2)
+    )
     assert one == two != other and len({c.text for c in one}) > 1
 
 
 def test_the_limit_is_seen_as_unfinished(loaded, recipe):
     model, tokenizer = loaded
-    cut = models.generate(model, tokenizer, [data.prompt_text(recipe, tokenizer, "Mia has 3 pens. How many pens?")], 3)[0]
+    cut = models.generate(
+        model, tokenizer, [data.prompt_text(recipe, tokenizer, "Mia has 3 pens. How many pens?")], 3
+    )[0]
     assert (cut.tokens, cut.finished) == (3, False)
 
 
@@ -71,25 +81,39 @@ def test_merged_weights_compute_the_same_and_are_dropped(recipe, machine):
 
 def adapter(folder, base, weights=None, **settings):
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "r": 4} | settings))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": base, "r": 4} | settings)
+    )
     save_file(weights or MATRICES, folder / "adapter_model.safetensors")
     return folder
 
 
 def test_adapters_are_checked_before_they_are_loaded(tmp_path):
     assert models.check_adapter(adapter(tmp_path / "a", BASE), BASE)
-    assert models.check_adapter(adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit"), "Qwen/Qwen3-4B")
-    with pytest.raises(ValueError, match="was trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0.6B"):
+    assert models.check_adapter(
+        adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit"), "Qwen/Qwen3-4B"
+    )
+    with pytest.raises(
+        ValueError, match="was trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0.6B"
+    ):
         models.check_adapter(adapter(tmp_path / "c", "Qwen/Qwen3-0.6B"), BASE)
-    with pytest.raises(FileNotFoundError, match="no adapter.*\nRun 01_sft.ipynb first, or set ADAPTER"):
+    with pytest.raises(
+        FileNotFoundError, match="no adapter.*\nRun 01_sft.ipynb first, or set ADAPTER"
+    ):
         models.check_adapter(tmp_path / "none", BASE)
 
 
-@pytest.mark.parametrize(("length", "what"), [(0, "header too small"), (4, "header too small"), (40, "header"), (-8, "incomplete")])
+@pytest.mark.parametrize(
+    ("length", "what"),
+    [(0, "header too small"), (4, "header too small"), (40, "header"), (-8, "incomplete")],
+)
 def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
     weights = adapter(tmp_path / "cut", BASE) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
-    with pytest.raises(ValueError, match=f"^The adapter in {tmp_path / 'cut'} is damaged \\(SafetensorError: .*{what}.*\\)\\.\nTrain it again, or name another one\\.$"):
+    with pytest.raises(
+        ValueError,
+        match=f"^The adapter in {tmp_path / 'cut'} is damaged \\(SafetensorError: .*{what}.*\\)\\.\nTrain it again, or name another one\\.$",
+    ):
         models.check_adapter(tmp_path / "cut", BASE)
 
 
@@ -97,20 +121,31 @@ def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
 def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
     broken = {name: tensor.clone().to(torch.bfloat16) for name, tensor in MATRICES.items()}
     broken["x.q_proj.lora_B.weight"][2, 1] = float(value)
-    with pytest.raises(ValueError, match="is damaged \\(x.q_proj.lora_B.weight holds NaN or infinite numbers\\)"):
+    with pytest.raises(
+        ValueError, match="is damaged \\(x.q_proj.lora_B.weight holds NaN or infinite numbers\\)"
+    ):
         models.check_adapter(adapter(tmp_path / "broken", BASE, broken), BASE)
 
 
 def test_an_adapter_has_the_rank_of_its_configuration(tmp_path):
-    assert models.check_adapter(adapter(tmp_path / "a", BASE, r=8, rank_pattern={"q_proj": 4}), BASE)
-    assert models.check_adapter(adapter(tmp_path / "b", BASE, r=2, target_parameters=["experts"]), BASE)
+    assert models.check_adapter(
+        adapter(tmp_path / "a", BASE, r=8, rank_pattern={"q_proj": 4}), BASE
+    )
+    assert models.check_adapter(
+        adapter(tmp_path / "b", BASE, r=2, target_parameters=["experts"]), BASE
+    )
     for name, settings in (("c", {"r": 8}), ("d", {"r": None, "rank_pattern": None})):
-        with pytest.raises(ValueError, match=f"is damaged \\(x.q_proj.lora_A.weight has rank 4, and its configuration says r = {settings['r']}\\)"):
+        with pytest.raises(
+            ValueError,
+            match=f"is damaged \\(x.q_proj.lora_A.weight has rank 4, and its configuration says r = {settings['r']}\\)",
+        ):
             models.check_adapter(adapter(tmp_path / name, BASE, **settings), BASE)
 
 
 def test_models_that_do_not_load(recipe, machine, tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="no model and no adapter at.*\nTrain it first, or set MODEL"):
+    with pytest.raises(
+        FileNotFoundError, match="no model and no adapter at.*\nTrain it first, or set MODEL"
+    ):
         models.load(str(tmp_path / "none"), recipe, machine)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="could not be loaded.*\nSet MODEL"):
@@ -120,7 +155,10 @@ def test_models_that_do_not_load(recipe, machine, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConnectionError, match="from the Hub.*\nCheck the network"):
         models.load("nobody/nothing", recipe, machine)
-    with pytest.raises(ConnectionError, match="The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the network, or put"):
+    with pytest.raises(
+        ConnectionError,
+        match="The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the network, or put",
+    ):
         models.load(str(adapter(tmp_path / "mine", "nobody/nothing")), recipe, machine)
 
 
@@ -140,7 +178,9 @@ def test_a_base_whose_end_is_its_padding_learns_to_end_a_turn(recipe, machine, t
     plain = AutoTokenizer.from_pretrained(str(tmp_path / "base"))
     plain.eos_token = plain.pad_token = "<|endoftext|>"
     plain.save_pretrained(tmp_path / "base")
-    settings = json.loads((tmp_path / "base/generation_config.json").read_text()) | {"eos_token_id": plain.eos_token_id}
+    settings = json.loads((tmp_path / "base/generation_config.json").read_text()) | {
+        "eos_token_id": plain.eos_token_id
+    }
     (tmp_path / "base/generation_config.json").write_text(json.dumps(settings))
     model, tokenizer = models.load(str(tmp_path / "base"), recipe, machine)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")

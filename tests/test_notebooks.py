@@ -60,7 +60,11 @@ def test_cells_are_short_and_plain(name):
 
 
 def test_set_up_and_parameters_are_the_same_in_all():
-    for tests_of in (lambda b: source(code(b)[0]), lambda b: source(tagged(b, "parameters")[0]), lambda b: source(code(b)[2])):
+    for tests_of in (
+        lambda b: source(code(b)[0]),
+        lambda b: source(tagged(b, "parameters")[0]),
+        lambda b: source(code(b)[2]),
+    ):
         assert len({tests_of(book) for book in BOOKS.values()}) == 1
     assert all(len(tagged(book, "parameters")) == 1 for book in BOOKS.values())
     assert "PUSH = False" in source(tagged(BOOKS[NOTEBOOKS[3]], "parameters")[0])
@@ -73,17 +77,29 @@ def test_every_helpers_name_exists(name):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers"):
             for alias in node.names:
                 try:
-                    modules[alias.asname or alias.name] = importlib.import_module(f"{node.module}.{alias.name}")
+                    modules[alias.asname or alias.name] = importlib.import_module(
+                        f"{node.module}.{alias.name}"
+                    )
                 except ModuleNotFoundError:
                     assert hasattr(importlib.import_module(node.module), alias.name), alias.name
-    used = {(n.value.id, n.attr) for cell in code(BOOKS[name]) for n in ast.walk(ast.parse(source(cell)))
-            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in modules}
-    assert used and not [f"{module}.{attribute}" for module, attribute in used if not hasattr(modules[module], attribute)]
+    used = {
+        (n.value.id, n.attr)
+        for cell in code(BOOKS[name])
+        for n in ast.walk(ast.parse(source(cell)))
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in modules
+    }
+    assert used and not [
+        f"{module}.{attribute}"
+        for module, attribute in used
+        if not hasattr(modules[module], attribute)
+    ]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_links_between_the_notebooks_lead_somewhere(name):
-    text = "".join("".join(cell["source"]) for cell in BOOKS[name]["cells"] if cell["cell_type"] == "markdown")
+    text = "".join(
+        "".join(cell["source"]) for cell in BOOKS[name]["cells"] if cell["cell_type"] == "markdown"
+    )
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
     assert targets and all((ROOT / target).is_file() for target in targets)
 
@@ -94,7 +110,9 @@ def test_enough_cells_are_compared():
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_stored_outputs_are_of_this_code(name):
-    assert BOOKS[name]["metadata"].get("fingerprint") == fingerprint(name), "The package or the cells have changed since: make write"
+    assert BOOKS[name]["metadata"].get("fingerprint") == fingerprint(name), (
+        "The package or the cells have changed since: make write"
+    )
 
 
 def test_the_fingerprint_is_of_the_package_and_the_cells_that_show_something(tmp_path, monkeypatch):
@@ -113,6 +131,14 @@ def test_the_fingerprint_is_of_the_package_and_the_cells_that_show_something(tmp
         path.write_text(text)
         return [a != b for a, b in zip(before, now, strict=True)]
 
-    assert changed(tmp_path / first, "What you will learn", "What there is") == changed(tmp_path / first, "REPOSITORY", "ADDRESS") == [False, False]
-    assert changed(tmp_path / first, "SEED = 0", "SEED = 1") == changed(tmp_path / "helpers" / "xml.py", "def ", "def  ") == [True, True]
+    assert (
+        changed(tmp_path / first, "What you will learn", "What there is")
+        == changed(tmp_path / first, "REPOSITORY", "ADDRESS")
+        == [False, False]
+    )
+    assert (
+        changed(tmp_path / first, "SEED = 0", "SEED = 1")
+        == changed(tmp_path / "helpers" / "xml.py", "def ", "def  ")
+        == [True, True]
+    )
     assert changed(tmp_path / last, "SEED = 0", "SEED = 1") == [False, True]

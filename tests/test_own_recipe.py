@@ -13,7 +13,11 @@ from helpers.tiny.problems import generate
 from tests.conftest import ROOT
 from tests.learning import measure, reinforce, supervise
 
-[LINES] = re.findall(r"```python\n(# helpers/rows\.py, at the end\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+[LINES] = re.findall(
+    r"```python\n(# helpers/rows\.py, at the end\n.*?)```",
+    (ROOT / "README.md").read_text(),
+    re.DOTALL,
+)
 
 
 @pytest.fixture
@@ -33,14 +37,27 @@ def test_they_are_ten_lines():
 
 
 def test_it_runs_through_sft_and_grpo(homework, machine, tmp_path):
-    some = [{"task": p.question, "working": p.short, "result": p.result} for p in generate("train", 120)] + [{"task": "?", "working": "", "result": None}]
+    some = [
+        {"task": p.question, "working": p.short, "result": p.result} for p in generate("train", 120)
+    ] + [{"task": "?", "working": "", "result": None}]
     pd.DataFrame(some).astype({"result": "object"}).to_csv(tmp_path / "homework.csv", index=False)
-    recipe = recipes.for_profile(replace(homework, source=Source(str(tmp_path / homework.source.path))), "tiny")
+    recipe = recipes.for_profile(
+        replace(homework, source=Source(str(tmp_path / homework.source.path))), "tiny"
+    )
     splits = data.load(recipe, None, "tiny")
-    assert (len(splits["train"].examples), len(splits["test"].examples)) == (108, 12) and sum(splits["train"].dropped.values()) == 1
+    assert (len(splits["train"].examples), len(splits["test"].examples)) == (108, 12) and sum(
+        splits["train"].dropped.values()
+    ) == 1
     assert check_golds(recipe, splits["train"].examples) == 108
     start = supervise(recipe, machine, 0, tmp_path, splits, steps=3)
     end = reinforce(recipe, machine, 0, tmp_path, splits, start, steps=2)
-    assert [len(runlog.read_lines(adapter.parent / "log.jsonl")) for adapter in (start, end)] == [3, 2]
+    assert [len(runlog.read_lines(adapter.parent / "log.jsonl")) for adapter in (start, end)] == [
+        3,
+        2,
+    ]
     greedy, sampled = measure(recipe, machine, 0, tmp_path, splits["test"].examples[:4], end)
-    assert len(greedy) == 4 and len(sampled) == 16 and {"reward", "rewards", "outcome"} <= set(greedy[0])
+    assert (
+        len(greedy) == 4
+        and len(sampled) == 16
+        and {"reward", "rewards", "outcome"} <= set(greedy[0])
+    )

@@ -23,7 +23,9 @@ def problems():
 
 
 def test_no_numbers_occur_in_two_splits(problems):
-    numbers = {split: {tuple(sorted(p.numbers)) for p in found} for split, found in problems.items()}
+    numbers = {
+        split: {tuple(sorted(p.numbers)) for p in found} for split, found in problems.items()
+    }
     for one in SPLITS:
         assert all(split_of(n) == one for n in numbers[one])
         for other in set(SPLITS) - {one}:
@@ -37,7 +39,9 @@ def test_questions_hold_their_numbers(problems):
 
 def test_what_pretraining_reads_holds_no_held_out_question(problems):
     read = "".join(documents(5000, seed=0))
-    assert not [p.question for split in ("train", "test") for p in problems[split] if p.question in read]
+    assert not [
+        p.question for split in ("train", "test") for p in problems[split] if p.question in read
+    ]
 
 
 def test_every_step_and_every_result_is_right(problems):
@@ -52,13 +56,20 @@ def test_rows_are_gsm8k_rows_and_repeatable():
     rows = gsm8k_rows("train", 300)
     assert rows == gsm8k_rows("train", 300) != gsm8k_rows("train", 300, seed=1)
     examples = [read_gsm8k(row) for row in rows]
-    assert all(e.question and e.solution and "<<" not in e.solution and e.answer.isdigit() for e in examples)
+    assert all(
+        e.question and e.solution and "<<" not in e.solution and e.answer.isdigit()
+        for e in examples
+    )
     terse = sum("=" not in e.solution for e in examples) / len(examples)
     assert 0.5 < terse < 0.7
 
 
 def test_no_document_is_in_the_recipe_s_format():
-    assert not [d for d in documents(5000, seed=0) if "<reasoning>" in d.split("assistant")[-1] and "<answer>" in d.split("assistant")[-1]]
+    assert not [
+        d
+        for d in documents(5000, seed=0)
+        if "<reasoning>" in d.split("assistant")[-1] and "<answer>" in d.split("assistant")[-1]
+    ]
 
 
 def test_an_unknown_split_is_named():
@@ -68,49 +79,85 @@ def test_an_unknown_split_is_named():
 
 @pytest.fixture(scope="module")
 def physics():
-    return {split: generate(split, count, kind="physics") for split, count in {"pretrain": 5000, "train": 3000, "test": 1500}.items()}
+    return {
+        split: generate(split, count, kind="physics")
+        for split, count in {"pretrain": 5000, "train": 3000, "test": 1500}.items()
+    }
 
 
 def test_physics_problems_share_no_numbers_across_splits(physics):
     numbers = {split: {tuple(sorted(p.numbers)) for p in found} for split, found in physics.items()}
     assert all(split_of(n) == split for split, found in numbers.items() for n in found)
-    assert all(tuple(map(int, re.findall(r"\d+", p.question))) == p.numbers for p in physics["test"])
+    assert all(
+        tuple(map(int, re.findall(r"\d+", p.question))) == p.numbers for p in physics["test"]
+    )
 
 
 def test_physics_answers_follow_from_their_arithmetic(physics):
     for problem in physics["train"]:
         stated = [e for line in problem.brief for e in equations(line)]
         assert stated and all(e.true for e in stated)
-        assert str(stated[-1].value) == problem.result.split()[0] and problem.result in problem.short
+        assert (
+            str(stated[-1].value) == problem.result.split()[0] and problem.result in problem.short
+        )
         assert len(problem.steps) >= 6 and eed_score(problem.result, problem.result) == 1.0
 
 
 def test_what_pretraining_reads_holds_no_held_out_formula(physics):
     read = "".join(documents(5000, seed=0))
     assert physics["pretrain"][0].question in read
-    assert not [p.question for split in ("train", "test") for p in physics[split] if p.question in read]
+    assert not [
+        p.question for split in ("train", "test") for p in physics[split] if p.question in read
+    ]
 
 
 COLUMNS = {
     "openai/gsm8k": {"question", "answer"},
-    "open-r1/OpenR1-Math-220k": {"problem", "solution", "answer", "problem_type", "question_type", "source", "uuid", "is_reasoning_complete",
-                                 "generations", "correctness_math_verify", "correctness_llama", "finish_reasons", "correctness_count", "messages"},
-    "BytedTsinghua-SIA/DAPO-Math-17k": {"data_source", "prompt", "ability", "reward_model", "extra_info"},
+    "open-r1/OpenR1-Math-220k": {
+        "problem",
+        "solution",
+        "answer",
+        "problem_type",
+        "question_type",
+        "source",
+        "uuid",
+        "is_reasoning_complete",
+        "generations",
+        "correctness_math_verify",
+        "correctness_llama",
+        "finish_reasons",
+        "correctness_count",
+        "messages",
+    },
+    "BytedTsinghua-SIA/DAPO-Math-17k": {
+        "data_source",
+        "prompt",
+        "ability",
+        "reward_model",
+        "extra_info",
+    },
     "Eureka-Lab/PHYBench": {"id", "tag", "content", "solution", "answer"},
-    "HuggingFaceH4/MATH-500": {"problem", "solution", "answer", "subject", "level", "unique_id"}}
+    "HuggingFaceH4/MATH-500": {"problem", "solution", "answer", "subject", "level", "unique_id"},
+}
 
 
 @pytest.mark.parametrize("dataset", SCHEMAS)
 def test_rows_have_the_published_columns(dataset):
     rows = SCHEMAS[dataset]("train", 60)
-    assert all(set(row) == COLUMNS[dataset] for row in rows) and rows == SCHEMAS[dataset]("train", 60)
+    assert all(set(row) == COLUMNS[dataset] for row in rows) and rows == SCHEMAS[dataset](
+        "train", 60
+    )
 
 
 def test_every_recipe_has_generated_rows():
     recipes = [RECIPES[name] for name in FIVE]
-    assert {recipe.source.path for recipe in recipes} | {recipe.further.path for recipe in recipes if recipe.further} == set(SCHEMAS)
+    assert {recipe.source.path for recipe in recipes} | {
+        recipe.further.path for recipe in recipes if recipe.further
+    } == set(SCHEMAS)
 
 
 def test_generated_rows_have_the_datasets_traps():
     assert any(not any(row["correctness_math_verify"]) for row in openr1_rows("train", 60))
-    assert any(not row["answer"] and "boxed" in row["solution"] for row in phybench_rows("train", 60))
+    assert any(
+        not row["answer"] and "boxed" in row["solution"] for row in phybench_rows("train", 60)
+    )

@@ -21,11 +21,16 @@ def undisturbed(tmp_path_factory):
 def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(undisturbed, tmp_path):
     """gsm8k_hash: SFT, then GRPO with a reference adapter (beta > 0), then records greedy and sampled."""
     run, rng = tmp_path / "gsm8k_hash", random.Random()
-    moments = {"sft": lambda: lines(run / "sft/log.jsonl") >= STEPS - 3, "grpo": lambda: lines(run / "grpo/log.jsonl") >= STEPS - 3,
-               "evaluation": lambda: lines(tmp_path / "eval/grpo_4.jsonl.part") >= 16}
+    moments = {
+        "sft": lambda: lines(run / "sft/log.jsonl") >= STEPS - 3,
+        "grpo": lambda: lines(run / "grpo/log.jsonl") >= STEPS - 3,
+        "evaluation": lambda: lines(tmp_path / "eval/grpo_4.jsonl.part") >= 16,
+    }
     for moment, ready in moments.items():
         wait = rng.uniform(0, 0.4)
-        print(f"killed in {moment} after {wait:.2f} s: {kill_when('gsm8k_hash', tmp_path, ready, wait)}")
+        print(
+            f"killed in {moment} after {wait:.2f} s: {kill_when('gsm8k_hash', tmp_path, ready, wait)}"
+        )
     whole("gsm8k_hash", tmp_path)
     assert result("gsm8k_hash", tmp_path) == undisturbed
 
@@ -40,7 +45,10 @@ def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
     path = tmp_path / "eval" / "base.jsonl"
     first = evaluation.evaluate(model, tokenizer, recipe, problems, path)
     written = path.stat().st_mtime_ns
-    assert evaluation.evaluate(model, tokenizer, recipe, problems, path) == first and path.stat().st_mtime_ns == written
+    assert (
+        evaluation.evaluate(model, tokenizer, recipe, problems, path) == first
+        and path.stat().st_mtime_ns == written
+    )
     assert len(evaluation.evaluate(model, tokenizer, recipe, problems[:5], path)) == 5
     adapted = models.add_lora(model, recipe, machine, 0)
     same = models.identity(models.at_work(adapted))
@@ -52,8 +60,13 @@ def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
     written = path.stat().st_mtime_ns
     evaluation.evaluate(adapted, tokenizer, recipe, problems[:5], path)
     assert path.stat().st_mtime_ns > written
-    path.write_text(path.read_text().replace('"correct"', '"wrong"', 1) + "\n")  # somebody edits the records
-    assert evaluation.evaluate(adapted, tokenizer, recipe, problems[:5], path)[0]["id"] == problems[0].id
+    path.write_text(
+        path.read_text().replace('"correct"', '"wrong"', 1) + "\n"
+    )  # somebody edits the records
+    assert (
+        evaluation.evaluate(adapted, tokenizer, recipe, problems[:5], path)[0]["id"]
+        == problems[0].id
+    )
 
 
 @pytest.mark.soak

@@ -16,29 +16,77 @@ from tests.conftest import ROOT, SHARED, needs_shared
 
 def copy_project(folder):
     """The package and the notebooks, with the answers to their exercises as cells at their ends."""
-    shutil.copytree(ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in NOTEBOOKS:
         (folder / name).write_text(json.dumps(with_answers(json.loads((ROOT / name).read_text()))))
     return folder
 
 
 def run(arguments, folder, **environment):
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def as_they_are(folder):
-    return run(["-m", "pytest", "-q", "-x", "--nbval-lax", "--nbval-cell-timeout=600", "-p", "no:cacheprovider", *NOTEBOOKS], copy_project(folder))
+    return run(
+        [
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "--nbval-lax",
+            "--nbval-cell-timeout=600",
+            "-p",
+            "no:cacheprovider",
+            *NOTEBOOKS,
+        ],
+        copy_project(folder),
+    )
 
 
 def real_rows(folder):
     """A small random model with the real tokenizer, which learns nothing, on GSM8K; one step a stage."""
     made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT)
-    return made if made.returncode else run(["-m", "helpers", "run", "--set", f"MODEL={folder / 'model'}", "--set", f"DATASET={SHARED / 'data/gsm8k'}", "--set",
-                                             "MAX_STEPS=1", "--set", "PROBLEMS=4", "--set", f"OUTPUT={folder / 'out'}", "--set", "FORCE=true"], ROOT)
+    return (
+        made
+        if made.returncode
+        else run(
+            [
+                "-m",
+                "helpers",
+                "run",
+                "--set",
+                f"MODEL={folder / 'model'}",
+                "--set",
+                f"DATASET={SHARED / 'data/gsm8k'}",
+                "--set",
+                "MAX_STEPS=1",
+                "--set",
+                "PROBLEMS=4",
+                "--set",
+                f"OUTPUT={folder / 'out'}",
+                "--set",
+                "FORCE=true",
+            ],
+            ROOT,
+        )
+    )
 
 
 def two_steps(name, folder):
-    flags = [part for setting in (f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={folder}") for part in ("--set", setting)]
+    flags = [
+        part
+        for setting in (f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={folder}")
+        for part in ("--set", setting)
+    ]
     return run(["-m", "helpers", "run", *flags], ROOT)
 
 
@@ -46,7 +94,9 @@ def test_all_four_as_they_are_and_the_answers_to_their_exercises(tmp_path):
     done = as_they_are(tmp_path)
     assert done.returncode == 0, done.stdout[-4000:]
     summary = json.loads((tmp_path / "outputs/gsm8k_xml/eval/summary.json").read_text())
-    assert summary["greedy"]["grpo"]["strict"]["value"] > summary["greedy"]["base"]["strict"]["high"]
+    assert (
+        summary["greedy"]["grpo"]["strict"]["value"] > summary["greedy"]["base"]["strict"]["high"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +112,10 @@ def real(tmp_path_factory):
 @needs_shared
 def test_real_rows_through_all_four(real, recipe):
     folder, printed, books = real
-    assert "train: 7473 examples" in books["01_sft.ipynb"] and "test: 1319 examples" in books["01_sft.ipynb"]
+    assert (
+        "train: 7473 examples" in books["01_sft.ipynb"]
+        and "test: 1319 examples" in books["01_sft.ipynb"]
+    )
     assert "7473 golds earn 2.0 each" in books["02_grpo.ipynb"]
     assert "4 problems, 4 samples each" in books["03_eval.ipynb"]
     for stage, steps in (("sft", 1), ("grpo", 1)):
@@ -83,9 +136,15 @@ def test_real_template_and_mask(real, recipe):
     tokenizer = AutoTokenizer.from_pretrained(str(real[0] / "model"))
     example = with_comma[0]
     row = data.sft_dataset(recipe, [example])[0]
-    prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True, **row["chat_template_kwargs"])
-    whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False, **row["chat_template_kwargs"])
-    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n") and whole.startswith(prompt)
+    prompt = tokenizer.apply_chat_template(
+        row["prompt"], tokenize=False, add_generation_prompt=True, **row["chat_template_kwargs"]
+    )
+    whole = tokenizer.apply_chat_template(
+        row["prompt"] + row["completion"], tokenize=False, **row["chat_template_kwargs"]
+    )
+    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n") and whole.startswith(
+        prompt
+    )
     assert recipe.format.extract(whole.removesuffix("<|im_end|>\n")) == example.answer
     assert "<<" not in whole
 
@@ -94,7 +153,14 @@ def test_real_template_and_mask(real, recipe):
 HERE = ("openr1_boxed",)
 
 
-@pytest.mark.parametrize("name", [name if name in HERE else pytest.param(name, marks=pytest.mark.soak) for name in RECIPES if name != "gsm8k_xml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in HERE else pytest.param(name, marks=pytest.mark.soak)
+        for name in RECIPES
+        if name != "gsm8k_xml"
+    ],
+)
 def test_every_recipe_through_all_four(name, tmp_path):
     """From the generated rows to the proven export, with few steps. gsm8k_xml runs in full above."""
     done = two_steps(name, tmp_path)
@@ -103,26 +169,44 @@ def test_every_recipe_through_all_four(name, tmp_path):
     for stage in recipe.stages:
         manifest = json.loads((folder / stage / "run.json").read_text())
         assert (manifest["status"], manifest["steps"], manifest["recipe"]) == ("finished", 2, name)
-    assert {path.name for path in folder.iterdir() if (path / "run.json").is_file()} == set(recipe.stages)
+    assert {path.name for path in folder.iterdir() if (path / "run.json").is_file()} == set(
+        recipe.stages
+    )
     summary = json.loads((folder / "eval/summary.json").read_text())
-    assert list(summary["sampled"]) == ["base", *(stage for stage in recipe.stages if stage != "priming")]
-    assert all(set(part["rewards"]) == set(recipe.rewards) and part["n"] == 6 for part in summary["sampled"].values())
+    assert list(summary["sampled"]) == [
+        "base",
+        *(stage for stage in recipe.stages if stage != "priming"),
+    ]
+    assert all(
+        set(part["rewards"]) == set(recipe.rewards) and part["n"] == 6
+        for part in summary["sampled"].values()
+    )
     assert (folder / "eval/further_base_sampled.jsonl").is_file() == bool(recipe.further)
-    assert list((folder / "export/merged-fp32").glob("*.safetensors")) and recipe.system in (folder / "export/merged-bf16/README.md").read_text()
+    assert (
+        list((folder / "export/merged-fp32").glob("*.safetensors"))
+        and recipe.system in (folder / "export/merged-bf16/README.md").read_text()
+    )
     texts = {book: (folder / "notebooks" / book).read_text() for book in NOTEBOOKS}
     assert f"stages    {' → '.join(recipe.stages)}" in texts["02_grpo.ipynb"]
     assert (f"{name} has no SFT" in texts["01_sft.ipynb"]) == (recipe.sft is None)
 
 
-@pytest.mark.parametrize(("settings", "cause", "cure"), [
-    ({"RECIPE": "gsm9k"}, "Unknown recipe 'gsm9k'", "gsm8k_xml"),
-    ({"MAX_STEPS": "many"}, "MAX_STEPS is 'many'", "whole number"),
-    ({"OUTPUT": "/proc/nowhere"}, "Cannot write to", "OUTPUT"),
-    ({"DATASET": "./nothing"}, "nothing at ./nothing", "DATASET"),
-    ({"MODEL": "./nothing"}, "no model at ./nothing", "MODEL"),
-])
+@pytest.mark.parametrize(
+    ("settings", "cause", "cure"),
+    [
+        ({"RECIPE": "gsm9k"}, "Unknown recipe 'gsm9k'", "gsm8k_xml"),
+        ({"MAX_STEPS": "many"}, "MAX_STEPS is 'many'", "whole number"),
+        ({"OUTPUT": "/proc/nowhere"}, "Cannot write to", "OUTPUT"),
+        ({"DATASET": "./nothing"}, "nothing at ./nothing", "DATASET"),
+        ({"MODEL": "./nothing"}, "no model at ./nothing", "MODEL"),
+    ],
+)
 def test_bad_input_ends_with_cause_and_cure(settings, cause, cure, tmp_path):
-    flags = [part for name, value in ({"OUTPUT": str(tmp_path)} | settings).items() for part in ("--set", f"{name}={value}")]
+    flags = [
+        part
+        for name, value in ({"OUTPUT": str(tmp_path)} | settings).items()
+        for part in ("--set", f"{name}={value}")
+    ]
     done = run(["-m", "helpers", "run", *flags], ROOT)
     assert done.returncode == 1 and cause in done.stderr and cure in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().split("\n")) <= 3
@@ -133,9 +217,19 @@ def test_later_notebooks_say_what_is_missing(tmp_path):
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    for name, words in (("02_grpo.ipynb", "Run 01_sft.ipynb first, or set ADAPTER"), ("04_export_push.ipynb", "Run 01_sft.ipynb first, or set ADAPTER")):
+    for name, words in (
+        ("02_grpo.ipynb", "Run 01_sft.ipynb first, or set ADAPTER"),
+        ("04_export_push.ipynb", "Run 01_sft.ipynb first, or set ADAPTER"),
+    ):
         with pytest.raises(PapermillExecutionError) as caught:
-            papermill.execute_notebook(ROOT / name, tmp_path / name, {"OUTPUT": str(tmp_path)}, kernel_name="python3", cwd=ROOT, progress_bar=False)
+            papermill.execute_notebook(
+                ROOT / name,
+                tmp_path / name,
+                {"OUTPUT": str(tmp_path)},
+                kernel_name="python3",
+                cwd=ROOT,
+                progress_bar=False,
+            )
         assert words in caught.value.evalue
 
 
@@ -145,6 +239,17 @@ def test_03_and_04_before_02_take_what_there_is(tmp_path):
     for name in ("01_sft.ipynb", "03_eval.ipynb", "04_export_push.ipynb"):
         execute(name, tmp_path / "done" / name, flags, write=False)
         cells = json.loads((tmp_path / "done" / name).read_text())["cells"]
-        printed[name] = "".join(str(output.get("text", "")) for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"])
-    assert "No grpo run yet: it is left out." in printed["03_eval.ipynb"] and "evaluated: base sft" in printed["03_eval.ipynb"]
-    assert "stage    sft" in printed["01_sft.ipynb"] and "PUSH is False" in printed["04_export_push.ipynb"]
+        printed[name] = "".join(
+            str(output.get("text", ""))
+            for cell in cells
+            if cell["cell_type"] == "code"
+            for output in cell["outputs"]
+        )
+    assert (
+        "No grpo run yet: it is left out." in printed["03_eval.ipynb"]
+        and "evaluated: base sft" in printed["03_eval.ipynb"]
+    )
+    assert (
+        "stage    sft" in printed["01_sft.ipynb"]
+        and "PUSH is False" in printed["04_export_push.ipynb"]
+    )

@@ -24,18 +24,27 @@ def test_it_learns(name, seed, machine, tmp_path):
     sampled = {stage: evaluation.summarise(r[1]) for stage, r in found.items()}
     start = "sft" if "sft" in found else "base"
     gain = evaluation.compare(found[start][1], found["grpo"][1])
-    print(f"\n{name}, seed {seed}\n{evaluation.show(sampled).to_string()}\n{evaluation.show_rewards(sampled).to_string()}\n"
-          f"GRPO over {start}: {gain['difference']:+.1%} [{gain['low']:+.1%}, {gain['high']:+.1%}], p = {gain['p']:.2g}, n = {gain['n']}")
+    print(
+        f"\n{name}, seed {seed}\n{evaluation.show(sampled).to_string()}\n{evaluation.show_rewards(sampled).to_string()}\n"
+        f"GRPO over {start}: {gain['difference']:+.1%} [{gain['low']:+.1%}, {gain['high']:+.1%}], p = {gain['p']:.2g}, n = {gain['n']}"
+    )
     assert gain["difference"] >= 0.15 and gain["p"] < 0.001
     assert greedy["grpo"]["strict"]["value"] > greedy[start]["strict"]["value"]
     assert sampled["grpo"]["format"]["value"] >= max(0.85, sampled[start]["format"]["value"] - 0.05)
-    assert all(sampled["grpo"]["rewards"][reward]["value"] > sampled[start]["rewards"][reward]["value"] - 0.05 for reward in recipe.rewards)
+    assert all(
+        sampled["grpo"]["rewards"][reward]["value"]
+        > sampled[start]["rewards"][reward]["value"] - 0.05
+        for reward in recipe.rewards
+    )
 
 
 def keep(name, seed, found, minutes):
     """What the table needs: for each stage the mean of each problem's samples, and of its rewards."""
     keys = ("strict", "format", "reward", *next(iter(found.values()))[1][0]["rewards"])
-    stages = {stage: {key: evaluation.per_problem(sampled, key).to_dict() for key in keys} | {
-        "greedy": evaluation.per_problem(greedy, "strict").to_dict()} for stage, (greedy, sampled) in found.items()}
+    stages = {
+        stage: {key: evaluation.per_problem(sampled, key).to_dict() for key in keys}
+        | {"greedy": evaluation.per_problem(greedy, "strict").to_dict()}
+        for stage, (greedy, sampled) in found.items()
+    }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}-{seed}.json").write_text(json.dumps({"minutes": minutes, "stages": stages}))

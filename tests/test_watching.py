@@ -25,8 +25,17 @@ print(live.next > early)
 
 @pytest.fixture(scope="module")
 def outputs():
-    cells = [nbformat.v4.new_code_cell(CODE), nbformat.v4.new_code_cell("pass"), nbformat.v4.new_code_cell(CODE + "live.clear()")]
-    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    cells = [
+        nbformat.v4.new_code_cell(CODE),
+        nbformat.v4.new_code_cell("pass"),
+        nbformat.v4.new_code_cell(CODE + "live.clear()"),
+    ]
+    book = nbformat.v4.new_notebook(
+        cells=cells,
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
     NotebookClient(book, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
     return [cell["outputs"] for cell in book["cells"]]
 
@@ -34,9 +43,19 @@ def outputs():
 def test_curves_are_drawn_while_it_trains_and_gone_when_it_is_over(outputs):
     shown, _, cleared = outputs
     pictures = [output["data"] for output in shown if output["output_type"] == "display_data"]
-    assert len(pictures) == 1 and set(pictures[0]) == {"image/png", "text/plain"}  # one place, drawn again; no widget
-    assert [output["text"] for output in shown if output["output_type"] == "stream"] == ["True\n", "True\n"]
-    assert not any("image/png" in output["data"] for output in cleared if output["output_type"] == "display_data")
+    assert len(pictures) == 1 and set(pictures[0]) == {
+        "image/png",
+        "text/plain",
+    }  # one place, drawn again; no widget
+    assert [output["text"] for output in shown if output["output_type"] == "stream"] == [
+        "True\n",
+        "True\n",
+    ]
+    assert not any(
+        "image/png" in output["data"]
+        for output in cleared
+        if output["output_type"] == "display_data"
+    )
 
 
 def test_a_terminal_is_no_notebook():

@@ -16,7 +16,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from unittest import mock
 
-ENVIRONMENT = {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_DISABLE": "1", "UNSLOTH_GRPO_SEQ_PACKING": "0", "UNSLOTH_GRPO_PREFIX_GROUPER": "0"}
+ENVIRONMENT = {
+    "UNSLOTH_ALLOW_CPU": "1",
+    "UNSLOTH_COMPILE_DISABLE": "1",
+    "UNSLOTH_GRPO_SEQ_PACKING": "0",
+    "UNSLOTH_GRPO_PREFIX_GROUPER": "0",
+}
 STEPS, STOP = 4, 3
 
 
@@ -38,7 +43,11 @@ def small():
     from helpers.recipes import for_profile, get_recipe
 
     recipe = for_profile(get_recipe("gsm8k_hash"), "tiny")
-    return replace(recipe, sft=replace(recipe.sft, rows=100), grpo=replace(recipe.grpo, batch=16, generations=4, max_completion=32, rows=100))
+    return replace(
+        recipe,
+        sft=replace(recipe.sft, rows=100),
+        grpo=replace(recipe.grpo, batch=16, generations=4, max_completion=32, rows=100),
+    )
 
 
 def machine_for(recipe, rows: int):
@@ -47,7 +56,9 @@ def machine_for(recipe, rows: int):
     from helpers.machine import detect
 
     machine, shape = detect(), memory.shape_of(str(models.TINY_MODEL))
-    enough, more = (memory.total(memory.estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows))
+    enough, more = (
+        memory.total(memory.estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows)
+    )
     return replace(machine, memory_gb=(enough + more) / 2 / memory.COMPUTER_SHARE)
 
 
@@ -66,7 +77,9 @@ def fresh(adapter: Path | None, dtype: str = "float32"):
         model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     else:
         model = get_peft_model(model, LoraConfig(r=8, target_modules=list(small().lora.targets)))
-    model.for_training = model.for_inference = lambda *args, **kwargs: model  # what Unsloth's loader adds
+    model.for_training = model.for_inference = lambda *args, **kwargs: (
+        model
+    )  # what Unsloth's loader adds
     model._unsloth_user_float32 = dtype == "float32"
     return model, tokenizer
 
@@ -77,14 +90,27 @@ def build(out: Path, stage: str, parent: Path | None = None, completions=None):
 
     recipe, (model, tokenizer) = small(), fresh(parent)
     run = runlog.Run(out, recipe, stage, machine_for(recipe, 8), 0, str(models.TINY_MODEL), parent)
-    rows = data.chosen(recipe, tokenizer, data.load(recipe, None, "tiny")["train"], stage, 0).examples
+    rows = data.chosen(
+        recipe, tokenizer, data.load(recipe, None, "tiny")["train"], stage, 0
+    ).examples
     trl = importlib.import_module("trl")
     if stage == "sft":
-        return trl.SFTTrainer(model=model, args=training.sft_config(recipe, run, run.machine, STEPS), processing_class=tokenizer,
-                              train_dataset=data.sft_dataset(recipe, rows)), run
-    trainer = fixed(trl.GRPOTrainer, completions(rows, tokenizer)) if completions else trl.GRPOTrainer
-    return trainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], processing_class=tokenizer,
-                   args=training.grpo_config(recipe, run, run.machine, STEPS), train_dataset=data.grpo_dataset(recipe, rows)), run
+        return trl.SFTTrainer(
+            model=model,
+            args=training.sft_config(recipe, run, run.machine, STEPS),
+            processing_class=tokenizer,
+            train_dataset=data.sft_dataset(recipe, rows),
+        ), run
+    trainer = (
+        fixed(trl.GRPOTrainer, completions(rows, tokenizer)) if completions else trl.GRPOTrainer
+    )
+    return trainer(
+        model=model,
+        reward_funcs=rewards.reward_functions(recipe)[0],
+        processing_class=tokenizer,
+        args=training.grpo_config(recipe, run, run.machine, STEPS),
+        train_dataset=data.grpo_dataset(recipe, rows),
+    ), run
 
 
 def written(rows, tokenizer):
@@ -96,17 +122,22 @@ def written(rows, tokenizer):
         for i, prompt in enumerate(prompts):
             text = tokenizer.decode(prompt)
             answer = next(answer for question, answer in answers.items() if question in text)
-            ids = tokenizer("so " * (i % 4) + f"\n#### {answer}" + "1" * (i % 2), add_special_tokens=False)["input_ids"][:31]
+            ids = tokenizer(
+                "so " * (i % 4) + f"\n#### {answer}" + "1" * (i % 2), add_special_tokens=False
+            )["input_ids"][:31]
             found.append(ids + [tokenizer.eos_token_id] * (i % 4 != 3))
         return found
+
     return replies
 
 
 def fixed(trainer, replies):
     """The trainer's class with given replies in place of generation."""
+
     class Fixed(trainer):
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
             return replies(prompt_ids), None
+
     return Fixed
 
 
@@ -129,18 +160,34 @@ def resume(out: Path) -> dict:
     found = {}
     for stage, parent in (("sft", None), ("grpo", out / "whole/gsm8k_hash/sft/adapter")):
         trainer, run = build(out / "whole", stage, parent)
-        found[stage] = {"class": type(trainer).__name__, "start": training.hash_of(training.starting_adapter(trainer.model, stage))}
+        found[stage] = {
+            "class": type(trainer).__name__,
+            "start": training.hash_of(training.starting_adapter(trainer.model, stage)),
+        }
         training.train(trainer, run)
         trainer, run = build(out / "cut", stage, parent)
         stopped(trainer)
         with contextlib.suppress(KeyboardInterrupt):
             training.train(trainer, run)
-        found[stage] |= {"cut": run.manifest["status"], "checkpoints": sorted(path.name for path in run.checkpoints.iterdir())}
+        found[stage] |= {
+            "cut": run.manifest["status"],
+            "checkpoints": sorted(path.name for path in run.checkpoints.iterdir()),
+        }
         trainer, run = build(out / "cut", stage, parent)
         training.train(trainer, run)
-        found[stage] |= {"resumed": run.manifest["resumed"][0]["from_step"], "adapters": list(trainer.model.peft_config)}
-    return found | {"reference": training.hash_of({name.replace(".ref.", ".default."): p.detach() for name, p in trainer.model.named_parameters()
-                                                   if ".ref." in name})}
+        found[stage] |= {
+            "resumed": run.manifest["resumed"][0]["from_step"],
+            "adapters": list(trainer.model.peft_config),
+        }
+    return found | {
+        "reference": training.hash_of(
+            {
+                name.replace(".ref.", ".default."): p.detach()
+                for name, p in trainer.model.named_parameters()
+                if ".ref." in name
+            }
+        )
+    }
 
 
 def given(out: Path, adapter: Path) -> Path:
@@ -169,10 +216,15 @@ def asked_for(recipe, stage: str, name: str, out: Path):
     """
     from helpers import runlog, training
 
-    run, config = runlog.Run(out, recipe, stage, card(name), 3, recipe.model), "GRPOConfig" if stage == "grpo" else "SFTConfig"
+    run, config = (
+        runlog.Run(out, recipe, stage, card(name), 3, recipe.model),
+        "GRPOConfig" if stage == "grpo" else "SFTConfig",
+    )
     make = training.grpo_config if stage == "grpo" else training.sft_config
-    with mock.patch.object(training, config, wraps=getattr(training, config)) as made, \
-            mock.patch("transformers.training_args.is_torch_bf16_gpu_available", return_value=True):
+    with (
+        mock.patch.object(training, config, wraps=getattr(training, config)) as made,
+        mock.patch("transformers.training_args.is_torch_bf16_gpu_available", return_value=True),
+    ):
         return make(recipe, run, card(name), 100), dict(made.call_args.kwargs)
 
 
@@ -184,9 +236,19 @@ def trainer_for(recipe, stage: str, config, dtype: str):
     model.max_seq_length = 8192
     rows = data.load(recipe, None, "tiny")["train"].examples[:8]
     if stage == "grpo":
-        return trl.GRPOTrainer(model=model, reward_funcs=rewards.reward_functions(recipe)[0], args=config, processing_class=tokenizer,
-                               train_dataset=data.grpo_dataset(recipe, rows))
-    return trl.SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=data.sft_dataset(recipe, rows))
+        return trl.GRPOTrainer(
+            model=model,
+            reward_funcs=rewards.reward_functions(recipe)[0],
+            args=config,
+            processing_class=tokenizer,
+            train_dataset=data.grpo_dataset(recipe, rows),
+        )
+    return trl.SFTTrainer(
+        model=model,
+        args=config,
+        processing_class=tokenizer,
+        train_dataset=data.sft_dataset(recipe, rows),
+    )
 
 
 def settings(out: Path) -> list[dict]:
@@ -194,13 +256,33 @@ def settings(out: Path) -> list[dict]:
     from helpers.recipes import RECIPES
 
     found = []
-    for recipe, stage, name in ((recipe, stage, name) for recipe in RECIPES.values() for stage in recipe.stages for name in CARDS):
+    for recipe, stage, name in (
+        (recipe, stage, name)
+        for recipe in RECIPES.values()
+        for stage in recipe.stages
+        for name in CARDS
+    ):
         with contextlib.redirect_stdout(io.StringIO()) as said:
             config, asked = asked_for(recipe, stage, name, out)
             built = config.to_dict()
-            used = trainer_for(recipe, stage, config, CARDS[name][0]).args.to_dict() if name == "A100" or recipe.name == "gsm8k_xml" else {}
-        found.append({"recipe": recipe.name, "stage": stage, "card": name, "asked": asked, "fields": [field.name for field in fields(config)],
-                      "built": built, "used": used, "said": said.getvalue(), "class": type(config).__name__})
+            used = (
+                trainer_for(recipe, stage, config, CARDS[name][0]).args.to_dict()
+                if name == "A100" or recipe.name == "gsm8k_xml"
+                else {}
+            )
+        found.append(
+            {
+                "recipe": recipe.name,
+                "stage": stage,
+                "card": name,
+                "asked": asked,
+                "fields": [field.name for field in fields(config)],
+                "built": built,
+                "used": used,
+                "said": said.getvalue(),
+                "class": type(config).__name__,
+            }
+        )
     return found
 
 
@@ -221,7 +303,11 @@ def main(out: Path) -> None:
     from helpers import training, watching
 
     watching.SAVE_SECONDS["tiny"] = 0.0  # a checkpoint at every step
-    found = {"resume": resume(out), "settings": settings(out / "settings"), "mismatch": mismatch(out / "settings")}
+    found = {
+        "resume": resume(out),
+        "settings": settings(out / "settings"),
+        "mismatch": mismatch(out / "settings"),
+    }
     adapter = out / "whole/gsm8k_hash/sft/adapter"
     given(out / "given", adapter)
     with mock.patch.object(training, "set_reference"):

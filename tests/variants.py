@@ -53,11 +53,15 @@ class Clock(TrainerCallback):
         self.mark()
 
     def on_pre_optimizer_step(self, *_, model=None, **__):
-        self.gradient = torch.cat([p.grad.detach().flatten().float() for p in model.parameters() if p.grad is not None])
+        self.gradient = torch.cat(
+            [p.grad.detach().flatten().float() for p in model.parameters() if p.grad is not None]
+        )
 
     def on_train_end(self, *_, **__):
         self.mark()
-        self.steps += [(b[0] - a[0], b[1] - a[1]) for a, b in zip(self.marks, self.marks[1:], strict=False)]
+        self.steps += [
+            (b[0] - a[0], b[1] - a[1]) for a, b in zip(self.marks, self.marks[1:], strict=False)
+        ]
         self.marks = []
 
 
@@ -85,34 +89,56 @@ class Variant:
         """Tokens that are not padding in a CPU second; the mean length of GRPO's replies, which says whether the work was the same."""
         if self.length:
             return f"{self.length:.1f} tokens a reply"
-        tokens = sum(len(ids) for ids in self.trainer.train_dataset["input_ids"]) / self.trainer.args.max_steps
+        tokens = (
+            sum(len(ids) for ids in self.trainer.train_dataset["input_ids"])
+            / self.trainer.args.max_steps
+        )
         return f"{tokens / self.seconds(0):,.0f} useful tokens/s"
 
     def logged(self, name: str) -> float | None:
         """The last step's figure of that name."""
-        return next((line[name] for line in reversed(self.trainer.state.log_history) if name in line), None)
+        return next(
+            (line[name] for line in reversed(self.trainer.state.log_history) if name in line), None
+        )
 
 
 def configured(config, levers: Levers):
     config = copy.copy(config)
-    for name, value in {"learning_rate": 0.0, "gradient_checkpointing": levers.checkpointing, **dict(levers.settings)}.items():
+    for name, value in {
+        "learning_rate": 0.0,
+        "gradient_checkpointing": levers.checkpointing,
+        **dict(levers.settings),
+    }.items():
         setattr(config, name, value)
     return config
 
 
-def variant(stage: str, recipe: Recipe, adapter: Path, rows, levers: Levers, steps: int, out: Path) -> Variant:
+def variant(
+    stage: str, recipe: Recipe, adapter: Path, rows, levers: Levers, steps: int, out: Path
+) -> Variant:
     """The trainer as the notebook builds it, with these levers."""
     model, tokenizer = models.load(str(adapter), recipe, MACHINE)
     run = runlog.Run(out, recipe, stage, MACHINE, 0, BASE)
     make = training.grpo_config if stage == "grpo" else training.sft_config
-    shared = dict(model=model, args=configured(make(recipe, run, MACHINE, steps), levers), processing_class=tokenizer, train_dataset=rows)
-    trainer = GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **shared) if stage == "grpo" else SFTTrainer(**shared)
+    shared = dict(
+        model=model,
+        args=configured(make(recipe, run, MACHINE, steps), levers),
+        processing_class=tokenizer,
+        train_dataset=rows,
+    )
+    trainer = (
+        GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **shared)
+        if stage == "grpo"
+        else SFTTrainer(**shared)
+    )
     if levers.in_float:
         training.train_in_float(model)
     if levers.logged:
         watching.watch(trainer, run)
     elif levers.merged:
-        trainer._generate_single_turn = watching.with_merged_weights(model, trainer._generate_single_turn)
+        trainer._generate_single_turn = watching.with_merged_weights(
+            model, trainer._generate_single_turn
+        )
     made = Variant(trainer, levers)
     trainer.add_callback(made.clock)
     return made
@@ -150,4 +176,7 @@ def same_arithmetic(variants: dict[str, Variant]) -> dict[str, tuple[float, floa
         each.run()
         found[name] = (each.logged("loss"), each.clock.gradient)
     loss, gradient = next(iter(found.values()))
-    return {name: (abs(a - loss), float((b - gradient).norm() / gradient.norm())) for name, (a, b) in found.items()}
+    return {
+        name: (abs(a - loss), float((b - gradient).norm() / gradient.norm()))
+        for name, (a, b) in found.items()
+    }

@@ -10,12 +10,16 @@ from typing import NamedTuple
 from helpers.answers.reading import after_thinking
 
 INSTRUCTION = "Reason step by step, and put your final answer within \\boxed{}."
-THINK_INSTRUCTION = ("First think between <think> and </think>, step by step. "
-                     "Then give your final answer within \\boxed{}.")
+THINK_INSTRUCTION = (
+    "First think between <think> and </think>, step by step. "
+    "Then give your final answer within \\boxed{}."
+)
 MARK = re.compile(r"\\boxed(?![A-Za-z])\s*(?P<open>\{)?|\\.|[{}]", re.DOTALL)
 BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[^\s\\{}$])")
 STEP = re.compile(r"[0-9A-Za-z)}] ?(?:[-+*/×·^÷=]|\\(?:cdot|times|div|frac|sqrt|pm)\b)")
-HEDGE = re.compile(r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE)
+HEDGE = re.compile(
+    r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE
+)
 CLOSING = re.compile(r"(?:[\s$.*]|\\\)|\\\])*")
 PHRASES = frozenset("so thus therefore hence the final answer is we get have it".split()) | {""}
 
@@ -32,7 +36,9 @@ def boxes(text: str) -> Iterator[Box]:
     >>> [box.value for box in boxes(r"\boxed{\frac{1}{2}} and \boxed 5")]
     ['\\frac{1}{2}', '5']
     """
-    open_braces: list[int] = []  # where the box of each open brace begins, -1 for a brace of its own
+    open_braces: list[
+        int
+    ] = []  # where the box of each open brace begins, -1 for a brace of its own
     nested = 0
     for match in MARK.finditer(text):
         mark = match.group()
@@ -45,7 +51,9 @@ def boxes(text: str) -> Iterator[Box]:
             start = open_braces.pop()
             nested -= start >= 0
             if start >= 0 and not nested:
-                yield Box(start, match.end(), text[MARK.match(text, start).end():match.start()].strip())
+                yield Box(
+                    start, match.end(), text[MARK.match(text, start).end() : match.start()].strip()
+                )
         elif mark.startswith("\\boxed") and not nested:
             bare = BARE.match(text, match.end())
             yield Box(match.start(), bare.end() if bare else -1, bare["value"] if bare else "")
@@ -78,7 +86,11 @@ def extract(text: str) -> str | None:
     last, other = last_two(rest) if rest is not None else (None, None)
     if last is None or last.end < 0 or not last.value:
         return None
-    return last.value if other is None or (other.end >= 0 and derived(rest[other.end:last.start])) else None
+    return (
+        last.value
+        if other is None or (other.end >= 0 and derived(rest[other.end : last.start]))
+        else None
+    )
 
 
 def derived(between: str) -> bool:
@@ -118,8 +130,8 @@ def follows(text: str) -> bool:
     box = only_box(rest)
     if box is None or not box.value or box.end < 0:
         return False
-    thinking = text[:len(text) - len(rest)].replace("<think>", " ").replace("</think>", " ")
-    return reasons(thinking + rest[:box.start]) and bool(CLOSING.fullmatch(rest, box.end))
+    thinking = text[: len(text) - len(rest)].replace("<think>", " ").replace("</think>", " ")
+    return reasons(thinking + rest[: box.start]) and bool(CLOSING.fullmatch(rest, box.end))
 
 
 def unboxed(solution: str) -> str:
@@ -129,7 +141,7 @@ def unboxed(solution: str) -> str:
     'Hence $x = \\frac{1}{2}$.'
     """
     for box in [box for box in boxes(solution) if box.end >= 0][::-1]:
-        solution = solution[:box.start] + box.value + solution[box.end:]
+        solution = solution[: box.start] + box.value + solution[box.end :]
     return solution
 
 
@@ -142,7 +154,11 @@ def write(solution: str, answer: str) -> str:
     The final answer is $\boxed{7}$.
     """
     answer = answer.strip()
-    return checked(f"{unboxed(solution.strip())}\n\nThe final answer is $\\boxed{{{answer}}}$.", answer, follows)
+    return checked(
+        f"{unboxed(solution.strip())}\n\nThe final answer is $\\boxed{{{answer}}}$.",
+        answer,
+        follows,
+    )
 
 
 def think_parts(text: str) -> tuple[str, str] | None:
@@ -171,7 +187,9 @@ def think_follows(text: str) -> bool:
     """
     parts = think_parts(text)
     box = only_box(parts[1]) if parts else None
-    return box is not None and extract(text) is not None and bool(CLOSING.fullmatch(parts[1], box.end))
+    return (
+        box is not None and extract(text) is not None and bool(CLOSING.fullmatch(parts[1], box.end))
+    )
 
 
 def think_write(solution: str, answer: str) -> str:
@@ -185,11 +203,17 @@ def think_write(solution: str, answer: str) -> str:
     The final answer is $\boxed{7}$.
     """
     answer = answer.strip()
-    return checked(f"<think>\n{solution.strip()}\n</think>\n\nThe final answer is $\\boxed{{{answer}}}$.", answer, think_follows)
+    return checked(
+        f"<think>\n{solution.strip()}\n</think>\n\nThe final answer is $\\boxed{{{answer}}}$.",
+        answer,
+        think_follows,
+    )
 
 
 def checked(text: str, answer: str, shape) -> str:
     if extract(text) != answer or not shape(text):
-        raise ValueError(f"A solution with the answer {answer[:60]!r} cannot be written in a box and read back.\n"
-                         "The solution must be non-empty and without thinking tags, the answer non-empty with balanced braces.")
+        raise ValueError(
+            f"A solution with the answer {answer[:60]!r} cannot be written in a box and read back.\n"
+            "The solution must be non-empty and without thinking tags, the answer non-empty with balanced braces."
+        )
     return text

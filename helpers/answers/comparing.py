@@ -15,16 +15,73 @@ from helpers.answers.latex import Node, divide, multiply, number
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
-WORDS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-                 "nineteen twenty".split(), range(21)))
-MAGNITUDES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "k": 1000}
-UNITS = {"mm": ("m", "1/1000"), "cm": ("m", "1/100"), "dm": ("m", "1/10"), "m": ("m", 1), "km": ("m", 1000), "inch": ("inch", 1), "ft": ("inch", 12),
-         "yard": ("inch", 36), "mile": ("inch", 63360), "mg": ("g", "1/1000"), "g": ("g", 1), "kg": ("g", 1000), "s": ("s", 1), "ms": ("s", "1/1000"),
-         "minute": ("s", 60), "h": ("s", 3600), "day": ("s", 86400), "week": ("s", 604800), "cent": ("dollar", "1/100"), "dollar": ("dollar", 1),
-         "ml": ("l", "1/1000"), "l": ("l", 1)}
-ALIASES = {"millimeter": "mm", "millimetre": "mm", "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m", "kilometer": "km",
-           "kilometre": "km", "inche": "inch", "in": "inch", "foot": "ft", "feet": "ft", "gram": "g", "kilogram": "kg", "kg": "kg", "sec": "s",
-           "second": "s", "min": "minute", "hr": "h", "hour": "h", "liter": "l", "litre": "l", "usd": "dollar", "deg": "degree", "percentage": "percent"}
+WORDS = dict(
+    zip(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+        "nineteen twenty".split(),
+        range(21),
+    )
+)
+MAGNITUDES = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "k": 1000,
+}
+UNITS = {
+    "mm": ("m", "1/1000"),
+    "cm": ("m", "1/100"),
+    "dm": ("m", "1/10"),
+    "m": ("m", 1),
+    "km": ("m", 1000),
+    "inch": ("inch", 1),
+    "ft": ("inch", 12),
+    "yard": ("inch", 36),
+    "mile": ("inch", 63360),
+    "mg": ("g", "1/1000"),
+    "g": ("g", 1),
+    "kg": ("g", 1000),
+    "s": ("s", 1),
+    "ms": ("s", "1/1000"),
+    "minute": ("s", 60),
+    "h": ("s", 3600),
+    "day": ("s", 86400),
+    "week": ("s", 604800),
+    "cent": ("dollar", "1/100"),
+    "dollar": ("dollar", 1),
+    "ml": ("l", "1/1000"),
+    "l": ("l", 1),
+}
+ALIASES = {
+    "millimeter": "mm",
+    "millimetre": "mm",
+    "centimeter": "cm",
+    "centimetre": "cm",
+    "meter": "m",
+    "metre": "m",
+    "kilometer": "km",
+    "kilometre": "km",
+    "inche": "inch",
+    "in": "inch",
+    "foot": "ft",
+    "feet": "ft",
+    "gram": "g",
+    "kilogram": "kg",
+    "kg": "kg",
+    "sec": "s",
+    "second": "s",
+    "min": "minute",
+    "hr": "h",
+    "hour": "h",
+    "liter": "l",
+    "litre": "l",
+    "usd": "dollar",
+    "deg": "degree",
+    "percentage": "percent",
+}
 
 
 class NeedsSymbols(Exception):
@@ -46,7 +103,12 @@ def rational(node: Node) -> Fraction | None:
         return power(*values)
     if node.kind == "unit" and node.args[1] == "percent":
         return values[0] / 100
-    if node.kind == "call" and node.args[0] == "factorial" and values[0].denominator == 1 and 0 <= values[0] <= 200:
+    if (
+        node.kind == "call"
+        and node.args[0] == "factorial"
+        and values[0].denominator == 1
+        and 0 <= values[0] <= 200
+    ):
         return Fraction(math.factorial(int(values[0])))
     return None
 
@@ -56,9 +118,13 @@ def size(value: Fraction) -> int:
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if exponent.denominator != 1 or (base == 0 and exponent <= 0) or size(base) * abs(exponent) > LARGEST:
+    if (
+        exponent.denominator != 1
+        or (base == 0 and exponent <= 0)
+        or size(base) * abs(exponent) > LARGEST
+    ):
         return None
-    return base**int(exponent)
+    return base ** int(exponent)
 
 
 def names(node: Node) -> set[str]:
@@ -110,7 +176,13 @@ def number_word(node: Node, other: Node) -> Node:
 
 def digits(node: Node) -> str | None:
     """The digits of a whole number, whatever its base, since a base may be left out but not changed."""
-    return node.args[0] if node.kind == "base" else str(node.args[0]) if node.kind == "number" else None
+    return (
+        node.args[0]
+        if node.kind == "base"
+        else str(node.args[0])
+        if node.kind == "number"
+        else None
+    )
 
 
 def letters(node: Node) -> str | None:
@@ -138,7 +210,14 @@ def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
         return same(left, right, leaf)
     if {first, second} == {"percent", ""}:
         bare, percent = (left, right) if second else (right, left)
-        return same(left, right, leaf) or same(*((bare, divide(percent, number(100))) if second else (divide(percent, number(100)), bare)), leaf)
+        return same(left, right, leaf) or same(
+            *(
+                (bare, divide(percent, number(100)))
+                if second
+                else (divide(percent, number(100)), bare)
+            ),
+            leaf,
+        )
     if {first, second} == {"degree", ""} and "pi" in constants(left) | constants(right):
         degree, bare = (left, right) if first else (right, left)
         return same(multiply(degree, Node("constant", ("pi",)), number("1/180")), bare, leaf)
@@ -169,7 +248,11 @@ def split_unit(node: Node) -> tuple[Node, str]:
 
 def scaled(factor: Node, value: Node) -> Node:
     """The product, as one number where both are."""
-    return number(factor.args[0] * value.args[0]) if factor.kind == value.kind == "number" else multiply(factor, value)
+    return (
+        number(factor.args[0] * value.args[0])
+        if factor.kind == value.kind == "number"
+        else multiply(factor, value)
+    )
 
 
 def singular(word: str) -> str:
@@ -192,13 +275,21 @@ def is_name(node: Node) -> bool:
 
 def named(node: Node) -> tuple[Node | None, Node]:
     """(name, value) of `x = …`, else (None, the node); of a chain of equals signs, the last side is the value."""
-    if node.kind == "relation" and set(node.args[0].split()) == {"="} and is_name(node.args[1]) and node.args[1] != node.args[-1]:
+    if (
+        node.kind == "relation"
+        and set(node.args[0].split()) == {"="}
+        and is_name(node.args[1])
+        and node.args[1] != node.args[-1]
+    ):
         return node.args[1], node.args[-1]
     return None, node
 
 
 def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
-    p, g = (n.args[-1] if n.kind == "relation" and n.args[0] == "in" and is_name(n.args[1]) else n for n in (p, g))
+    p, g = (
+        n.args[-1] if n.kind == "relation" and n.args[0] == "in" and is_name(n.args[1]) else n
+        for n in (p, g)
+    )
     if p.kind != "relation" and g.kind != "relation":
         return same(p, g, leaf)
     (left, p_value), (right, g_value) = named(p), named(g)
@@ -217,7 +308,9 @@ def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
     first, second = interval(p), interval(g)
     if first.kind == second.kind == "group" and names(p) == names(g):
         return same_interval(first, second, leaf)
-    return p.args[0] == g.args[0] and all(same(a, b, leaf) for a, b in zip(p.args[1:], g.args[1:], strict=True))
+    return p.args[0] == g.args[0] and all(
+        same(a, b, leaf) for a, b in zip(p.args[1:], g.args[1:], strict=True)
+    )
 
 
 def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
@@ -259,7 +352,10 @@ def interval(node: Node) -> Node:
         signs, sides = [*signs, "<"], [*sides, endless]
     if len(sides) != 3 or not is_name(sides[1]):
         return node
-    return Node("group", ("[" if signs[0] == "<=" else "(", "]" if signs[1] == "<=" else ")", sides[0], sides[2]))
+    return Node(
+        "group",
+        ("[" if signs[0] == "<=" else "(", "]" if signs[1] == "<=" else ")", sides[0], sides[2]),
+    )
 
 
 def same_interval(p: Node, g: Node, leaf: Leaf) -> bool:
@@ -268,6 +364,7 @@ def same_interval(p: Node, g: Node, leaf: Leaf) -> bool:
 
 def same_ratio(p: Node, g: Node) -> bool:
     """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
+
     def clock(n: Node) -> bool:
         return n.kind == "ratio" and n.args[1].kind == "number" and 10 <= n.args[1].args[0] < 60
 
@@ -278,7 +375,9 @@ def same_ratio(p: Node, g: Node) -> bool:
 
 
 def has_plusminus(node: Node) -> bool:
-    return node.kind == "plusminus" or any(has_plusminus(a) for a in node.args if isinstance(a, Node))
+    return node.kind == "plusminus" or any(
+        has_plusminus(a) for a in node.args if isinstance(a, Node)
+    )
 
 
 def branch(node: Node, sign: int) -> Node:
@@ -292,7 +391,9 @@ def branch(node: Node, sign: int) -> Node:
 def items(node: Node) -> list[Node]:
     """The members of a list or set: `1 ± √5` is two, and `x = 1` among them is 1."""
     if node.kind in ("list", "set"):
-        members = node.args[0].args if len(node.args) == 1 and node.args[0].kind == "list" else node.args
+        members = (
+            node.args[0].args if len(node.args) == 1 and node.args[0].kind == "list" else node.args
+        )
         labels = {named(m)[0] for m in members} - {None}
         return [i for m in members for i in items(named(m)[1] if len(labels) == 1 else m)]
     if has_plusminus(node):
@@ -304,8 +405,14 @@ def same_items(p: Node, g: Node, leaf: Leaf) -> bool:
     """Members in any order. A pair or triple is ordered: a list of three or more without brackets matches one in its order only."""
     for one, other in ((p, g), (g, p)):
         if one.kind == "group" and other.kind == "list":
-            same_order = len(other.args) > 2 and one.args[:2] == ("(", ")") and len(one.args) == len(other.args) + 2
-            return same_order and all(same(a, b, leaf) for a, b in zip(one.args[2:], other.args, strict=True))
+            same_order = (
+                len(other.args) > 2
+                and one.args[:2] == ("(", ")")
+                and len(one.args) == len(other.args) + 2
+            )
+            return same_order and all(
+                same(a, b, leaf) for a, b in zip(one.args[2:], other.args, strict=True)
+            )
     if g.kind == "union" and p.kind == "list":
         return matched([interval(i) for i in p.args], list(g.args), leaf)
     return matched(items(p), items(g), leaf)
@@ -330,8 +437,13 @@ def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
     if p.kind != g.kind or p.kind not in ("group", "matrix") or len(p.args) != len(g.args):
         return False
     if p.kind == "group":
-        return p.args[:2] == g.args[:2] and all(same(a, b, leaf) for a, b in zip(p.args[2:], g.args[2:], strict=True))
-    return all(len(a) == len(b) and all(same(x, y, leaf) for x, y in zip(a, b, strict=True)) for a, b in zip(p.args, g.args, strict=True))
+        return p.args[:2] == g.args[:2] and all(
+            same(a, b, leaf) for a, b in zip(p.args[2:], g.args[2:], strict=True)
+        )
+    return all(
+        len(a) == len(b) and all(same(x, y, leaf) for x, y in zip(a, b, strict=True))
+        for a, b in zip(p.args, g.args, strict=True)
+    )
 
 
 def vector(node: Node, other: Node) -> Node:

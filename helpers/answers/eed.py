@@ -37,7 +37,9 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
         return 0.0
     if answer == truth:
         return 1.0
-    if rational(truth) is not None and rational(answer) is not None:  # any edit of a tree with one node costs all of it
+    if (
+        rational(truth) is not None and rational(answer) is not None
+    ):  # any edit of a tree with one node costs all of it
         return float(rational(truth) == rational(answer))
     return isolation.ask("edit_distance", predicted, gold, LIMIT) or 0.0
 
@@ -45,7 +47,12 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
 def formula(text: str) -> Node:
     """The tree of the formula in a text; of an equation such as `E = mc^2`, of its right side."""
     node = read(text, units="none")
-    if node.kind == "relation" and set(node.args[0].split()) == {"="} and names(node.args[1]) and node.args[-1] not in node.args[1:-1]:
+    if (
+        node.kind == "relation"
+        and set(node.args[0].split()) == {"="}
+        and names(node.args[1])
+        and node.args[-1] not in node.args[1:-1]
+    ):
         node = node.args[-1]
     check(node)
     return node
@@ -69,7 +76,10 @@ def edit_distance(predicted: str, gold: str) -> float:
 
     from helpers.answers.symbolic import equal, expression
 
-    answer, truth = expression(formula(predicted), positive=True), expression(formula(gold), positive=True)
+    answer, truth = (
+        expression(formula(predicted), positive=True),
+        expression(formula(gold), positive=True),
+    )
     if equal(answer, truth):
         return 1.0
     goal = simplified(truth)
@@ -148,9 +158,16 @@ class Tree:
             for y in range(1, columns):
                 b = second + y - 1
                 beside = other.left[b] - second
-                best = min(cost[x - 1][y] + 1, cost[x][y - 1] + 1, cost[above][y] + bulk(x - above), cost[x][beside] + bulk(y - beside))
+                best = min(
+                    cost[x - 1][y] + 1,
+                    cost[x][y - 1] + 1,
+                    cost[above][y] + bulk(x - above),
+                    cost[x][beside] + bulk(y - beside),
+                )
                 if above == beside == 0:
-                    best = done[a][b] = min(best, cost[x - 1][y - 1] + (self.labels[a] != other.labels[b]))
+                    best = done[a][b] = min(
+                        best, cost[x - 1][y - 1] + (self.labels[a] != other.labels[b])
+                    )
                 else:
                     best = min(best, cost[above][beside] + done[a][b])
                 cost[x][y] = best

@@ -12,7 +12,9 @@ from fractions import Fraction
 
 from helpers.answers.grading import DIGITS, SIGNS, last_number, read_number
 
-EQUATION = re.compile(rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+) ?= ?\$?(?P<right>(?>-?{DIGITS}))(?! ?[-+*/×])")
+EQUATION = re.compile(
+    rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+) ?= ?\$?(?P<right>(?>-?{DIGITS}))(?! ?[-+*/×])"
+)
 TOKEN = re.compile(rf"{DIGITS}|[-+*/x×]")
 LONGEST = 100_000  # characters; a reply is far shorter
 
@@ -20,7 +22,13 @@ LONGEST = 100_000  # characters; a reply is far shorter
 def plain(text: str) -> str:
     """The text with one kind of minus and blank, and without TeX's dress around numbers."""
     text = text.translate(SIGNS)
-    for dress, bare in (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/")):
+    for dress, bare in (
+        ("{,}", ","),
+        ("\\$", "$"),
+        ("\\times", "×"),
+        ("\\cdot", "×"),
+        ("\\div", "/"),
+    ):
         text = text.replace(dress, bare)
     return text
 
@@ -47,14 +55,25 @@ def value(expression: str) -> Fraction | None:
     total, product, sign, operation = Fraction(0), None, 1, "*"
     for token in TOKEN.findall(expression):
         if token in "+-":
-            total, product, sign, operation = total + sign * product, None, 1 if token == "+" else -1, "*"
+            total, product, sign, operation = (
+                total + sign * product,
+                None,
+                1 if token == "+" else -1,
+                "*",
+            )
         elif token in "*/x×":
             operation = token
         else:
             number = Fraction(token.replace(",", ""))
             if operation == "/" and number == 0:
                 return None
-            product = number if product is None else product / number if operation == "/" else product * number
+            product = (
+                number
+                if product is None
+                else product / number
+                if operation == "/"
+                else product * number
+            )
     return total + sign * product
 
 

@@ -44,8 +44,10 @@ def hash_write(solution: str, answer: str) -> str:
     solution, answer = solution.strip(), answer.strip()
     text = f"{solution}\n#### {answer}"
     if hash_extract(text) != answer or not hash_follows(text):
-        raise ValueError(f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written with #### and read back.\n"
-                         "The solution must be non-empty and without ####, the answer one value on one line.")
+        raise ValueError(
+            f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written with #### and read back.\n"
+            "The solution must be non-empty and without ####, the answer one value on one line."
+        )
     return text
 
 
@@ -68,7 +70,7 @@ def hash_value(line: str) -> str | None:
     """The one value on a marked line: `Answer: 18 dollars` is `18 dollars`."""
     line = line.strip()
     label = LABEL.match(line)
-    return single_value(line[label.end():] if label else line) if "#" not in line else None
+    return single_value(line[label.end() :] if label else line) if "#" not in line else None
 
 
 def hash_follows(text: str) -> bool:
@@ -81,7 +83,7 @@ def hash_follows(text: str) -> bool:
         return False
     rest = after_thinking(text)
     mark = MARK.search(rest)
-    return bool(rest[:mark.start()].strip()) and not rest[mark.end():].strip()
+    return bool(rest[: mark.start()].strip()) and not rest[mark.end() :].strip()
 
 
 def last_box_or_number(text: str) -> str | None:
@@ -97,8 +99,30 @@ def last_box_or_number(text: str) -> str | None:
 
 
 XML = Format("xml", xml.INSTRUCTION, xml.write, xml.follows, xml.follows, xml.extract, last_number)
-HASH = Format("hash", "Reason step by step. End with a line of its own: #### NUMBER", hash_write, hash_follows, hash_follows, hash_extract,
-              last_number)
-BOXED = Format("boxed", boxes.INSTRUCTION, boxes.write, boxes.follows, boxes.holds, boxes.extract, last_box_or_number)
-THINK_BOXED = Format("think_boxed", boxes.THINK_INSTRUCTION, boxes.think_write, boxes.think_follows, boxes.think_holds, boxes.extract,
-                     last_box_or_number)
+HASH = Format(
+    "hash",
+    "Reason step by step. End with a line of its own: #### NUMBER",
+    hash_write,
+    hash_follows,
+    hash_follows,
+    hash_extract,
+    last_number,
+)
+BOXED = Format(
+    "boxed",
+    boxes.INSTRUCTION,
+    boxes.write,
+    boxes.follows,
+    boxes.holds,
+    boxes.extract,
+    last_box_or_number,
+)
+THINK_BOXED = Format(
+    "think_boxed",
+    boxes.THINK_INSTRUCTION,
+    boxes.think_write,
+    boxes.think_follows,
+    boxes.think_holds,
+    boxes.extract,
+    last_box_or_number,
+)

@@ -15,10 +15,16 @@ from helpers.answers.comparing import NeedsSymbols, exactly, same, split_unit
 from helpers.answers.latex import DRESSED, Unreadable, read
 from helpers.answers.reading import LONGEST as LONGEST_REPLY
 
-SIGNS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "-": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+SIGNS = str.maketrans(
+    {"−": "-", "–": "-", "﹣": "-", "-": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "}
+)
 DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-SIGNED = re.compile(rf"-?\\[dt]?frac\{{-?[0-9]+\}}\{{[0-9]+\}}|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{DIGITS}(?: ?/ ?{DIGITS})?|{DIGITS}(?: ?/ ?{DIGITS})?")
-PLAIN = re.compile(r"\s*(-?)(?:([0-9]+)(?:\.([0-9]*))?|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}|([0-9]+)/([0-9]+))\s*")
+SIGNED = re.compile(
+    rf"-?\\[dt]?frac\{{-?[0-9]+\}}\{{[0-9]+\}}|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{DIGITS}(?: ?/ ?{DIGITS})?|{DIGITS}(?: ?/ ?{DIGITS})?"
+)
+PLAIN = re.compile(
+    r"\s*(-?)(?:([0-9]+)(?:\.([0-9]*))?|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}|([0-9]+)/([0-9]+))\s*"
+)
 LONGEST = 200  # a number in words and units fits in this many characters; what is longer is not one number
 
 
@@ -66,8 +72,12 @@ def last_number(text: str) -> str | None:
     """
     text = text[-LONGEST_REPLY:]
     end = max(text.rfind(digit) for digit in "0123456789") + 1
-    for length in (500, 10_000, LONGEST_REPLY):  # from the end, so that a long reply need not be searched whole
-        tail, found = text[max(0, end - length):end + 1].translate(SIGNS), None
+    for length in (
+        500,
+        10_000,
+        LONGEST_REPLY,
+    ):  # from the end, so that a long reply need not be searched whole
+        tail, found = text[max(0, end - length) : end + 1].translate(SIGNS), None
         for found in SIGNED.finditer(tail):
             pass
         if found and (found.start() > length // 2 or length >= end):
@@ -96,7 +106,11 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("0.333", r"\frac13"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
     (1.0, 0.0, 0.0, 1.0)
     """
-    if predicted is not None and (value := plain_number(gold)) is not None and (answer := plain_number(predicted)) is not None:
+    if (
+        predicted is not None
+        and (value := plain_number(gold)) is not None
+        and (answer := plain_number(predicted)) is not None
+    ):
         return float(answer == value)
     try:
         truth = read(gold)

@@ -29,12 +29,25 @@ class Worker:
     """One child. `ready` is the pool's queue, into which the child puts itself when it is warm."""
 
     def __init__(self, ready: queue.Queue):
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")}
-        paths = [os.path.abspath(p) for p in (os.path.join(os.path.dirname(__file__), "..", ".."), *sys.path)]
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if k in ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")
+        }
+        paths = [
+            os.path.abspath(p)
+            for p in (os.path.join(os.path.dirname(__file__), "..", ".."), *sys.path)
+        ]
         self.replies: queue.Queue[str] = queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}, start_new_session=True)
+            [sys.executable, "-c", BOOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
         threading.Thread(target=self.listen, args=(ready,), daemon=True).start()
 
     def listen(self, ready: queue.Queue) -> None:
@@ -90,8 +103,10 @@ class Pool:
             except queue.Empty:
                 with self.lock:
                     if self.alive and all(w.process.poll() is not None for w in self.alive):
-                        raise RuntimeError("The process for symbolic answers does not start.\n"
-                                           f"Try it by hand to see why: {sys.executable} -c {BOOT!r}") from None
+                        raise RuntimeError(
+                            "The process for symbolic answers does not start.\n"
+                            f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
+                        ) from None
         return None
 
     def replace(self, worker: Worker) -> None:
@@ -168,7 +183,9 @@ def serve() -> None:
     for line in sys.stdin:
         name, predicted, gold, limit = json.loads(line)
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_PROF, limit + 1)  # should the parent have died: SIGPROF ends this process
+            signal.setitimer(
+                signal.ITIMER_PROF, limit + 1
+            )  # should the parent have died: SIGPROF ends this process
         try:
             score = tasks[name](predicted, gold)
         except Exception:  # any text may come: what cannot be computed earns nothing

@@ -24,33 +24,164 @@ LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 
-FUNCTIONS = frozenset("sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh arctanh "
-                      "exp ln log lg max min gcd lcm".split())
-GREEK = frozenset("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-                  "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split())
-OTHER_NAMES = frozenset("hbar ell perp parallel prime infty emptyset varnothing nabla Re Im angle triangle dagger ast star".split())
-CONSTANTS = {"pi": "pi", "e": "e", "i": "i", "infty": "infinity", "infinity": "infinity", "inf": "infinity"}
-ALIASES = {"varepsilon": "epsilon", "varphi": "phi", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma", "dfrac": "frac", "tfrac": "frac",
-           "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "neq": "ne", "lt": "<", "gt": ">",
-           "times": "*", "cdot": "*", "ast": "*", "div": "/", "colon": ":", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|", "lbrace": "\\{",
-           "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "langle": "(", "rangle": ")", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh",
-           "tg": "tan", "ctg": "cot", "varnothing": "emptyset"}
-SILENT = frozenset("$ \\( \\) \\[ \\] \\, \\; \\: \\! \\> ~ displaystyle textstyle left right big Big bigg Bigg bigl bigr Bigl Bigr biggl "
-                   "biggr Biggl Biggr quad qquad limits nolimits rm bf it mathstrut thinspace".split()) | {"\\ "}
+FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh arctanh "
+    "exp ln log lg max min gcd lcm".split()
+)
+GREEK = frozenset(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
+)
+OTHER_NAMES = frozenset(
+    "hbar ell perp parallel prime infty emptyset varnothing nabla Re Im angle triangle dagger ast star".split()
+)
+CONSTANTS = {
+    "pi": "pi",
+    "e": "e",
+    "i": "i",
+    "infty": "infinity",
+    "infinity": "infinity",
+    "inf": "infinity",
+}
+ALIASES = {
+    "varepsilon": "epsilon",
+    "varphi": "phi",
+    "vartheta": "theta",
+    "varrho": "rho",
+    "varsigma": "sigma",
+    "dfrac": "frac",
+    "tfrac": "frac",
+    "cfrac": "frac",
+    "dbinom": "binom",
+    "tbinom": "binom",
+    "leq": "le",
+    "leqslant": "le",
+    "geq": "ge",
+    "geqslant": "ge",
+    "neq": "ne",
+    "lt": "<",
+    "gt": ">",
+    "times": "*",
+    "cdot": "*",
+    "ast": "*",
+    "div": "/",
+    "colon": ":",
+    "lvert": "|",
+    "rvert": "|",
+    "vert": "|",
+    "mid": "|",
+    "lbrace": "\\{",
+    "rbrace": "\\}",
+    "lbrack": "[",
+    "rbrack": "]",
+    "langle": "(",
+    "rangle": ")",
+    "arsinh": "arcsinh",
+    "arcosh": "arccosh",
+    "artanh": "arctanh",
+    "tg": "tan",
+    "ctg": "cot",
+    "varnothing": "emptyset",
+}
+SILENT = frozenset(
+    "$ \\( \\) \\[ \\] \\, \\; \\: \\! \\> ~ displaystyle textstyle left right big Big bigg Bigg bigl bigr Bigl Bigr biggl "
+    "biggr Biggl Biggr quad qquad limits nolimits rm bf it mathstrut thinspace".split()
+) | {"\\ "}
 SHORT_UNITS = frozenset("cm mm km kg ft mph ml".split())  # longer words need no list
-NO_UNITS = frozenset("or and not to squared cubed plus minus times more less if".split())  # after a number these change what is said
-FONTS = frozenset("mathrm mathbf mathit mathsf mathcal boldsymbol bm operatorname mathbb mathfrak boxed".split())
-ACCENTS = frozenset("vec hat dot ddot bar tilde overline overrightarrow widehat widetilde underline".split())
+NO_UNITS = frozenset(
+    "or and not to squared cubed plus minus times more less if".split()
+)  # after a number these change what is said
+FONTS = frozenset(
+    "mathrm mathbf mathit mathsf mathcal boldsymbol bm operatorname mathbb mathfrak boxed".split()
+)
+ACCENTS = frozenset(
+    "vec hat dot ddot bar tilde overline overrightarrow widehat widetilde underline".split()
+)
 RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in"}
-UNICODE = str.maketrans({
-    "−": "-", "–": "-", "﹣": "-", "-": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "⁄": "/", "∞": "\\infty ", "√": "\\root ", "≤": "\\le ",
-    "≥": "\\ge ", "≠": "\\ne ", "∈": "\\in ", "∪": "\\cup ", "∩": "\\cap ", "±": "\\pm ", "°": "^\\circ ", "′": "'", "π": "\\pi ", "′": "'", "’": "'",
-    "€": " ", "£": " ", "¥": " ", "ħ": "\\hbar ", "ℏ": "\\hbar ", "ℓ": "\\ell ", "ϕ": "\\phi ", "ϵ": "\\epsilon ", "ϑ": "\\theta ", "¼": "1/4", "½": "1/2", "¾": "3/4",
-    **{c: f"^{{{d}}}" for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")}, **{c: f"_{{{d}}}" for c, d in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789")},
-    **{c: f"\\{n} " for c, n in zip("αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ", [
-        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau",
-        "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"])},
-    **{c: " " for c in "\u00a0\u202f\u2009\u200b\t\n\r"}})
+UNICODE = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "﹣": "-",
+        "-": "-",
+        "×": "*",
+        "·": "*",
+        "⋅": "*",
+        "∙": "*",
+        "÷": "/",
+        "⁄": "/",
+        "∞": "\\infty ",
+        "√": "\\root ",
+        "≤": "\\le ",
+        "≥": "\\ge ",
+        "≠": "\\ne ",
+        "∈": "\\in ",
+        "∪": "\\cup ",
+        "∩": "\\cap ",
+        "±": "\\pm ",
+        "°": "^\\circ ",
+        "′": "'",
+        "π": "\\pi ",
+        "′": "'",
+        "’": "'",
+        "€": " ",
+        "£": " ",
+        "¥": " ",
+        "ħ": "\\hbar ",
+        "ℏ": "\\hbar ",
+        "ℓ": "\\ell ",
+        "ϕ": "\\phi ",
+        "ϵ": "\\epsilon ",
+        "ϑ": "\\theta ",
+        "¼": "1/4",
+        "½": "1/2",
+        "¾": "3/4",
+        **{c: f"^{{{d}}}" for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")},
+        **{c: f"_{{{d}}}" for c, d in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789")},
+        **{
+            c: f"\\{n} "
+            for c, n in zip(
+                "αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ",
+                [
+                    "alpha",
+                    "beta",
+                    "gamma",
+                    "delta",
+                    "epsilon",
+                    "zeta",
+                    "eta",
+                    "theta",
+                    "iota",
+                    "kappa",
+                    "lambda",
+                    "mu",
+                    "nu",
+                    "xi",
+                    "rho",
+                    "sigma",
+                    "tau",
+                    "upsilon",
+                    "phi",
+                    "chi",
+                    "psi",
+                    "omega",
+                    "Gamma",
+                    "Delta",
+                    "Theta",
+                    "Lambda",
+                    "Xi",
+                    "Pi",
+                    "Sigma",
+                    "Upsilon",
+                    "Phi",
+                    "Psi",
+                    "Omega",
+                ],
+            )
+        },
+        **{c: " " for c in "\u00a0\u202f\u2009\u200b\t\n\r"},
+    }
+)
 
 TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 DRESSED = r"[0-9]{1,3}(?:(?:\{,\}|,\\!|\\,|\\!|\\ )\s?[0-9]{3})+(?![0-9])"
@@ -59,7 +190,10 @@ DIGITS = r"[0-9]+"
 NUMBER = rf"(?P<number>(?:{DRESSED}|%s{DIGITS})(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{{1,3}}(?![0-9A-Za-z]))?|\.[0-9]+)"
 REPEATING = r"(?P<repeating>[0-9]*\.[0-9]*\\overline\s*\{[0-9]+\})"
 REST = r"|\\begin\s*\{(?P<begin>[a-z]+)\}|\\end\s*\{(?P<end>[a-z]+)\}|\\(?P<command>[A-Za-z]+)|(?P<word>[A-Za-z]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
-OUTSIDE, INSIDE = (re.compile(TEXT + "|" + REPEATING + "|" + NUMBER % plain + REST, re.DOTALL) for plain in (SPACED + "|", ""))
+OUTSIDE, INSIDE = (
+    re.compile(TEXT + "|" + REPEATING + "|" + NUMBER % plain + REST, re.DOTALL)
+    for plain in (SPACED + "|", "")
+)
 
 
 class Unreadable(ValueError):
@@ -93,7 +227,12 @@ def divide(above: Node, below: Node) -> Node:
 
 
 def multiply(*factors: Node) -> Node:
-    flat = [part for f in factors for part in (f.args if f.kind == "multiply" else (f,)) if part != number(1)]
+    flat = [
+        part
+        for f in factors
+        for part in (f.args if f.kind == "multiply" else (f,))
+        if part != number(1)
+    ]
     return Node("multiply", tuple(flat)) if len(flat) > 1 else flat[0] if flat else number(1)
 
 
@@ -248,7 +387,12 @@ class Reader:
             term = self.term()
             if sign in ("pm", "mp"):
                 count = self.marks(count)
-                parts = [Node("plusminus", (parts[0] if len(parts) == 1 else Node("add", tuple(parts)), term))]
+                parts = [
+                    Node(
+                        "plusminus",
+                        (parts[0] if len(parts) == 1 else Node("add", tuple(parts)), term),
+                    )
+                ]
             else:
                 parts.append(negative(term) if sign == "-" else term)
         return parts[0] if len(parts) == 1 else Node("add", tuple(parts))
@@ -263,7 +407,11 @@ class Reader:
     def with_unit(self, node: Node) -> Node:
         """The node with the unit that follows it, where one does: `\\text{ cm}^2`, `dollars per hour`, `\\mathrm{km}/\\mathrm{h}`."""
         name = []
-        while self.kind() == "text" or self.unit_font() or (self.unit_word() if not name else self.kind() == "word"):
+        while (
+            self.kind() == "text"
+            or self.unit_font()
+            or (self.unit_word() if not name else self.kind() == "word")
+        ):
             self.at += 2 * self.unit_font()
             name.append(self.token().text.strip())
             self.at += 1
@@ -279,29 +427,52 @@ class Reader:
 
     def unit_font(self, ahead: int = 0) -> bool:
         """`\\mathrm{cm}` after a number or in a quotient of units."""
-        return (self.units != "none" and [self.kind(ahead + n) for n in range(4)] == ["mathrm", "{", "word", "}"] and self.at > 0
-                and self.cut[self.at - 1 + ahead].kind in ("number", "/") and self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"})
+        return (
+            self.units != "none"
+            and [self.kind(ahead + n) for n in range(4)] == ["mathrm", "{", "word", "}"]
+            and self.at > 0
+            and self.cut[self.at - 1 + ahead].kind in ("number", "/")
+            and self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"}
+        )
 
     def unit_word(self) -> bool:
         """A bare word is a unit if it follows a plain number and a blank, has lower-case letters, a vowel, and ends the answer."""
-        if self.units == "none" or self.kind() != "word" or not self.token().spaced or self.at == 0 or self.cut[self.at - 1].kind != "number":
+        if (
+            self.units == "none"
+            or self.kind() != "word"
+            or not self.token().spaced
+            or self.at == 0
+            or self.cut[self.at - 1].kind != "number"
+        ):
             return False
-        word, rest = self.token().text, [t.kind for t in self.cut[self.at + 1:]]
-        known = word in SHORT_UNITS or (len(word) > 3 and word.islower() and bool(re.search("[aeiou]", word)))
+        word, rest = self.token().text, [t.kind for t in self.cut[self.at + 1 :]]
+        known = word in SHORT_UNITS or (
+            len(word) > 3 and word.islower() and bool(re.search("[aeiou]", word))
+        )
         return known and all(kind in ("word", "^", "number", "text", "/", ",") for kind in rest)
 
     def product(self) -> Node:
         """Factors side by side, which bind more tightly than a slash; `1/2` and `1 1/2` are one number."""
         factors = []
         while self.starts() and not self.unit_font():
-            if self.kind() == "number" and self.kind(1) == "/" and self.kind(2) == "number" and self.kind(3) not in ("^", "_", "!"):
+            if (
+                self.kind() == "number"
+                and self.kind(1) == "/"
+                and self.kind(2) == "number"
+                and self.kind(3) not in ("^", "_", "!")
+            ):
                 factor = self.slash()
                 if factors and not (len(factors) == 1 and whole(factors[0])):
                     self.fail("a number after a factor")
                 factor = number(factors.pop().args[0] + factor.args[0]) if factors else factor
             elif self.kind() == "number" and factors:
                 self.fail("a number after a factor")
-            elif self.kind() == "frac" and len(factors) == 1 and whole(factors[0]) and self.cut[self.at - 1].kind == "number":
+            elif (
+                self.kind() == "frac"
+                and len(factors) == 1
+                and whole(factors[0])
+                and self.cut[self.at - 1].kind == "number"
+            ):
                 factor = mixed(factors.pop(), self.power())
             else:
                 factor = self.power()
@@ -323,11 +494,29 @@ class Reader:
         if kind in ("number", "word", "(", "[", "{", "\\{", "begin", "\\$", "\\|"):
             return True
         if kind == "|":
-            return self.bars == 0 or self.at == 0 or self.cut[self.at - 1].kind in ("+", "-", "*", "/", "(", "|", "=", "{")
+            return (
+                self.bars == 0
+                or self.at == 0
+                or self.cut[self.at - 1].kind in ("+", "-", "*", "/", "(", "|", "=", "{")
+            )
         if kind == "text":
-            return self.at == 0 or self.cut[self.at - 1].kind in (",", ";", "=", "(", "+", "-", "{", "\\{")
-        return self.at < len(self.cut) and self.token().kind == "command" and kind not in RELATIONS and kind not in (
-            "cup", "cap", "setminus", "backslash", "pm", "mp", "circ", "rfloor", "rceil")
+            return self.at == 0 or self.cut[self.at - 1].kind in (
+                ",",
+                ";",
+                "=",
+                "(",
+                "+",
+                "-",
+                "{",
+                "\\{",
+            )
+        return (
+            self.at < len(self.cut)
+            and self.token().kind == "command"
+            and kind not in RELATIONS
+            and kind
+            not in ("cup", "cap", "setminus", "backslash", "pm", "mp", "circ", "rfloor", "rceil")
+        )
 
     def power(self) -> Node:
         """An atom with what hangs on it: subscript, primes, exponent, factorial, percent, degree."""
@@ -339,13 +528,23 @@ class Reader:
             if kind == "^" and self.kind(1) == "circ":
                 self.at += 2
                 node = Node("unit", (node, "degree"))
-            elif kind == "^" and self.kind(1) == "{" and self.kind(2) == "circ" and self.kind(3) == "}":
+            elif (
+                kind == "^"
+                and self.kind(1) == "{"
+                and self.kind(2) == "circ"
+                and self.kind(3) == "}"
+            ):
                 self.at += 4
                 node = Node("unit", (node, "degree"))
             elif kind in ("'",) or (kind == "^" and self.kind(1) == "prime"):
                 self.at += 1 + (kind == "^")
                 node = rename(node, "'")
-            elif kind == "^" and self.kind(1) == "{" and self.kind(2) == "prime" and self.kind(3) == "}":
+            elif (
+                kind == "^"
+                and self.kind(1) == "{"
+                and self.kind(2) == "prime"
+                and self.kind(3) == "}"
+            ):
                 self.at += 4
                 node = rename(node, "'")
             elif kind == "_":
@@ -373,7 +572,11 @@ class Reader:
     def letter_or(self, otherwise) -> Node:
         """The first letter of a word, as TeX takes it, or what `otherwise` reads."""
         token = self.token()
-        if token.kind == "word" and len(token.text) > 1 and token.text not in FUNCTIONS | GREEK | CONSTANTS.keys():
+        if (
+            token.kind == "word"
+            and len(token.text) > 1
+            and token.text not in FUNCTIONS | GREEK | CONSTANTS.keys()
+        ):
             self.cut[self.at] = Token("word", token.text[1:], False)
             return letter(token.text[0], self.units == "none")
         return otherwise()
@@ -398,14 +601,18 @@ class Reader:
         """The text of a subscript or a unit's exponent, without fonts and braces."""
         if self.kind() != "{":
             self.at += 1
-            return self.cut[self.at - 1].text.strip() if self.at <= len(self.cut) else self.fail("_")
+            return (
+                self.cut[self.at - 1].text.strip() if self.at <= len(self.cut) else self.fail("_")
+            )
         start, depth = self.at, 0
         while True:
             depth += (self.token().kind == "{") - (self.token().kind == "}")
             self.at += 1
             if depth == 0:
-                inside = self.cut[start + 1:self.at - 1]
-                return "".join(t.text.strip() for t in inside if t.text not in FONTS and t.kind not in "{}") or self.fail("an empty subscript")
+                inside = self.cut[start + 1 : self.at - 1]
+                return "".join(
+                    t.text.strip() for t in inside if t.text not in FONTS and t.kind not in "{}"
+                ) or self.fail("an empty subscript")
 
     def atom(self) -> Node:
         token = self.token()
@@ -416,7 +623,11 @@ class Reader:
             case "word":
                 return self.word(token.text)
             case "text":
-                return read(token.text) if re.match(r"\s*[-$]?[0-9.]", token.text) else Node("text", (words(token.text),))
+                return (
+                    read(token.text)
+                    if re.match(r"\s*[-$]?[0-9.]", token.text)
+                    else Node("text", (words(token.text),))
+                )
             case "{":
                 self.at -= 1
                 return self.braced()
@@ -444,9 +655,11 @@ class Reader:
             return self.command(word)
         if word in GREEK or (word in CONSTANTS and len(word) > 1):
             return letter(word, self.units == "none")
-        if len(word) > 1:  # the last letter may carry a subscript or an exponent: it becomes a token of its own
+        if (
+            len(word) > 1
+        ):  # the last letter may carry a subscript or an exponent: it becomes a token of its own
             self.at -= 1
-            self.cut[self.at:self.at + 1] = [Token("word", c, False) for c in word]
+            self.cut[self.at : self.at + 1] = [Token("word", c, False) for c in word]
             self.at += 1
         return letter(word[0], self.units == "none")
 
@@ -532,11 +745,18 @@ class Reader:
                 base = self.argument()
             else:
                 exponent = self.exponent()
-        if exponent == number(-1) and name in FUNCTIONS and name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"):
+        if (
+            exponent == number(-1)
+            and name in FUNCTIONS
+            and name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
+        ):
             name, exponent = "arc" + name, None
         args = self.arguments()
         if name in ("log", "lg"):
-            args, name = [args[0] if len(args) == 1 else self.fail("log"), base or number(10)], "log"
+            args, name = (
+                [args[0] if len(args) == 1 else self.fail("log"), base or number(10)],
+                "log",
+            )
         elif base is not None:
             self.fail(name + "_")
         node = Node("call", (name, *args))
@@ -551,8 +771,12 @@ class Reader:
             return [self.power()]
         factors = [self.power()]
         while self.kind() == "word" or self.kind() in GREEK | OTHER_NAMES | ACCENTS | {"pi"}:
-            if self.cut[self.at - 1].kind in ("}", ")") and factors[-1].kind not in ("symbol", "number", "constant") or self.kind() in FUNCTIONS or (
-                    self.kind() == "word" and self.token().text in FUNCTIONS):
+            if (
+                self.cut[self.at - 1].kind in ("}", ")")
+                and factors[-1].kind not in ("symbol", "number", "constant")
+                or self.kind() in FUNCTIONS
+                or (self.kind() == "word" and self.token().text in FUNCTIONS)
+            ):
                 break
             factors.append(self.power())
         return [multiply(*factors)]

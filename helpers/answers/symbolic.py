@@ -17,11 +17,36 @@ LARGEST = 20_000  # bits of a whole number that is written out
 DIGITS = 40
 POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
-FUNCTIONS = {"sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc, "arcsin": sympy.asin,
-             "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec, "arccsc": sympy.acsc, "sinh": sympy.sinh,
-             "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "arcsinh": sympy.asinh, "arccosh": sympy.acosh, "arctanh": sympy.atanh,
-             "exp": sympy.exp, "ln": sympy.log, "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "max": sympy.Max, "min": sympy.Min,
-             "gcd": sympy.gcd, "lcm": sympy.lcm}
+FUNCTIONS = {
+    "sin": sympy.sin,
+    "cos": sympy.cos,
+    "tan": sympy.tan,
+    "cot": sympy.cot,
+    "sec": sympy.sec,
+    "csc": sympy.csc,
+    "arcsin": sympy.asin,
+    "arccos": sympy.acos,
+    "arctan": sympy.atan,
+    "arccot": sympy.acot,
+    "arcsec": sympy.asec,
+    "arccsc": sympy.acsc,
+    "sinh": sympy.sinh,
+    "cosh": sympy.cosh,
+    "tanh": sympy.tanh,
+    "coth": sympy.coth,
+    "arcsinh": sympy.asinh,
+    "arccosh": sympy.acosh,
+    "arctanh": sympy.atanh,
+    "exp": sympy.exp,
+    "ln": sympy.log,
+    "abs": sympy.Abs,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
+    "max": sympy.Max,
+    "min": sympy.Min,
+    "gcd": sympy.gcd,
+    "lcm": sympy.lcm,
+}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 
@@ -53,7 +78,11 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
 
 
 def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
-    if base.is_Rational and exponent.is_Rational and max(abs(base.p), base.q).bit_length() * abs(exponent.p) > LARGEST * exponent.q:
+    if (
+        base.is_Rational
+        and exponent.is_Rational
+        and max(abs(base.p), base.q).bit_length() * abs(exponent.p) > LARGEST * exponent.q
+    ):
         raise Unreadable("a number too large to write out")
     return sympy.Pow(base, exponent)
 
@@ -76,7 +105,9 @@ def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
         return True
     symbols = sorted(a.free_symbols | b.free_symbols, key=str)
     dice, agreed = random.Random(0), 0
-    points = POINTS if all(s.is_positive for s in symbols) else 8 * POINTS  # a function with a kink needs both of its sides
+    points = (
+        POINTS if all(s.is_positive for s in symbols) else 8 * POINTS
+    )  # a function with a kink needs both of its sides
     for turn in range(3 * points if symbols else 1):
         verdict = agree(a, b, {s: coordinate(s, dice, SCALES[turn % 3]) for s in symbols})
         if verdict is False:
@@ -100,7 +131,9 @@ def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
         if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
             return None
         gap, size = abs(left - right), max(abs(left), abs(right))
-        return bool(gap <= size * sympy.Float(10) ** (5 - DIGITS) or size < sympy.Float(10) ** (-2 * DIGITS))
+        return bool(
+            gap <= size * sympy.Float(10) ** (5 - DIGITS) or size < sympy.Float(10) ** (-2 * DIGITS)
+        )
     except (ArithmeticError, ValueError, TypeError):
         return None
 
@@ -109,7 +142,9 @@ KINKS = frozenset(("abs", "floor", "ceil", "max", "min"))
 
 
 def has_kink(node: Node) -> bool:
-    return (node.kind == "call" and node.args[0] in KINKS) or any(has_kink(a) for a in node.args if isinstance(a, Node))
+    return (node.kind == "call" and node.args[0] in KINKS) or any(
+        has_kink(a) for a in node.args if isinstance(a, Node)
+    )
 
 
 def same_leaf(a: Node, b: Node) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from helpers.answers.reading import after_thinking, single_value
 
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
-INSTRUCTION = ("Reply in exactly this shape:\n<reasoning>\nyour steps\n</reasoning>\n"
-               "<answer>\nThe final answer is NUMBER.\n</answer>")
+INSTRUCTION = (
+    "Reply in exactly this shape:\n<reasoning>\nyour steps\n</reasoning>\n"
+    "<answer>\nThe final answer is NUMBER.\n</answer>"
+)
 
 
 def write(solution: str, answer: str) -> str:
@@ -23,10 +25,14 @@ def write(solution: str, answer: str) -> str:
     </answer>
     """
     solution, answer = solution.strip(), answer.strip()
-    text = f"<reasoning>\n{solution}\n</reasoning>\n<answer>\nThe final answer is {answer}.\n</answer>"
+    text = (
+        f"<reasoning>\n{solution}\n</reasoning>\n<answer>\nThe final answer is {answer}.\n</answer>"
+    )
     if extract(text) != answer or not follows(text):
-        raise ValueError(f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written as XML and read back.\n"
-                         "Each must be non-empty, without tags; the answer one value on one line.")
+        raise ValueError(
+            f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written as XML and read back.\n"
+            "Each must be non-empty, without tags; the answer one value on one line."
+        )
     return text
 
 
@@ -69,7 +75,11 @@ def strict(text: str) -> bool:
         return False
     before, reasoning, between, answer, _ = cut
     lines = reasoning.startswith("\n") and reasoning.endswith("\n") and len(reasoning) > 2
-    sentence = answer.startswith("\nThe final answer is ") and answer.endswith(".\n") and answer.count("\n") == 2
+    sentence = (
+        answer.startswith("\nThe final answer is ")
+        and answer.endswith(".\n")
+        and answer.count("\n") == 2
+    )
     return before == "" and between == "\n" and lines and sentence
 
 

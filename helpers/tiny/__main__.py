@@ -18,7 +18,10 @@ DOCUMENTS = 120_000
 
 
 @app.callback(invoke_without_command=True)
-def build(context: typer.Context, out: Annotated[Path, typer.Option(help="where the model is written")] = MODEL) -> None:
+def build(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="where the model is written")] = MODEL,
+) -> None:
     """Makes tokenizer and weights from nothing, the same ones every time, and says how good they are."""
     if context.invoked_subcommand:
         return
@@ -34,10 +37,14 @@ def build(context: typer.Context, out: Annotated[Path, typer.Option(help="where 
     texts = list(documents(DOCUMENTS, seed=0))
     tokenizer = make_tokenizer(texts[:5000])
     model = make_model(tokenizer)
-    typer.echo(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {len(texts):,} documents")
+    typer.echo(
+        f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {len(texts):,} documents"
+    )
     pretrain(model, tokenizer, texts)
     write(model, tokenizer, out)
-    typer.echo(f"built in {(time.time() - begun) / 60:.1f} minutes; weights {(out / 'model.safetensors').stat().st_size / 1e6:.2f} MB in {out}")
+    typer.echo(
+        f"built in {(time.time() - begun) / 60:.1f} minutes; weights {(out / 'model.safetensors').stat().st_size / 1e6:.2f} MB in {out}"
+    )
     report(out)
 
 
@@ -73,10 +80,22 @@ def report(folder: Path, problems: int = 200) -> None:
     prompts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
     rows = []
     for temperature in (0.0, 1.0):
-        replies = models.generate(model, tokenizer, prompts, recipe.grpo.max_completion, temperature)
-        right = sum(same_number(last_number(r.text), e.answer) == 1.0 for r, e in zip(replies, examples, strict=True))
-        rows.append(f"| {temperature:.0f} | {right / problems:.1%} | {sum(recipe.format.follows(r.text) for r in replies) / problems:.1%} |")
-    card = CARD.format(parameters=models.count_parameters(model)["all"], tokens=len(tokenizer), problems=problems, rows="\n".join(rows))
+        replies = models.generate(
+            model, tokenizer, prompts, recipe.grpo.max_completion, temperature
+        )
+        right = sum(
+            same_number(last_number(r.text), e.answer) == 1.0
+            for r, e in zip(replies, examples, strict=True)
+        )
+        rows.append(
+            f"| {temperature:.0f} | {right / problems:.1%} | {sum(recipe.format.follows(r.text) for r in replies) / problems:.1%} |"
+        )
+    card = CARD.format(
+        parameters=models.count_parameters(model)["all"],
+        tokens=len(tokenizer),
+        problems=problems,
+        rows="\n".join(rows),
+    )
     (folder / "README.md").write_text(card)
     typer.echo(card.split("\n\n", 3)[-1])
 

@@ -20,9 +20,34 @@ from helpers.tiny import physics
 
 SPLITS = ("pretrain", "train", "test")
 
-NAMES = {"Mia": "She", "Tom": "He", "Ana": "She", "Ben": "He", "Eva": "She", "Sam": "He", "Zoe": "She", "Max": "He",
-         "Lea": "She", "Kim": "She", "Ali": "He", "Noa": "She"}
-THINGS = ("pens", "apples", "books", "coins", "cards", "stones", "shells", "beads", "eggs", "nuts", "cups", "balls")
+NAMES = {
+    "Mia": "She",
+    "Tom": "He",
+    "Ana": "She",
+    "Ben": "He",
+    "Eva": "She",
+    "Sam": "He",
+    "Zoe": "She",
+    "Max": "He",
+    "Lea": "She",
+    "Kim": "She",
+    "Ali": "He",
+    "Noa": "She",
+}
+THINGS = (
+    "pens",
+    "apples",
+    "books",
+    "coins",
+    "cards",
+    "stones",
+    "shells",
+    "beads",
+    "eggs",
+    "nuts",
+    "cups",
+    "balls",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +56,9 @@ class Problem:
 
     question: str
     numbers: tuple[int, int, int]
-    steps: tuple[str, ...]  # everything written out, a line each; word problems with GSM8K's calculator marks: "3 + 4 = <<3+4=7>>7 pens."
+    steps: tuple[
+        str, ...
+    ]  # everything written out, a line each; word problems with GSM8K's calculator marks: "3 + 4 = <<3+4=7>>7 pens."
     brief: tuple[str, ...]  # the arithmetic only
     short: str  # a sentence that states the result and nothing else
     result: str
@@ -40,7 +67,9 @@ class Problem:
 def split_of(numbers: tuple[int, int, int]) -> str:
     """The split that three numbers belong to: 3 in 5 are for pre-training, 1 for training, 1 for the test."""
     a, b, c = sorted(numbers)
-    return ("pretrain", "train", "pretrain", "test", "pretrain")[(a + 2 * b + 3 * c + a * b * c) % 5]
+    return ("pretrain", "train", "pretrain", "test", "pretrain")[
+        (a + 2 * b + 3 * c + a * b * c) % 5
+    ]
 
 
 def calculation(left: int, sign: str, right: int) -> tuple[str, int]:
@@ -101,7 +130,14 @@ def physics_problem(rng: random.Random) -> Problem:
     story = physics.draw(rng)
     short = f"So it is {story.answer}."
     steps = (f"Given: {story.known}.", story.law, *story.working, short)
-    return Problem(story.question, story.numbers, steps, tuple(line for line in story.working if "=" in line), short, story.answer)
+    return Problem(
+        story.question,
+        story.numbers,
+        steps,
+        tuple(line for line in story.working if "=" in line),
+        short,
+        story.answer,
+    )
 
 
 KINDS = {"words": word_problem, "physics": physics_problem}
@@ -112,12 +148,18 @@ def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> tupl
     """`count` different problems of one split and kind; the same arguments give the same problems, made once."""
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}.\nUse one of: {', '.join(SPLITS)}.")
-    rng, problems, seen = random.Random(f"{split}-{seed}" if kind == "words" else f"{kind}-{split}-{seed}"), [], set()
+    rng, problems, seen = (
+        random.Random(f"{split}-{seed}" if kind == "words" else f"{kind}-{split}-{seed}"),
+        [],
+        set(),
+    )
     for tries in itertools.count():
         if len(problems) == count:
             return tuple(problems)
         if tries > 100 * (count + 1000):
-            raise ValueError(f"There are not {count} different problems for {split!r}; {len(problems)} were found.\nAsk for fewer.")
+            raise ValueError(
+                f"There are not {count} different problems for {split!r}; {len(problems)} were found.\nAsk for fewer."
+            )
         problem = KINDS[kind](rng)
         if split_of(problem.numbers) == split and problem.question not in seen:
             seen.add(problem.question)
