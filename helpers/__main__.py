@@ -13,7 +13,9 @@ from typing import Annotated
 
 import typer
 
-from helpers import address as addresses, commands, overview, parameters
+from helpers import address as addresses
+from helpers import commands, overview
+from helpers import settings as parameters
 from helpers.notebooks import NOTEBOOKS, ROOT, NotebookError, execute
 from helpers.recipes import get_recipe
 
@@ -297,7 +299,10 @@ def compare_models(
     names, recipe, dataset, problems, samples, out, base, control, use_4bit, vllm, resume, seed
 ) -> str:
     """The work of `evaluate`; returns what it prints at the end."""
-    from helpers import candidates, data, records, sources
+    from helpers import data
+    from helpers import data as sources
+    from helpers import evaluation as candidates
+    from helpers import evaluation as records
     from helpers.machine import detect, writable_folder
     from helpers.recipes import for_profile
 
@@ -309,10 +314,10 @@ def compare_models(
         print(
             f"warning: the adapters are of different recipes ({', '.join(trained)}), and all are asked and judged by {recipe}"
         )
-    chosen = candidates.candidates(names, settled, use_4bit, base)
+    chosen = candidates.find_candidates(names, settled, use_4bit, base)
     folder = writable_folder(out or Path("outputs") / recipe / "evaluate")
     splits = data.load(settled, dataset, machine.profile)
-    found, remembered = candidates.evaluate(
+    found, remembered = candidates.evaluate_all(
         chosen, settled, machine, splits, folder, problems, samples, seed, resume, vllm, control
     )
     results = candidates.conclude(
@@ -353,7 +358,7 @@ def plan(
     recipe: Annotated[str, typer.Argument(help="one of the five")] = "gsm8k_xml",
 ) -> None:
     """Prints what each stage takes on each card, in GiB, and how the batch is cut there. Needs no GPU."""
-    from helpers import memory
+    from helpers import machine as memory
     from helpers.machine import detect
 
     try:
@@ -448,7 +453,7 @@ def push(
     ] = False,
 ) -> None:
     """Prints what a push to the Hub would do; with --push does it, and checks that everything arrived."""
-    from helpers import hub
+    from helpers import sharing as hub
 
     try:
         print(hub.plan_push(folder, repo, private=not public))
@@ -517,7 +522,7 @@ def parse(pairs: list[str]) -> dict:
 
 def results(folder: Path) -> str:
     """The table at the end: each model with its accuracies, and where everything lies."""
-    from helpers import runlog
+    from helpers import runs as runlog
 
     summary = runlog.read_summary(folder / "eval")
     lines = [

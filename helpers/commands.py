@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers import processes
+from helpers import machine as processes
 from helpers.recipes import for_profile, get_recipe
 
 BUDGETS = ("quick", "published")
@@ -43,7 +43,8 @@ def train(
     if odd:
         raise ValueError(f"{FLAGS[odd[0]]} is {changes[odd[0]]}.\nGive a number.")
     check_outputs(stage, bool(settings["adapter"]), sft_output, grpo_output)
-    from helpers import machine, stages
+    from helpers import machine
+    from helpers.training import stages
 
     here = machine.detect()
     if not here.main:
@@ -108,7 +109,7 @@ def check_outputs(
 
 def restore(job, recipe: str) -> None:
     """Brings back the runs that are further in the mirror than here, as the notebooks do; the other processes wait for the first."""
-    from helpers import checkpoints
+    from helpers import training as checkpoints
 
     if job.machine.processes > 1:
         from accelerate import PartialState

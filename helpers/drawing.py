@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers import health, plots
+from helpers import plots
+from helpers import runs as health
 from helpers.recipes import RECIPES
-from helpers.runlog import read_lines, read_manifest, summary
+from helpers.runs import read_lines, read_manifest, summary
 
 
 def plot_several(runs: Sequence[Path], folder: Path) -> None:

@@ -7,10 +7,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from helpers import card, data, gguf, machine, proof, runlog
-from helpers import export as exports
-from helpers.parameters import check_repo
+from helpers import (
+    data,
+    machine,
+)
+from helpers import (
+    runs as runlog,
+)
+from helpers import (
+    sharing as card,
+)
+from helpers import sharing as exports
+from helpers import (
+    sharing as gguf,
+)
+from helpers import (
+    sharing as proof,
+)
 from helpers.recipes import RECIPES, Recipe, for_profile, get_recipe
+from helpers.settings import check_repo
 
 ASKED = (
     16  # prompts of the proof, of the generated problems of the recipe's kind: they need no network
@@ -36,7 +51,7 @@ def export(
     )
     base = model or base_of(adapter)
     if kinds:
-        gguf.check(kinds)
+        gguf.check_gguf(kinds)
     folder = out or Path("outputs") / settled.name / "export" / f"merged-{precision}"
     exports.merge(base, adapter, folder, precision, staging)
     shown = proof.prove(

@@ -16,6 +16,7 @@ from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, sa
 from helpers.rows import Example, read_dapo, read_gsm8k, read_math500, read_openr1, read_phybench
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PENALTIES = ("r_length", "r_repeat")  # rewards of at most 0, judged by token ids
 SUPERVISED = ("priming", "sft")  # the stages that learn from written solutions
 
 
@@ -143,6 +144,11 @@ class Recipe:
     def stages(self) -> tuple[str, ...]:
         """The stages that apply, in order."""
         return tuple(stage for stage in (*SUPERVISED, "grpo") if getattr(self, stage))
+
+    @property
+    def maximum(self) -> float:
+        """The most that a completion can earn: penalties add nothing."""
+        return sum(weight for name, weight in self.rewards.items() if name not in PENALTIES)
 
     @property
     def supervised(self) -> tuple[str, ...]:

@@ -9,9 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from helpers import candidates, data, models, training
-from helpers.machine import detect
+from helpers.data import examples as data
+from helpers.evaluation import candidates
+from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
+from helpers.training import models
+from helpers.training import trainers as training
 from tests.bench import Row, show
 from tests.learning import BASE
 

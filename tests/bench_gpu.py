@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from helpers import machine as machines
+from helpers.machine import computer as machines
 
 ROOT = Path(__file__).parent.parent
 TINY_MODEL = ROOT / "helpers" / "tiny" / "model"

@@ -11,10 +11,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import data, models, runlog, training
-from helpers.machine import detect
+from helpers.data import examples as data
+from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
-from helpers.watching import watch
+from helpers.runs import run as runlog
+from helpers.training import models
+from helpers.training import trainers as training
+from helpers.training.watching import watch
 from tests.bench import Row, show
 from tests.learning import BASE
 
@@ -26,7 +29,7 @@ STEPS = {"sft": 61, "grpo": 17}
 def trainer_of(stage: str, out: Path):
     from trl import GRPOTrainer, SFTTrainer
 
-    from helpers.rewards import reward_functions
+    from helpers.training.rewards import reward_functions
 
     machine = detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)

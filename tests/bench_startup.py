@@ -16,7 +16,8 @@ from pathlib import Path
 
 import papermill  # noqa: F401  (so that its import is not counted)
 
-from helpers import notebooks, runlog
+from helpers import notebooks
+from helpers.runs import run as runlog
 from tests.bench import Row, show
 
 TIMES = 3

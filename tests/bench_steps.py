@@ -12,11 +12,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import data
+from helpers.data import examples as data
 from helpers.recipes import Recipe, for_profile, get_recipe
-from tests.bench import Row, show
-from tests.learning import supervise
-from tests.variants import (
+from tests.answers.variants import (
     MACHINE,
     Levers,
     Variant,
@@ -25,6 +23,8 @@ from tests.variants import (
     variant,
     with_the_same_completions,
 )
+from tests.bench import Row, show
+from tests.learning import supervise
 
 from safetensors.torch import load_file, save_file  # isort: skip  (after Unsloth)
 

@@ -32,7 +32,7 @@ def recipe():
 
 @pytest.fixture(scope="session")
 def machine():
-    from helpers.machine import detect
+    from helpers.machine.computer import detect
 
     return detect()
 
@@ -41,7 +41,7 @@ def machine():
 def held_by_another(place: Path):
     """Another process has `place` to itself, until it is killed at the end."""
     script = (
-        "import sys; from pathlib import Path; from helpers import checkpoints\n"
+        "import sys; from pathlib import Path; from helpers.training import checkpoints\n"
         "with checkpoints.alone(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

@@ -11,8 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from helpers import data, machine as machines, rewards, runlog
+from helpers.data import examples as data
+from helpers.machine import computer as machines
 from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.runs import run as runlog
+from helpers.training import rewards
 
 SAME = (
     "per_device_train_batch_size",
@@ -60,7 +63,7 @@ REHEARSED, REHEARSED_WARM = {"sft": 3, "grpo": 2}, {"sft": 1, "grpo": 1}
 
 
 def our_model(name: str, recipe: Recipe, machine):
-    from helpers import models
+    from helpers.training import models
 
     model, tokenizer = models.load(name, recipe, machine)
     return models.add_lora(model, recipe, machine, 0), tokenizer
@@ -101,7 +104,7 @@ def our_settings(
     stage: str, recipe: Recipe, run, machine, steps: int, tokenizer, packing: bool, left: Path
 ):
     """The notebooks' settings; those of padded runs are left for the plain side."""
-    from helpers import training
+    from helpers.training import trainers as training
 
     config = (training.grpo_config if stage == "grpo" else training.sft_config)(
         recipe, run, machine, steps
@@ -252,7 +255,7 @@ def main(side: str, stage: str, *more: str) -> None:
     )
     load = our_model if side == "ours" else plain_model
     if side == "ours":
-        import helpers.unsloth_first  # noqa: F401  (before transformers, trl and peft)
+        import helpers.training.unsloth_first  # noqa: F401  (before transformers, trl and peft)
     machine = machines.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
     model, tokenizer = load(model_name, recipe, machine)

@@ -1,4 +1,4 @@
-"""Makes `helpers/lab.json`, the curves of healthy and ill runs that the notebooks show: `python -m tests.lab` (ten minutes on two cores)."""
+"""Makes `helpers/plots/lab.json`, the curves of healthy and ill runs that the notebooks show: `python -m tests.lab` (ten minutes on two cores)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import data, lab, machine as machines, models, rewards, runlog, training
-from helpers.machine import Machine
+from helpers.data import examples as data
+from helpers.machine import computer as machines
+from helpers.machine.computer import Machine
+from helpers.plots import lab
 from helpers.recipes import RECIPES, Recipe, for_profile
-from tests import pathologies
+from helpers.runs import run as runlog
+from helpers.training import models
+from helpers.training import trainers as training
 from tests.learning import BASE, supervise
+from tests.runs import pathologies
 
 SFT_STEPS, HELD_OUT, EVERY = 100, 100, 10
 SFT_RUNS = {
@@ -143,9 +148,7 @@ def main() -> None:
             log = runlog.read_lines(out / recipe.name / "grpo" / "log.jsonl")
             step = next((v.step for v in found if v.name == verdict), 0)
             assert bool(step) == bool(verdict), (name, found)
-            most = (
-                0.0 if paid is pathologies.length_only else 1.0 if paid else rewards.maximum(recipe)
-            )
+            most = 0.0 if paid is pathologies.length_only else 1.0 if paid else recipe.maximum
             made["grpo"][name] = {
                 "cause": cause,
                 "verdict": verdict,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from helpers import data, evaluation, models, stages
-from helpers.machine import Machine
+from helpers import evaluation
+from helpers.data import examples as data
+from helpers.machine.computer import Machine
 from helpers.recipes import Recipe
+from helpers.training import models, stages
 
 BASE = str(models.TINY_MODEL)
 

@@ -175,7 +175,7 @@ def test_the_address_is_written_everywhere(tmp_path):
 
 
 def a_run(folder, name="log.jsonl"):
-    from helpers import runlog
+    from helpers.runs import run as runlog
 
     folder.mkdir(parents=True)
     runlog.append_lines(
@@ -351,8 +351,8 @@ def test_plot_without_a_common_figure_or_a_place_says_so(tmp_path):
 
 
 def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machine, monkeypatch):
-    from helpers import models
-    from helpers.training import save_adapter
+    from helpers.training import models
+    from helpers.training.trainers import save_adapter
 
     model, tokenizer = models.load(str(models.TINY_MODEL), recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
@@ -532,7 +532,7 @@ def test_both_looks_at_grpo_s_rows_before_it_trains_sft(tmp_path):
 
 def test_what_the_command_line_changes():
     from helpers.recipes import get_recipe
-    from helpers.stages import changed
+    from helpers.training.stages import changed
 
     recipe = changed(
         get_recipe("openr1_boxed"), {"sft": True, "priming": True}, None, 32, None, 5000, False
@@ -551,7 +551,7 @@ def test_what_the_command_line_changes():
 
 
 def test_an_adapter_is_copied_whole_and_over_nothing_else(tmp_path):
-    from helpers.stages import copied
+    from helpers.training.stages import copied
 
     adapter, place = tmp_path / "adapter", tmp_path / "place"
     adapter.mkdir()
@@ -614,7 +614,7 @@ def test_weights_that_are_no_numbers_end_in_words(tmp_path):
     """Training that blows up, and a whole model that is spoiled: it can be loaded, and fails where answers are drawn."""
     from safetensors.torch import load_file, save_file
 
-    from helpers.models import TINY_MODEL
+    from helpers.training.models import TINY_MODEL
 
     nan = shutil.copytree(TINY_MODEL, tmp_path / "nan") / "model.safetensors"
     save_file(
@@ -642,7 +642,7 @@ def test_weights_that_are_no_numbers_end_in_words(tmp_path):
 
 
 def test_too_few_questions_are_named_before_the_model_is_loaded(tmp_path, monkeypatch):
-    from helpers import models
+    from helpers.training import models
 
     monkeypatch.setattr(models, "load", lambda *_: pytest.fail("the model was loaded"))
     rows = [

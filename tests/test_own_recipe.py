@@ -6,10 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from helpers import data, recipes, rows, runlog
+from helpers import recipes, rows
+from helpers.data import examples as data
 from helpers.recipes import Recipe, Source
-from helpers.rewards import check_golds
+from helpers.runs import run as runlog
 from helpers.tiny.problems import generate
+from helpers.training.rewards import check_golds
 from tests.conftest import ROOT
 from tests.learning import measure, reinforce, supervise
 

@@ -6,7 +6,7 @@ import subprocess
 import nbformat
 import pytest
 
-from helpers import parameters
+from helpers import settings as parameters
 from helpers.notebooks import NOTEBOOKS
 from tests.conftest import ROOT
 

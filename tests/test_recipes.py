@@ -6,7 +6,7 @@ import pytest
 
 from helpers import overview
 from helpers.recipes import RECIPES, for_profile, get_recipe
-from helpers.rewards import REWARDS
+from helpers.training.rewards import REWARDS
 from tests.conftest import FIVE, ROOT
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -10,8 +10,8 @@ import pytest
 
 from helpers.notebooks import NOTEBOOKS, execute
 from helpers.recipes import RECIPES
-from tests.answers import with_answers
 from tests.conftest import ROOT, SHARED, needs_shared
+from tests.exercises import with_answers
 
 
 def copy_project(folder):
@@ -128,7 +128,7 @@ def test_real_rows_through_all_four(real, recipe):
 def test_real_template_and_mask(real, recipe):
     from transformers import AutoTokenizer
 
-    from helpers import data
+    from helpers.data import examples as data
 
     splits = data.load(recipe, str(SHARED / "data/gsm8k"), "tiny")
     with_comma = [e for split in splits.values() for e in split.examples if "," in e.answer]

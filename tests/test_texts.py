@@ -13,8 +13,8 @@ from spellchecker import SpellChecker
 
 from helpers.address import address
 from helpers.notebooks import NOTEBOOKS
-from tests.answers import FOLDED, answers, blocks, exercises, prose, with_answers
 from tests.conftest import ROOT
+from tests.exercises import FOLDED, answers, blocks, exercises, prose, with_answers
 from tests.texts import length, links, nodes, remarks, slugs, words
 
 BOOKS = {name: json.loads((ROOT / name).read_text()) for name in NOTEBOOKS}

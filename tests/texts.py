@@ -11,7 +11,7 @@ from functools import cache
 
 from markdown_it.tree import SyntaxTreeNode
 
-from tests.answers import blocks
+from tests.exercises import blocks
 
 FORMULA = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 DOCTEST = re.compile(r"^>>>.*(?:\n.+)*", re.MULTILINE)

@@ -5,6 +5,7 @@ isolation (what only SymPy can decide, in child processes).
 """
 
 from helpers.answers.eed import eed_score
+from helpers.answers.equations import hallucinates
 from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format
 from helpers.answers.grading import last_number, same_math, same_number
 
@@ -15,6 +16,7 @@ __all__ = [
     "XML",
     "Format",
     "eed_score",
+    "hallucinates",
     "last_number",
     "same_math",
     "same_number",

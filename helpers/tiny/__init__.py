@@ -1,1 +1,17 @@
-"""The embedded base model: its generated problems, what it reads before training, its maker, its weights (`model/`)."""
+"""The embedded base model and its problems: what runs where there is no GPU and no network.
+
+TINY_MODEL     the folder of the model that comes with the project
+SCHEMAS        for each dataset the function that makes generated rows with its columns
+embedded_rows  generated rows in the columns of a dataset, as its splits
+generate       generated problems of a split, the same ones every time
+without_marks  a solution without GSM8K's calculator marks
+"""
+
+from pathlib import Path
+
+from helpers.tiny.problems import generate
+from helpers.tiny.schemas import SCHEMAS, embedded_rows, without_marks
+
+TINY_MODEL = Path(__file__).parent / "model"
+
+__all__ = ["SCHEMAS", "TINY_MODEL", "embedded_rows", "generate", "without_marks"]

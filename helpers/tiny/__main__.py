@@ -71,7 +71,9 @@ On {problems} held-out word problems, with the system prompt of the recipe `gsm8
 
 def report(folder: Path, problems: int = 200) -> None:
     """Says how the base, loaded in 4-bit as the notebooks load it, does on held-out problems, and writes that into its card."""
-    from helpers import data, machine, models, sources
+    from helpers import data, machine
+    from helpers import data as sources
+    from helpers import training as models
 
     here = machine.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), "tiny")

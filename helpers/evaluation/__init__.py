@@ -1,0 +1,66 @@
+"""Is it better, and how sure are we? Generates, grades, counts and compares."""
+
+from helpers.evaluation.candidates import (
+    conclude,
+    control_problems,
+    evaluate_all,
+    find_candidates,
+    memory,
+    recipes_of,
+)
+from helpers.evaluation.grading import evaluate, grade
+from helpers.evaluation.records import (
+    OUTCOMES,
+    agreement,
+    compare,
+    per_problem,
+    percent,
+    points,
+    results,
+    show,
+    show_control,
+    show_rewards,
+    show_tries,
+    summarise,
+    tries,
+)
+from helpers.evaluation.statistics import (
+    interval_of_mean,
+    majority_at_k,
+    paired_p,
+    pass_at_k,
+    problems_needed,
+    share,
+    wilson,
+)
+
+__all__ = [
+    "OUTCOMES",
+    "agreement",
+    "compare",
+    "conclude",
+    "control_problems",
+    "evaluate",
+    "evaluate_all",
+    "find_candidates",
+    "grade",
+    "interval_of_mean",
+    "majority_at_k",
+    "memory",
+    "paired_p",
+    "pass_at_k",
+    "per_problem",
+    "percent",
+    "points",
+    "problems_needed",
+    "recipes_of",
+    "results",
+    "share",
+    "show",
+    "show_control",
+    "show_rewards",
+    "show_tries",
+    "summarise",
+    "tries",
+    "wilson",
+]

@@ -1,0 +1,162 @@
+"""Expression Edit Distance: the public definition, without the reference's defects."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from helpers.answers.eed import Tree, bulk, eed_score
+
+SHARED = Path(__file__).parents[3] / "shared"
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason="the worked examples and PHYBench are not part of the project"
+)
+
+# where the reference is wrong: (our score, why)
+OTHERWISE = {
+    "toolong": (1.0, "x + 0 + 0 is x, however long it is written"),
+    "int_same": (
+        None,
+        "a gold with an integral is not scored: its row is left out, where the reference gives 0 for ever",
+    ),
+    "same_unparse": (None, "broken LaTeX is no gold: its row is left out"),
+    "left_bug": (0.4, r"5R(x-1) is not R(x-1); the reference loses the text before \left"),
+    "left_mixed": (1.0, r"\left( is a bracket"),
+    "times_bug": (1.0, r"\times is a product"),
+    "pm": (None, "± is two values, and EED compares one formula"),
+    "approx": (None, "an approximation is no formula"),
+    "two_sols": (None, "two solutions are two values"),
+    "set": (None, "{1,2} is no formula, and not 12"),
+    "gamma": (0.6 - 1 / 3, r"\gamma is a letter: one of three nodes is too many"),
+    "gamma_pole": (
+        0.6 - 1 / 7,
+        r"\gamma-1 is no pole: as with kappa_same, one node of seven is wrong",
+    ),
+    "brace_drop": (0.0, "5a is not a: two of three nodes are missing"),
+}
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "pair",
+    json.loads((SHARED / "eed/worked_examples.json").read_text()) if SHARED.exists() else [],
+    ids=lambda p: p["name"],
+)
+def test_worked_examples(pair):
+    score = eed_score(pair["answer"], pair["gold"])
+    if pair["name"] not in OTHERWISE:
+        assert 100 * score == pytest.approx(pair["score"], abs=0.1)
+        return
+    ours, _ = OTHERWISE[pair["name"]]
+    assert score == (ours if ours is None else pytest.approx(ours))
+    assert ours is None or abs(100 * ours - pair["score"]) > 0.1  # else it needs no reason
+
+
+@needs_shared
+def test_golds_of_phybench():
+    rows = json.loads((SHARED / "data/phybench/PHYBench-fullques_v1.json").read_text())
+    golds = [row["answer"] for row in rows if row["answer"]]
+    assert len(golds) == 100 and [g for g in golds if eed_score(g, g) != 1.0] == []
+    # the same formula written as a sum with itself taken away needs SymPy, not only the same tree
+    halves = [rf"\frac{{1}}{{2}}\left({right(g)}\right)+\frac{{{right(g)}}}{{2}}" for g in golds]
+    assert [g for g, h in zip(golds, halves, strict=True) if eed_score(h, g) != 1.0] == []
+    assert [
+        g
+        for g, h in zip(golds, halves, strict=True)
+        if eed_score("2" + h[h.index("+") + 1 :], g) == eed_score(h, g) != 1.0
+    ] == []
+
+
+def right(gold: str) -> str:
+    """The right side of a gold without dollars and box."""
+    text = gold.replace("$", "").replace("\\[", "").replace("\\]", "").strip()
+    if text.startswith("\\boxed{"):
+        text = text[len("\\boxed{") : -1]
+    return text.rpartition("=")[2].strip()
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "score"),
+    [
+        ("m g h", "mgh", 1.0),
+        ("E = mgh", "U = mgh", 1.0),
+        ("2mgh", "mgh", 0.35),
+        ("mgk", "mgh", 0.35),
+        ("", "mgh", 0.0),
+        (None, "mgh", 0.0),
+        ("mgh =", "mgh", 0.0),
+        (r"\frac{mgh}{", "mgh", 0.0),
+        ("mgh = mgh", "mgh", 0.0),
+        ("18=18", "18", 0.0),
+        ("mgh, 2mgh", "mgh", 0.0),
+        (r"mgh \text{ or } 2mgh", "mgh", 0.0),
+        ("3", "3.0", 1.0),
+        ("4", "3", 0.0),
+        (r"\sqrt{4}", "2", 1.0),
+        ("x", "many words", 0.0),
+        ("x", r"\{", None),
+    ],
+)
+def test_labelled_pairs(answer, gold, score):
+    found = eed_score(answer, gold)
+    assert found == (score if score is None else pytest.approx(score))
+
+
+def test_the_distance_is_the_least_cost_of_all_edits():
+    """Against a slow search over all ways to turn one small tree into another, with the discount for whole subtrees."""
+    import sympy
+
+    dice = random.Random(1)
+    letters = sympy.symbols("a:d", positive=True)
+
+    def draw(depth):
+        if depth == 0 or dice.random() < 0.3:
+            return dice.choice([*letters, sympy.Integer(dice.randint(2, 9))])
+        return dice.choice([sympy.Add, sympy.Mul, sympy.Pow])(
+            draw(depth - 1), draw(depth - 1), evaluate=False
+        )
+
+    for _ in range(40):
+        a, b = draw(3), draw(3)
+        assert Tree(a).distance(Tree(b)) == pytest.approx(slow(forest([a]), forest([b]), {}))
+        assert Tree(a).distance(Tree(a)) == 0
+
+
+def forest(expressions):
+    """Nested tuples (label, children) of SymPy expressions."""
+    return tuple(
+        (
+            str(e) if not e.args or e.is_Number else type(e).__name__,
+            () if e.is_Number else forest(e.args),
+        )
+        for e in expressions
+    )
+
+
+def nodes(trees):
+    return sum(1 + nodes(children) for _, children in trees)
+
+
+def slow(a, b, seen):
+    """The recursive definition on forests: work on the roots of the last trees."""
+    if (a, b) not in seen:
+        options = [] if a or b else [0.0]
+        if a:
+            label, children = a[-1]
+            options += [
+                slow(a[:-1] + children, b, seen) + 1,
+                slow(a[:-1], b, seen) + bulk(nodes(a[-1:])),
+            ]
+        if b:
+            other, below = b[-1]
+            options += [
+                slow(a, b[:-1] + below, seen) + 1,
+                slow(a, b[:-1], seen) + bulk(nodes(b[-1:])),
+            ]
+        if a and b:
+            options.append(
+                slow(children, below, seen) + slow(a[:-1], b[:-1], seen) + (label != other)
+            )
+        seen[a, b] = min(options)
+    return seen[a, b]

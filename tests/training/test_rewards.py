@@ -1,0 +1,279 @@
+"""What GRPO pays: labelled texts, cheats, golds, advantages."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.recipes import RECIPES, Example, get_recipe
+from helpers.training.rewards import (
+    REWARDS,
+    check_golds,
+    group_advantages,
+    reward_functions,
+    reward_table,
+    texts,
+)
+from tests.conftest import FIVE
+
+GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
+
+
+@pytest.mark.parametrize(
+    ("text", "strict", "soft", "count", "right"),
+    [
+        (GOOD, 1, 1, 1, 1),
+        (GOOD.replace("7.\n", "8.\n"), 1, 1, 1, 0),
+        (GOOD.replace("\n", " "), 0, 1, 1, 1),
+        ("3 + 4 = 7", 0, 0, 0, 1),
+        ("", 0, 0, 0, 0),
+        ("<reasoning>3 + 4 = 7</reasoning>", 0, 0, 0.5, 1),
+        (GOOD + GOOD, 0, 0, 0, 1),
+        ("<answer>7</answer><reasoning>x</reasoning>", 0, 0, 1, 1),
+        ("<reasoning></reasoning><answer></answer>", 0, 0, 1, 0),
+        (GOOD[:-9], 0, 0, 0.75, 1),
+        (GOOD.replace("is 7.", "is 5, 6 or 7."), 0, 0, 1, 1),
+    ],
+)
+def test_labelled_texts(text, strict, soft, count, right):
+    for completion in (text, [{"role": "assistant", "content": text}]):
+        found = [
+            REWARDS[name](completions=[completion], answer=["7"], prompts=["p"], unknown=3)[0]
+            for name in ("r_strict", "r_soft", "r_xmlcount", "r_correctness")
+        ]
+        assert found == [strict, soft, count, right]
+
+
+def test_form_weighs_as_much_as_the_number(recipe):
+    paid = reward_table(recipe, [GOOD, GOOD.replace("7.\n", "8.\n"), "7", ""], ["7"] * 4)["total"]
+    assert paid == [2.0, 1.0, 1.0, 0.0] and recipe.maximum == 2.0
+
+
+def test_functions_follow_trl_s_contract(recipe):
+    functions, weights = reward_functions(recipe)
+    assert [f.__name__ for f in functions] == list(recipe.rewards) and weights == list(
+        recipe.rewards.values()
+    )
+    assert all(pickle.loads(pickle.dumps(f)) is f for f in functions)
+    assert REWARDS["r_correctness"]([GOOD], answer=["unreadable"]) == [None]
+
+
+def test_the_length_reward_knows_the_recipe_s_limit(recipe):
+    import dataclasses
+
+    (function,), _ = reward_functions(dataclasses.replace(recipe, rewards={"r_length": 1.0}))
+    function = pickle.loads(pickle.dumps(function))
+    limit = recipe.grpo.max_completion
+    assert function.__name__ == "r_length" and function(
+        [""] * 2, completion_ids=[[1] * limit, [1] * (limit // 2)]
+    ) == [-1.0, 0.0]
+
+
+def test_optional_rewards():
+    ids = [list(range(30)), [1, 2, 3] * 10, list(range(95))]
+    assert (
+        REWARDS["r_repeat"]([""] * 3, completion_ids=ids)[0]
+        == 0
+        > REWARDS["r_repeat"]([""] * 3, completion_ids=ids)[1]
+    )
+    assert REWARDS["r_length"]([""] * 3, completion_ids=ids, max_completion_length=100) == [
+        0.0,
+        0.0,
+        -0.75,
+    ]
+    with pytest.raises(ValueError, match="completion_ids"):
+        REWARDS["r_repeat"]([""])
+
+
+def test_golds_earn_everything_or_training_stops(recipe):
+    examples = [Example("a", "q", "3 + 4 = 7", "7"), Example("b", "q", "so", "1,234")]
+    assert check_golds(recipe, examples) == 2
+    with pytest.raises(ValueError, match="1 of 3 golds.*c: 'seven'"):
+        check_golds(recipe, [*examples, Example("c", "q", "so", "seven")])
+    with pytest.raises(ValueError, match="no examples"):
+        check_golds(recipe, [])
+
+
+@given(st.lists(st.floats(-5, 5), min_size=8, max_size=8))
+def test_advantages_sum_to_zero_and_ignore_scale(values):
+    found = group_advantages(values, 4)
+    assert np.allclose(found.reshape(2, 4).sum(axis=1), 0, atol=1e-6)
+    assert not group_advantages([1.5] * 8, 4).any()
+
+
+def test_advantages_equal_torch_s():
+    import torch
+
+    r = torch.tensor([0.0, 1.0, 2.0, 2.0])
+    expected = (r - r.mean()) / (r.std() + 1e-4)
+    assert np.allclose(group_advantages(r.tolist(), 4), expected.numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="groups of 3"):
+        group_advantages(r.tolist(), 3)
+
+
+def test_texts_of_both_kinds():
+    assert texts(["a", [{"role": "assistant", "content": "b"}]]) == ["a", "b"]
+
+
+SHARED = Path(__file__).parents[3] / "shared"
+STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
+# Replies to "Tom has 18 eggs. How many are three more than 15?" whose answer is 18; {} is where a format puts its answer
+CHEATS = {
+    "answer only in the reasoning": {
+        "gsm8k_hash": f"{STEPS} It is 18.",
+        "openr1_boxed": f"{STEPS} It is 18.",
+        "dapo_think": f"<think>{STEPS} \\boxed{{18}}</think> Done.",
+        "phybench_eed": "It is 18.",
+    },
+    "two answers": {
+        "gsm8k_hash": "so\n#### 17\n#### 18",
+        "openr1_boxed": r"\boxed{17} or \boxed{18}",
+        "dapo_think": r"<think>so</think> \boxed{17} \boxed{18}",
+        "phybench_eed": r"\boxed{17}, \boxed{18}",
+    },
+    "a list of candidates": {
+        "gsm8k_hash": "so\n#### 16, 17, 18",
+        "openr1_boxed": r"so \boxed{16,17,18}",
+        "dapo_think": r"<think>so</think> \boxed{16, 17, 18}",
+        "phybench_eed": r"so \boxed{16 \text{ or } 18}",
+    },
+    "marker spam": {
+        "gsm8k_hash": "#### " * 20 + "18",
+        "openr1_boxed": r"\boxed{}" * 20,
+        "dapo_think": "<think></think>" * 9 + r"\boxed{",
+        "phybench_eed": r"\boxed{" * 20,
+    },
+    "unclosed thinking": {
+        "gsm8k_hash": "<think>so\n#### 18",
+        "openr1_boxed": r"<think>so \boxed{18}",
+        "dapo_think": r"<think>so \boxed{18}",
+        "phybench_eed": r"<think>so \boxed{18}",
+    },
+    "cut off": {
+        "gsm8k_hash": "so\n####",
+        "openr1_boxed": r"so \boxed{18",
+        "dapo_think": r"<think>so</think> \boxed{18",
+        "phybench_eed": r"so \boxed{18",
+    },
+    "an equation": {
+        "gsm8k_hash": "so\n#### 18=18",
+        "openr1_boxed": r"so \boxed{18=18}",
+        "dapo_think": r"<think>so</think> \boxed{18=18}",
+        "phybench_eed": r"so \boxed{18=18}",
+    },
+    "the question again": {
+        name: "Tom has 18 eggs. How many are three more than 15?"
+        for name in FIVE
+        if name != "gsm8k_xml"
+    },
+    "the instruction again": {
+        name: get_recipe(name).system for name in FIVE if name != "gsm8k_xml"
+    },
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FIVE if name != "gsm8k_xml"])
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_cheats_earn_nothing(name, cheat):
+    recipe = get_recipe(name)
+    table = reward_table(recipe, [CHEATS[cheat][name]], ["18"], prompts=[recipe.system])
+    assert table["accuracy_reward"] == [0.0]
+    if cheat not in ("a list of candidates", "an equation"):  # those do have the form
+        assert table.get("format_reward", [0.0]) == [0.0]
+
+
+def test_empty_reasoning_has_no_form():
+    assert reward_table(get_recipe("dapo_think"), ["<think> </think> \\boxed{18}"], ["18"])[
+        "format_reward"
+    ] == [0.0]
+    assert not any(
+        get_recipe(name).format.follows(text)
+        for name, text in (
+            ("gsm8k_hash", "#### 18"),
+            ("openr1_boxed", "\\boxed{18}"),
+            ("gsm8k_xml", "<reasoning> </reasoning><answer>18</answer>"),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<reasoning>It is 18.</reasoning>",
+        "<reasoning>x</reasoning><answer>17 or 18</answer>",
+        "<reasoning>x</reasoning><answer>18",
+        "<think>18",
+        "<reasoning>x</reasoning><answer>17</answer><answer>18</answer>",
+        "<answer>" * 9 + "18",
+        "<reasoning>x</reasoning><answer>18=18</answer>",
+    ],
+)
+def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe, text):
+    """The published reward for the last number stands apart: it pays wherever the number is, other than in open thinking."""
+    table = reward_table(recipe, [text], ["18"])
+    assert table["r_strict"] == table["r_soft"] == [0.0] and recipe.format.extract(text) is None
+    assert table["total"][0] < recipe.maximum
+
+
+def test_weights_of_phybench_and_its_parts():
+    recipe = get_recipe("phybench_eed")
+    full, wrong, short, prompt = (
+        reward_table(recipe, [text], ["mgh"], prompts=[[{"role": "user", "content": STEPS}]])[
+            "total"
+        ][0]
+        for text in (
+            STEPS.replace("add", "plus") + r" \boxed{mgh}",
+            STEPS.replace("add", "plus") + r" \boxed{2mgh}",
+            r"\boxed{mgh}",
+            STEPS + r"\boxed{mgh}",
+        )
+    )
+    assert (
+        (full, short) == (1.0, pytest.approx(0.7))
+        and wrong == pytest.approx(0.5 + 0.5 * 0.35)
+        and prompt == pytest.approx(0.7)
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bound_rewards_can_be_pickled_and_keep_their_names(name):
+    functions, _ = reward_functions(get_recipe(name))
+    again = [pickle.loads(pickle.dumps(f)) for f in functions]
+    assert [f.__name__ for f in again] == list(get_recipe(name).rewards)
+    assert all(
+        len(f(completions=["x", "y"], answer=["1", "2"], prompts=["p", "q"])) == 2 for f in again
+    )
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the datasets are not part of the project")
+@pytest.mark.parametrize(
+    ("name", "files", "count"),
+    [
+        ("gsm8k_xml", ("gsm8k/main/train.jsonl", "gsm8k/main/test.jsonl"), 8792),
+        ("gsm8k_hash", ("gsm8k/main/train.jsonl", "gsm8k/main/test.jsonl"), 8792),
+        (
+            "dapo_think",
+            ("dapo_math_17k/original_schema_14.jsonl", "dapo_math_17k/processed_schema_14.jsonl"),
+            28,
+        ),
+        ("phybench_eed", ("phybench/PHYBench-fullques_v1.json",), 100),
+    ],
+)
+def test_real_golds_earn_the_maximum(name, files, count):
+    recipe = get_recipe(name)
+    texts = [(SHARED / "data" / file).read_text() for file in files]
+    rows = [
+        row
+        for text in texts
+        for row in (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else map(json.loads, text.splitlines())
+        )
+    ]
+    examples = [e for e in map(recipe.read_row, rows) if e is not None]
+    assert check_golds(recipe, examples) == count
