@@ -77,11 +77,11 @@ def train(
         place = (
             stages.copied(adapter, sft_output if name == "sft" else grpo_output)
             if here.main
-            else adapter
+            else adapter.folder
         )
         print(
-            f"\n{name}: the adapter is in {place}, its log{' and samples' * (name == 'grpo')} in {adapter.parent}\n"
-            f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(adapter.parent))}"
+            f"\n{name}: the adapter is in {place}, its log{' and samples' * (name == 'grpo')} in {adapter.run.folder}\n"
+            f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(adapter.run.folder))}"
         )
         free()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers import plots
 from helpers import runs as health
 from helpers.recipes import RECIPES
-from helpers.runs import read_lines, read_manifest, summary
+from helpers.runs import Run, read_lines, summary
 
 
 def plot_several(runs: Sequence[Path], folder: Path) -> None:
@@ -33,7 +33,7 @@ def distinct(runs: Sequence[Path]) -> list[str]:
 def plot_one(runs: Sequence[Path], folder: Path) -> None:
     """The summary, verdicts and figures of a run, the only one."""
     [run] = runs
-    log, manifest = read_log(run), read_manifest(run if run.is_dir() else run.parent) or {}
+    log, manifest = read_log(run), manifest_of(run if run.is_dir() else run.parent)
     recipe = recipe_of(manifest)
     print(
         f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}"
@@ -45,6 +45,11 @@ def plot_one(runs: Sequence[Path], folder: Path) -> None:
     print("".join(f"not judged: {name} ({why})\n" for name, why in unknown.items()), end="")
     for path in plots.save_all(log, folder, dict(recipe.rewards) if manifest else {}):
         print(path)
+
+
+def manifest_of(folder: Path) -> dict:
+    run = Run.read(folder)
+    return run.manifest if run else {}
 
 
 def recipe_of(manifest: dict):

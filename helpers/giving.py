@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from helpers import (
-    data,
-    machine,
-)
+from helpers import data, machine, training
 from helpers import (
     runs as runlog,
 )
@@ -44,18 +40,22 @@ def export(
 ) -> str:
     """Exports and proves a merged model and, with `kinds`, GGUF files; returns what is printed. Raises OSError, ValueError or RuntimeError."""
     check_repo(repo or None)
-    adapter = adapter or last_adapter(recipe)
-    manifest = runlog.read_manifest(adapter.parent) or {}
+    adapter = training.Adapter.read(adapter or last_adapter(recipe), model)
+    manifest = adapter.run.manifest if adapter.run else {}
     settled = for_profile(
         get_recipe(recipe or manifest.get("recipe") or "gsm8k_xml"), machine.detect().profile
     )
-    base = model or base_of(adapter)
+    base = model or exports.unquantised_name(adapter.base)
     if kinds:
         gguf.check_gguf(kinds)
     folder = out or Path("outputs") / settled.name / "export" / f"merged-{precision}"
     exports.merge(base, adapter, folder, precision, staging)
     shown = proof.prove(
-        folder, base, adapter, prompts(settled, adapter), min(256, settled.grpo.max_completion)
+        folder,
+        base,
+        adapter.folder,
+        prompts(settled, adapter.folder),
+        min(256, settled.grpo.max_completion),
     )
     nearly = (
         " (rounding turns a reply where two tokens are nearly tied)"
@@ -63,17 +63,21 @@ def export(
         else ""
     )
     lines = [
-        f"adapter  {adapter}",
+        f"adapter  {adapter.folder}",
         f"merged   {folder}, {exports.megabytes(folder):.2f} MB",
         f"proved   {shown.same_text} of {shown.prompts} greedy replies are those of base + adapter{nearly}; logits within {shown.relative:.1e} of the largest "
         f"(beyond rounding {shown.beyond_rounding:.1e})",
     ]
     runlog.write_json(folder.parent / f"{folder.name}-proof.json", asdict(shown))
     try:
-        summary = runlog.read_summary(adapter.parent.parent / "eval")
+        summary = runlog.read_summary(adapter.folder.parent.parent / "eval")
         if manifest.get("status") == "finished" and summary:
             card.write_card(
-                folder, settled, adapter.parent, summary, repo or f"{card.OWNER}{settled.name}"
+                folder,
+                settled,
+                adapter.folder.parent,
+                summary,
+                repo or f"{card.OWNER}{settled.name}",
             )
             lines.append(f"card     {folder / 'README.md'}")
     except ValueError as error:
@@ -107,21 +111,6 @@ def last_adapter(recipe: str | None) -> Path:
             "There is no adapter under outputs/.\nTrain one (make run), or name an adapter's folder."
         )
     return found
-
-
-def base_of(adapter: Path) -> str:
-    """The unquantised base that an adapter names."""
-    try:
-        return exports.unquantised_name(
-            json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))[
-                "base_model_name_or_path"
-            ]
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileNotFoundError(
-            f"{adapter} is no adapter's folder ({type(error).__name__}).\n"
-            "Name one that holds adapter_config.json, such as outputs/gsm8k_xml/grpo/adapter."
-        ) from error
 
 
 def prompts(recipe: Recipe, adapter: Path) -> list[str]:

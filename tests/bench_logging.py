@@ -11,12 +11,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from helpers import runs as runlog
 from helpers.data import examples as data
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
-from helpers.runs import run as runlog
 from helpers.training import models
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 from helpers.training.watching import watch
 from tests.bench import Row, show
 from tests.learning import BASE
@@ -41,7 +42,7 @@ def trainer_of(stage: str, out: Path):
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
     rows = data.load(recipe, None, "tiny")["train"].examples[:8] * STEPS[stage]
-    run = runlog.Run(out, recipe, stage, machine, 0, BASE)
+    run = TrainingRun(out, recipe, stage, machine, 0, BASE)
     if stage == "sft":
         return run, SFTTrainer(
             model=model,

@@ -17,7 +17,7 @@ from pathlib import Path
 import papermill  # noqa: F401  (so that its import is not counted)
 
 from helpers import notebooks
-from helpers.runs import run as runlog
+from helpers import runs as runlog
 from tests.bench import Row, show
 
 TIMES = 3

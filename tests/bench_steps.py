@@ -14,7 +14,9 @@ from pathlib import Path
 
 from helpers.data import examples as data
 from helpers.recipes import Recipe, for_profile, get_recipe
-from tests.answers.variants import (
+from tests.bench import Row, show
+from tests.learning import supervise
+from tests.training.variants import (
     MACHINE,
     Levers,
     Variant,
@@ -23,8 +25,6 @@ from tests.answers.variants import (
     variant,
     with_the_same_completions,
 )
-from tests.bench import Row, show
-from tests.learning import supervise
 
 from safetensors.torch import load_file, save_file  # isort: skip  (after Unsloth)
 

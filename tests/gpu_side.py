@@ -14,8 +14,8 @@ from pathlib import Path
 from helpers.data import examples as data
 from helpers.machine import computer as machines
 from helpers.recipes import Recipe, for_profile, get_recipe
-from helpers.runs import run as runlog
 from helpers.training import rewards
+from helpers.training.training_run import TrainingRun
 
 SAME = (
     "per_device_train_batch_size",
@@ -259,7 +259,7 @@ def main(side: str, stage: str, *more: str) -> None:
     machine = machines.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
     model, tokenizer = load(model_name, recipe, machine)
-    run = runlog.Run(out.parent / f"{side}{packing}", recipe, stage, machine, 0, model_name)
+    run = TrainingRun(out.parent / f"{side}{packing}", recipe, stage, machine, 0, model_name)
     left = out.parent / f"settings-{stage}.json"
     config = (
         our_settings(stage, recipe, run, machine, steps, tokenizer, packing == "packed", left)

@@ -7,14 +7,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from helpers import runs as runlog
 from helpers.data import examples as data
 from helpers.machine import computer as machines
 from helpers.machine.computer import Machine
 from helpers.plots import lab
 from helpers.recipes import RECIPES, Recipe, for_profile
-from helpers.runs import run as runlog
 from helpers.training import models
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 from tests.learning import BASE, supervise
 from tests.runs import pathologies
 
@@ -77,7 +78,7 @@ def sft_log(recipe: Recipe, machine: Machine, out: Path, rows: int) -> list[dict
     model = models.add_lora(model, recipe, machine, 0)
     splits = data.load(recipe, None, "tiny")
     learned = data.chosen(recipe, tokenizer, splits["train"], "sft", 0).examples
-    run = runlog.Run(out, recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(out, recipe, "sft", machine, 0, BASE)
     arguments = replace(
         training.sft_config(recipe, run, machine, SFT_STEPS),
         eval_strategy="steps",

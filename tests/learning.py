@@ -18,11 +18,10 @@ def supervise(
     recipe: Recipe, machine: Machine, seed: int, out: Path, splits, steps: int = 0
 ) -> Path | None:
     """Priming and SFT, as the recipe has them; the last adapter, None for a recipe without."""
-    return (
-        stages.sft(stages.Job(recipe, machine, out, seed=seed, max_steps=steps), splits)
-        if recipe.supervised
-        else None
-    )
+    if not recipe.supervised:
+        return None
+    job = stages.Job(recipe, machine, out, seed=seed, max_steps=steps)
+    return stages.sft(job, splits).folder
 
 
 def reinforce(
@@ -35,12 +34,10 @@ def reinforce(
     steps: int = 0,
 ) -> Path:
     """GRPO from an adapter, or from the base."""
-    return stages.grpo(
-        stages.Job(
-            recipe, machine, out, seed=seed, max_steps=steps, adapter=str(start or ""), force=True
-        ),
-        splits,
+    job = stages.Job(
+        recipe, machine, out, seed=seed, max_steps=steps, adapter=str(start or ""), force=True
     )
+    return stages.grpo(job, splits).folder
 
 
 def measure(

@@ -175,7 +175,7 @@ def test_the_address_is_written_everywhere(tmp_path):
 
 
 def a_run(folder, name="log.jsonl"):
-    from helpers.runs import run as runlog
+    from helpers import runs as runlog
 
     folder.mkdir(parents=True)
     runlog.append_lines(

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from helpers import recipes, rows
+from helpers import runs as runlog
 from helpers.data import examples as data
 from helpers.recipes import Recipe, Source
-from helpers.runs import run as runlog
 from helpers.tiny.problems import generate
 from helpers.training.rewards import check_golds
 from tests.conftest import ROOT

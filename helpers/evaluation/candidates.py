@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from helpers.evaluation import grading as evaluation
 from helpers.machine import Machine, file_hash
 from helpers.recipes import Recipe
 from helpers.rows import Example
-from helpers.runs import read_manifest, read_object, write_json
+from helpers.runs import Run, read_object, write_json
 
 from safetensors.torch import load_file  # isort: skip  (after Unsloth)
 
@@ -32,7 +31,7 @@ class Candidate:
 
     label: str
     base: str
-    adapter: Path | None
+    adapter: models.Adapter | None
     four_bit: bool
 
 
@@ -46,30 +45,20 @@ def find_candidates(
     """
     found: list[Candidate] = []
     for name in names:
-        config = Path(name) / "adapter_config.json"
-        if config.is_file():
-            try:
-                base = Path(
-                    json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-                ).as_posix()
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{config} is no adapter's configuration ({type(error).__name__}).\nSave the adapter again."
-                ) from error
-            if base.startswith("/") and not Path(base).exists():
-                raise FileNotFoundError(
-                    f"The adapter {name} was trained on {base}, which is not there.\nPut that model there, or train the adapter anew."
-                )
-            adapter, four_bit = (
-                models.check_adapter(name, base),
-                recipe.lora.load_in_4bit if use_4bit is None else use_4bit,
-            )
-            if with_base:
-                found.insert(0, Candidate(label_of("base", found), base, None, four_bit))
-                with_base = False
-            found.append(Candidate(label_of(name, found), base, adapter, four_bit))
-        else:
+        if not models.is_adapter(name):
             found.append(Candidate(label_of(name, found), name, None, bool(use_4bit)))
+            continue
+        adapter = models.Adapter.read(name)
+        if adapter.base.startswith("/") and not Path(adapter.base).exists():
+            raise FileNotFoundError(
+                f"The adapter {name} was trained on {adapter.base}, which is not there.\n"
+                "Put that model there, or train the adapter anew."
+            )
+        four_bit = recipe.lora.load_in_4bit if use_4bit is None else use_4bit
+        if with_base:
+            found.insert(0, Candidate(label_of("base", found), adapter.base, None, four_bit))
+            with_base = False
+        found.append(Candidate(label_of(name, found), adapter.base, adapter, four_bit))
     if with_base:
         raise ValueError(
             "None of these is an adapter, so there is no base to add.\nLeave --base out, or name the base itself."
@@ -85,8 +74,10 @@ def recipes_of(names: Sequence[str]) -> list[str]:
 
 def learned(folder: Path) -> dict:
     """What an export says of itself, or of an adapter its run; {} for all else."""
-    run = read_manifest(folder.parent) if (folder / "adapter_config.json").is_file() else None
-    return read_object(folder / "export.json", {}, "Export it again.") or run or {}
+    run = Run.read(folder.parent) if models.is_adapter(folder) else None
+    return read_object(folder / "export.json", {}, "Export it again.") or (
+        run.manifest if run else {}
+    )
 
 
 def label_of(name: str, taken: Sequence[Candidate]) -> str:
@@ -119,10 +110,10 @@ def ready(
 
 def by_switching(base: str, members: Sequence[Candidate], recipe: Recipe, machine: Machine):
     adapters = [c for c in members if c.adapter]
-    model, tokenizer = models.load(str(adapters[0].adapter) if adapters else base, recipe, machine)
+    model, tokenizer = models.load(adapters[0].adapter if adapters else base, recipe, machine)
     for candidate in adapters:
         model.load_adapter(
-            str(candidate.adapter), adapter_name=f"{candidate.label}_"
+            str(candidate.adapter.folder), adapter_name=f"{candidate.label}_"
         )  # none that the model has: what was loaded with it is its "default"
     for candidate in members:
         if candidate.adapter:
@@ -140,10 +131,12 @@ def by_vllm(base: str, members: Sequence[Candidate], recipe: Recipe, machine: Ma
 
     from helpers.evaluation.vllm import Engine
 
-    tokenizer = AutoTokenizer.from_pretrained(str(members[0].adapter or base))
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(members[0].adapter.folder if members[0].adapter else base)
+    )
     engine = Engine(base, recipe, machine, tokenizer)
     for candidate in members:
-        engine.choose(candidate.adapter)
+        engine.choose(candidate.adapter.folder if candidate.adapter else None)
         yield candidate, engine, tokenizer
 
 
@@ -233,7 +226,7 @@ def conclude(
     if (
         "sft" in weights
         and weights.get("grpo")
-        and (read_manifest(folder.parent / "grpo") or {}).get("parent_hash") != weights["sft"]
+        and parent_of(folder.parent / "grpo") != weights["sft"]
     ):  # of another grpo it says nothing
         print(
             "grpo was trained from another sft: their comparison says nothing; run 02 again, without ADAPTER"
@@ -252,6 +245,11 @@ def conclude(
         pictures,
     )
     return results
+
+
+def parent_of(folder: Path) -> str | None:
+    run = Run.read(folder)
+    return run.manifest.get("parent_hash") if run else None
 
 
 def adapter_hashes(labels: Iterable[str], folder: Path) -> dict[str, str | None]:

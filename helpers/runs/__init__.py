@@ -1,5 +1,18 @@
 """A stage's folder: what was written there, and whether the run was healthy."""
 
+from helpers.runs.files import (
+    append_lines,
+    finite,
+    free_name,
+    keep_steps,
+    part_of,
+    read_lines,
+    read_object,
+    read_summary,
+    write_json,
+    write_lines,
+    writing,
+)
 from helpers.runs.health import (
     RULES,
     duration,
@@ -11,28 +24,8 @@ from helpers.runs.health import (
     unjudged,
     verdicts,
 )
-from helpers.runs.run import (
-    PUBLISHED,
-    TIMES,
-    Run,
-    append_lines,
-    commit,
-    completions_table,
-    console,
-    explained,
-    finished_run,
-    free_name,
-    own_folder,
-    read_lines,
-    read_manifest,
-    read_object,
-    read_summary,
-    rename,
-    run_hash,
-    settings,
-    summary,
-    write_json,
-)
+from helpers.runs.log import PUBLISHED, TIMES, completions_table, console, rename, summary
+from helpers.runs.run import Run
 
 __all__ = [
     "PUBLISHED",
@@ -40,28 +33,26 @@ __all__ = [
     "Run",
     "TIMES",
     "append_lines",
-    "commit",
     "completions_table",
     "console",
     "duration",
-    "explained",
     "figures",
-    "finished_run",
+    "finite",
     "free_name",
     "history",
+    "keep_steps",
     "mean",
-    "own_folder",
+    "part_of",
     "read_lines",
-    "read_manifest",
     "read_object",
     "read_summary",
     "rename",
     "report",
-    "run_hash",
-    "settings",
     "stop_if_ruined",
     "summary",
     "unjudged",
     "verdicts",
     "write_json",
+    "write_lines",
+    "writing",
 ]

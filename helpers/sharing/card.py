@@ -13,9 +13,10 @@ from helpers.answers.formats import last_box_or_number
 from helpers.answers.grading import last_number
 from helpers.data import EMBEDDED
 from helpers.recipes import Recipe, Source
-from helpers.runs import finished_run, run_hash, settings
+from helpers.runs import Run
 from helpers.settings import check_repo
 from helpers.sharing.export import TINY, is_hub_id, origin_of, public_name
+from helpers.training import settings_of
 
 CARD = """\
 ---
@@ -131,9 +132,9 @@ def write_card(
     Raises FileNotFoundError if the run did not finish, and ValueError as `model_card` does.
     """
     folder, run = Path(folder), Path(run)
-    manifest = finished_run(
+    manifest = Run.read_finished(
         run, "A card tells how the model was trained: export an adapter in its run's folder."
-    )
+    ).manifest
     found = {
         name: path
         for name in PICTURES
@@ -209,7 +210,7 @@ def model_card(
         model_name=title,
         tags=["grpo", "lora", "reasoning", recipe.name],
         eval_results=list(measured(recipe, results["data"], quantised, greedy, sampled, own)),
-        run_hash=run_hash(manifest),
+        run_hash=Run(".", manifest).hash,
     )
     return ModelCard.from_template(
         data,
@@ -242,7 +243,7 @@ def model_card(
         datasets=data_with_licences(recipe, results["data"]),
         settings=settings_table(recipe, manifest),
         pictures="\n" + "".join(f"![{PICTURES[name]}](images/{name})\n" for name in pictures),
-        run=run_hash(manifest) or "not recorded",
+        run=Run(".", manifest).hash or "not recorded",
         commit=manifest["commit"] or "not recorded",
         versions=", ".join(f"{k} {v}" for k, v in manifest["versions"].items()),
     )
@@ -305,7 +306,7 @@ def table(results: Mapping, own: Mapping | None) -> str:
 
 def settings_table(recipe: Recipe, manifest: Mapping) -> str:
     """The settings of LoRA and of the stages, a row a group."""
-    found = {**settings(recipe), **manifest.get("settings", {})}
+    found = {**settings_of(recipe), **manifest.get("settings", {})}
     shown = [part for part in ("lora", *recipe.stages) if isinstance(found.get(part), Mapping)]
     return "\n".join(
         f"| {part} | "

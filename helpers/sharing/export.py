@@ -18,18 +18,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers import machine as machines
-from helpers.runs import explained, read_manifest, run_hash, write_json
+from helpers.runs import write_json, writing
 from helpers.tiny import TINY_MODEL
-from helpers.training import alone, check_adapter, end_tokens
+from helpers.training import Adapter, alone, end_tokens
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before transformers, trl and peft)
 import torch
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
-from peft import PeftConfig, PeftModel
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLEST_SHARD, LARGEST_SHARD = (
@@ -42,7 +42,7 @@ MARK, UNFINISHED = "export.json", ".unfinished"
 
 def merge(
     base: str,
-    adapter: str | Path,
+    adapter: Adapter,
     folder: str | Path,
     precision: str = "fp32",
     staging: str | Path | None = None,
@@ -55,9 +55,9 @@ def merge(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}.\nUse one of: {', '.join(PRECISIONS)}.")
-    adapter, weights = check_adapter(adapter, base), base_files(base)
+    weights = base_files(base)
     deltas = changes(weights, adapter)
-    with Staged(folder, staging, reads=(adapter, weights)) as part:
+    with Staged(folder, staging, reads=(adapter.folder, weights)) as part:
         shards = plan_shards(weights, PRECISIONS[precision])
         part.needs(shards.metadata["total_size"] + 20_000_000)
         missing = set(deltas) - {
@@ -86,13 +86,12 @@ def merge(
     return Path(folder)
 
 
-def copy_adapter(base: str, adapter: str | Path, folder: str | Path) -> Path:
+def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Path:
     """Writes the adapter as others can load it: its configuration names the base by its public name, and no folder of this machine."""
-    adapter = check_adapter(adapter, base)
-    with Staged(folder, None, reads=(adapter,)) as part:
-        part.needs((adapter / "adapter_model.safetensors").stat().st_size)
-        shutil.copy(adapter / "adapter_model.safetensors", part.path)
-        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    with Staged(folder, None, reads=(adapter.folder,)) as part:
+        part.needs(adapter.weights.stat().st_size)
+        shutil.copy(adapter.weights, part.path)
+        config = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
         write_json(
             part.path / "adapter_config.json",
             config | {"base_model_name_or_path": public_name(base)},
@@ -183,7 +182,7 @@ class Staged:
 
     def move(self) -> None:
         """Brings it from its staging to where it will lie; on another disk by copying, the mark of what is unfinished first."""
-        with explained(self.folder), contextlib.ExitStack() as broken_off:
+        with writing(self.folder), contextlib.ExitStack() as broken_off:
             broken_off.callback(discard, self.path)
             broken_off.callback(discard, self.beside)
             try:
@@ -256,24 +255,24 @@ NOT_PLAIN = (
 )
 
 
-def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
+def changes(weights: Path, adapter: Adapter) -> dict[str, LoraLayer]:
     """PEFT's LoRA layers, each under the name of the weight that it changes; the base's own weights are not loaded for it.
 
     adapter: a folder that `check_adapter` has found whole. Raises ValueError for one that is not only LoRA matrices, or not of this base.
     """
-    config = PeftConfig.from_pretrained(adapter)
+    config = adapter.config
     extra = [name for name in NOT_PLAIN if getattr(config, name, None)]
     bias = getattr(config, "bias", "none")  # other kinds of adapters have none
     if config.peft_type != "LORA" or bias != "none" or extra:
         raise ValueError(
-            f"The adapter in {adapter} is more than LoRA matrices ({', '.join([str(config.peft_type), f'bias={bias}', *extra])}).\n{IN_MEMORY}"
+            f"The adapter in {adapter.folder} is more than LoRA matrices ({', '.join([str(config.peft_type), f'bias={bias}', *extra])}).\n{IN_MEMORY}"
         )
     with quiet():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights))
         model = PeftModel(model, config, low_cpu_mem_usage=True)
     try:
-        stored = load_file(adapter / "adapter_model.safetensors")
+        stored = load_file(adapter.weights)
         lora = {
             name.replace(".weight", ".default.weight"): tensor.float()
             for name, tensor in stored.items()
@@ -281,12 +280,12 @@ def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
         model.load_state_dict(lora, strict=False, assign=True)
     except RuntimeError as error:  # matrices of another size
         raise ValueError(
-            f"The matrices in {adapter} are not those of its configuration on this base ({type(error).__name__}).\n"
+            f"The matrices in {adapter.folder} are not those of its configuration on this base ({type(error).__name__}).\n"
             "Set MODEL to the model that the adapter was trained on, or train it again."
         ) from error
     if any("lora_embedding" in name for name in lora):
         raise ValueError(
-            f"The adapter in {adapter} changes the embedding, which is more than LoRA matrices on linear layers.\n{IN_MEMORY}"
+            f"The adapter in {adapter.folder} changes the embedding, which is more than LoRA matrices on linear layers.\n{IN_MEMORY}"
         )
     layers = {
         name.removeprefix("base_model.model.") + ".weight": module
@@ -300,7 +299,7 @@ def changes(weights: Path, adapter: Path) -> dict[str, LoraLayer]:
     }
     if known != set(lora) or len(known) != 2 * len(layers):
         raise ValueError(
-            f"The matrices in {adapter} are not those of its configuration on this base ({len(lora)} there, {2 * len(layers)} belong).\n"
+            f"The matrices in {adapter.folder} are not those of its configuration on this base ({len(lora)} there, {2 * len(layers)} belong).\n"
             "Set MODEL to the model that the adapter was trained on, or train it again."
         )
     return layers
@@ -356,7 +355,7 @@ def read(
     return found
 
 
-def write_companions(weights: Path, adapter: Path, folder: Path, precision: str) -> None:
+def write_companions(weights: Path, adapter: Adapter, folder: Path, precision: str) -> None:
     """Configuration, generation settings, tokenizer and chat template. The end of a chat turn ends a reply, as in training."""
     config = AutoConfig.from_pretrained(weights)
     config.dtype = PRECISIONS[precision]
@@ -377,32 +376,26 @@ def write_companions(weights: Path, adapter: Path, folder: Path, precision: str)
     generation.save_pretrained(folder)
 
 
-def write_tokenizer(adapter: Path, folder: Path):
-    """The adapter's tokenizer with its chat template, without traces of where it was loaded from. Raises ValueError if it cannot be read."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(adapter))
-    except (OSError, ValueError, LookupError) as error:
-        raise ValueError(
-            f"The tokenizer beside the adapter in {adapter} is missing or damaged ({type(error).__name__}).\n"
-            "Copy the files of the tokenizer that it was trained with into that folder, or train it again."
-        ) from error
+def write_tokenizer(adapter: Adapter, folder: Path):
+    """The adapter's tokenizer with its chat template, without traces of where it was loaded from."""
+    tokenizer = adapter.tokenizer
     for trace in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(trace, None)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
 
-def origin(base: str, adapter: Path, form: str, precision: str | None) -> dict:
+def origin(base: str, adapter: Adapter, form: str, precision: str | None) -> dict:
     """What `export.json` says: which run this is, without names of this machine. An adapter from elsewhere has no run."""
-    manifest = read_manifest(adapter.parent) or {}
+    manifest = adapter.run.manifest if adapter.run else {}
     return {
         "form": form,
         "precision": precision,
         "base": public_name(base),
-        "adapter_sha256": machines.file_hash(adapter / "adapter_model.safetensors"),
+        "adapter_sha256": adapter.hash,
         "recipe": manifest.get("recipe"),
         "stage": manifest.get("stage"),
-        "run": run_hash(manifest),
+        "run": adapter.run.hash if adapter.run else None,
         "versions": machines.versions(),
     }
 

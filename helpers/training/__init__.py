@@ -1,6 +1,7 @@
 """Models, rewards and trainers: what turns a base into an adapter."""
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
+from helpers.training.adapter import Adapter, is_adapter, same_model
 from helpers.training.checkpoints import CODE, alone, code_hash, differences, reading, restore
 from helpers.training.models import (
     END_OF_TURN,
@@ -9,7 +10,6 @@ from helpers.training.models import (
     add_lora,
     at_work,
     base_of,
-    check_adapter,
     count_parameters,
     end_tokens,
     generate,
@@ -39,13 +39,16 @@ from helpers.training.trainers import (
     train,
     vllm_settings,
 )
+from helpers.training.training_run import TrainingRun, settings_of
 
 __all__ = [
+    "Adapter",
     "CODE",
     "Completion",
     "END_OF_TURN",
     "Job",
     "REWARDS",
+    "TrainingRun",
     "adapter_identity",
     "add_lora",
     "alone",
@@ -53,7 +56,6 @@ __all__ = [
     "base_of",
     "changed",
     "check",
-    "check_adapter",
     "check_golds",
     "check_group",
     "check_place",
@@ -67,6 +69,7 @@ __all__ = [
     "grpo_config",
     "identity",
     "in_batches",
+    "is_adapter",
     "load",
     "merged_weights",
     "preflight",
@@ -75,7 +78,9 @@ __all__ = [
     "restore",
     "reward_functions",
     "reward_table",
+    "same_model",
     "scales",
+    "settings_of",
     "sft_config",
     "start_of_grpo",
     "steps_of",

@@ -7,7 +7,7 @@ import time
 from transformers import TrainerCallback, get_scheduler
 
 from helpers import machine as processes
-from helpers.runs import Run
+from helpers.training.training_run import TrainingRun
 
 QUICK_MINUTES = {
     "priming": 1.0,
@@ -22,7 +22,7 @@ class FitToBudget(TrainerCallback):
     What it decided stands in the run's manifest, so that a run that goes on keeps to it.
     """
 
-    def __init__(self, run: Run, minutes: float | None = None, measured: int = 5):
+    def __init__(self, run: TrainingRun, minutes: float | None = None, measured: int = 5):
         self.run, self.seconds, self.measured = (
             run,
             60 * (minutes or QUICK_MINUTES[run.stage]),

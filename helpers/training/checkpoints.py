@@ -19,9 +19,10 @@ from pathlib import Path
 from helpers import machine as machines
 from helpers import machine as setting_up
 from helpers.recipes import Recipe
-from helpers.runs import Run, free_name, own_folder, read_lines, read_manifest, write_json
+from helpers.runs import Run, free_name, read_lines, write_json
 from helpers.settings import AFRESH
 from helpers.training.models import at_work, identity
+from helpers.training.training_run import TrainingRun, own_folder
 
 MARKER = "complete.json"
 # Settings that may differ: where things go, and how the effective batch is cut.
@@ -51,7 +52,7 @@ CODE = (
 )
 
 
-def fingerprint(trainer, run: Run, budget: str, start: str) -> dict:
+def fingerprint(trainer, run: TrainingRun, budget: str, start: str) -> dict:
     """What makes a run what it is; two runs with equal fingerprints give equal weights. Plain values under names a reader knows.
 
     start: a hash of the adapter that training starts from.
@@ -83,7 +84,7 @@ def fingerprint(trainer, run: Run, budget: str, start: str) -> dict:
         "recipe": recipe.name,
         **reading(recipe),
         "base weights": identity(at_work(trainer.model, adapters=False)),
-        "parent adapter": run.parent_hash,
+        "parent adapter": run.parent.hash if run.parent else None,
         "starting adapter": start,
         "budget": budget if run.machine.profile == "gpu" else "",
         "device": run.machine.device,
@@ -177,13 +178,13 @@ def alone(place: Path, doing: str) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
+def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | None:
     """Opens the run's folder: goes on with what lies there, or starts afresh. Returns the checkpoint to go on from.
 
     A finished run of the same fingerprint is left as it is (`run.finished` says so). One that differs is kept beside, as
     `<stage>-before`. An unfinished run that differs is not thrown away: ValueError says what differs; and that a finished one has lost its log.
     """
-    earlier = read_manifest(run.folder) if resume else None
+    earlier = manifest_of(run.folder) if resume else None
     finished = bool(earlier) and earlier["status"] == "finished"
     changed = differences(earlier.get("fingerprint", {}), made_of) if earlier else []
     checkpoint = last_checkpoint(run.checkpoints) if earlier and not finished else None
@@ -203,7 +204,7 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
         print(f"going on from step {step_of(checkpoint)} of the run that was cut off")
         return checkpoint
     run.start_afresh(
-        made_of, keep=finished or (read_manifest(run.folder) or {}).get("status") == "finished"
+        made_of, keep=finished or (manifest_of(run.folder) or {}).get("status") == "finished"
     )
     if finished:
         print(
@@ -212,7 +213,7 @@ def begin(run: Run, made_of: Mapping, resume: bool = True) -> Path | None:
     return None
 
 
-def whole_adapter(run: Run, manifest: Mapping) -> bool:
+def whole_adapter(run: TrainingRun, manifest: Mapping) -> bool:
     weights = run.adapter / "adapter_model.safetensors"
     return weights.is_file() and machines.file_hash(weights) == manifest["adapter_hash"]
 
@@ -271,7 +272,7 @@ def copy_run(folder: Path, target: Path) -> None:
     state what is gone here is deleted there. Raises FileExistsError if it holds something that is not a run.
     """
     there = manifest_or_damaged(target)
-    if there is not None and there.get("start") != read_manifest(folder)["start"]:
+    if there is not None and there.get("start") != manifest_of(folder)["start"]:
         worth = there.get("status") == "finished" or last_checkpoint(target / "checkpoints")
         aside = free_name(target) if worth else target.with_name(target.name + ".old")
         shutil.rmtree(aside, ignore_errors=True)
@@ -309,10 +310,15 @@ def copy_run(folder: Path, target: Path) -> None:
             place.rmdir()  # those that are empty now
 
 
+def manifest_of(folder: Path) -> dict | None:
+    run = Run.read(folder)
+    return run.manifest if run else None
+
+
 def manifest_or_damaged(folder: Path) -> dict | None:
     """A run's manifest; None if there is no run, {} if its manifest cannot be read."""
     try:
-        found = read_manifest(folder)
+        found = manifest_of(folder)
     except (OSError, ValueError):
         return {}
     return found if found is None or isinstance(found, dict) else {}
@@ -323,7 +329,7 @@ def same_file(one: Path, other: Path) -> bool:
     return a.st_size == b.st_size and int(a.st_mtime) == int(b.st_mtime)
 
 
-def mirror(run: Run) -> None:
+def mirror(run: TrainingRun) -> None:
     """Copies the run's folder to its mirror. A mirror that cannot be written is reported once, and training goes on."""
     if not run.mirror:
         return
@@ -348,7 +354,7 @@ def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
     restored = []
     for place in sorted(Path(mirror, recipe).glob("*/run.json")):
         here, there = Path(output, recipe, place.parent.name), place.parent
-        mine, theirs = read_manifest(own_folder(here)), manifest_or_damaged(there)
+        mine, theirs = manifest_of(own_folder(here)), manifest_or_damaged(there)
         if not theirs:
             print(f"{there} has a damaged run.json: it is not brought back.")
             continue

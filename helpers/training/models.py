@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,13 @@ from helpers import machine as machines
 from helpers.machine import Machine, hint
 from helpers.recipes import Recipe
 from helpers.tiny import TINY_MODEL
+from helpers.training.adapter import Adapter
 
 from helpers.training.unsloth_first import FastLanguageModel, quiet  # isort: skip  (before transformers, trl and peft)
 import bitsandbytes as bnb
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tqdm.std import tqdm
 
 END_OF_TURN = "<|im_end|>"
@@ -42,12 +41,13 @@ def base_of(recipe: Recipe, model: str | None, machine: Machine) -> str:
     return model or (str(TINY_MODEL) if machine.profile == "tiny" else recipe.model)
 
 
-def load(name: str, recipe: Recipe, machine: Machine, vllm: str = ""):
+def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = ""):
     """A base model in 4-bit, or a saved adapter on its base, and the tokenizer.
 
-    name: Hub id or local folder. vllm="colocate": Unsloth puts vLLM beside it, on the same weights. Returns (model, tokenizer); an adapter comes back trainable.
+    model: Hub id, local folder, or an adapter. vllm="colocate": Unsloth puts vLLM beside it, on the same weights. Returns (model, tokenizer); an adapter comes back trainable.
     Raises ConnectionError or FileNotFoundError that say what to do.
     """
+    name = str(model.folder) if isinstance(model, Adapter) else model
     if not Path(name).exists():
         print(f"fetching {name} from the Hub, or from its cache", flush=True)
     longest = max(
@@ -139,68 +139,6 @@ def add_lora(model, recipe: Recipe, machine: Machine, seed: int):
             use_gradient_checkpointing=checkpointing(machine),
             random_state=seed,
         )
-
-
-def check_adapter(adapter: str | Path, base: str) -> Path:
-    """The adapter's folder, if it is whole and belongs to this base.
-
-    Raises FileNotFoundError (no adapter there) or ValueError (it was trained on another base, or is damaged).
-    """
-    folder = Path(adapter)
-    config = folder / "adapter_config.json"
-    if not config.is_file() or not (folder / "adapter_model.safetensors").is_file():
-        raise FileNotFoundError(
-            f"There is no adapter in {folder}.\nRun 01_sft.ipynb first, or set ADAPTER to a trained adapter's folder."
-        )
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-        trained_on = str(settings["base_model_name_or_path"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{config} is no adapter's configuration ({type(error).__name__}).\nSave the adapter again."
-        ) from error
-    if not same_model(trained_on, base):
-        raise ValueError(
-            f"The adapter in {folder} was trained on {trained_on}, not on {base}.\n"
-            f"Set MODEL={trained_on}, or set ADAPTER to one that was trained on {base}."
-        )
-    if found := damage(folder / "adapter_model.safetensors", settings):
-        raise ValueError(
-            f"The adapter in {folder} is damaged ({found}).\nTrain it again, or name another one."
-        )
-    return folder
-
-
-def damage(weights: Path, settings: Mapping) -> str:
-    """What is wrong with an adapter's matrices: they cannot be read, are no numbers, or have another rank than its configuration says; "" for nothing."""
-    try:
-        stored = load_file(weights)
-    except SafetensorError as error:
-        return f"{type(error).__name__}: {str(error)[:100]}"
-    ranks = [settings.get("r"), *(settings.get("rank_pattern") or {}).values()]
-    for name, tensor in stored.items():
-        if not tensor.float().isfinite().all():
-            return f"{name} holds NaN or infinite numbers"
-        if (
-            name.endswith(".lora_A.weight")
-            and len(tensor) not in ranks
-            and not settings.get("target_parameters")
-        ):  # those have a rank for each expert
-            return (
-                f"{name} has rank {len(tensor)}, and its configuration says r = {settings.get('r')}"
-            )
-    return ""
-
-
-def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one base: the same folder, or the same Hub id, also in Unsloth's quantised spelling."""
-    if Path(one).exists() or Path(other).exists():
-        return Path(one).resolve() == Path(other).resolve()
-    bare = [
-        name.lower().rpartition("/")[2].removesuffix("-bnb-4bit").removesuffix("-unsloth")
-        for name in (one, other)
-    ]
-    return bare[0] == bare[1]
 
 
 def count_parameters(model) -> dict[str, int]:

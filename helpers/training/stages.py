@@ -12,14 +12,15 @@ from trl import GRPOTrainer, SFTTrainer
 
 from helpers import data
 from helpers import machine as memory
-from helpers import runs as runlog
 from helpers.data import Split
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 from helpers.training import models, rewards
 from helpers.training import trainers as training
+from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
 from helpers.training.probe import preflight
+from helpers.training.training_run import TrainingRun
 
 ADAPTER_FILES = {
     "adapter_config.json",
@@ -58,8 +59,8 @@ class Job:
     def base(self) -> str:
         return models.base_of(self.recipe, self.model or None, self.machine)
 
-    def run(self, stage: str, parent: Path | None) -> runlog.Run:
-        return runlog.Run(
+    def run(self, stage: str, parent: Adapter | None) -> TrainingRun:
+        return TrainingRun(
             self.output, self.recipe, stage, self.machine, self.seed, self.base, parent, self.mirror
         )
 
@@ -107,7 +108,7 @@ def changed(
     )
 
 
-def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
+def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Adapter:
     """Priming and SFT, as the recipe has them, on the rows of the job or those given; the last adapter. Raises ValueError for a recipe without."""
     recipe, adapter = job.recipe, None
     if not recipe.supervised:
@@ -135,7 +136,7 @@ def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     return adapter
 
 
-def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
+def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Adapter:
     """GRPO from the adapter given, else from that of the SFT run, else from the base; its adapter."""
     recipe, machine = job.recipe, job.machine
     start = training.start_of_grpo(recipe, job.output, job.adapter, job.base)
@@ -143,7 +144,7 @@ def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Path:
     splits = splits or job.splits()
     check_rows(job, splits)  # before the model is loaded
     print(f"grpo\n{job.plan('grpo')}")
-    model, tokenizer = models.load(str(start or job.base), recipe, machine, job.vllm)
+    model, tokenizer = models.load(start or job.base, recipe, machine, job.vllm)
     if start is None:
         model = models.add_lora(model, recipe, machine, job.seed)
     rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", job.seed).examples
@@ -198,15 +199,15 @@ def check_place(folder: Path | None) -> None:
         )
 
 
-def copied(adapter: Path, folder: Path | None) -> Path:
+def copied(adapter: Adapter, folder: Path | None) -> Path:
     """The adapter, also in `folder`, if one is given; it appears there when it is whole."""
-    if folder is None or folder.resolve() == adapter.resolve():
-        return adapter
+    if folder is None or folder.resolve() == adapter.folder.resolve():
+        return adapter.folder
     check_place(folder)
     folder = folder.resolve()
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(adapter, part)
+    shutil.copytree(adapter.folder, part)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
     return folder

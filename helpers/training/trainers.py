@@ -20,11 +20,12 @@ from helpers import machine as memory
 from helpers import machine as processes
 from helpers.machine import Machine
 from helpers.recipes import Recipe
-from helpers.runs import Run, explained, finished_run
+from helpers.runs import Run, writing
 from helpers.settings import AFRESH, TRACKERS
 from helpers.training import checkpoints
+from helpers.training.adapter import Adapter
 from helpers.training.budget import FitToBudget
-from helpers.training.models import check_adapter
+from helpers.training.training_run import TrainingRun
 from helpers.training.watching import LogCallback, watch
 
 from helpers.training.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
@@ -67,7 +68,7 @@ def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -
     return min(planned, max_steps) if max_steps else planned
 
 
-def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -> Path | None:
+def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -> Adapter | None:
     """The adapter that GRPO goes on from: the one given, else that of the SFT run; None where the recipe starts from the base.
 
     Raises FileNotFoundError or ValueError that say what is missing or does not fit.
@@ -76,14 +77,14 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
         return None
     sft = Path(output) / recipe.name / "sft"
     if not adapter:
-        finished_run(
+        Run.read_finished(
             sft,
             "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft, or --adapter).",
         )
-    return check_adapter(adapter or sft / "adapter", base)
+    return Adapter.read(adapter or sft / "adapter", base)
 
 
-def common(part, run: Run, machine: Machine, steps: int, report_to: str) -> dict:
+def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str) -> dict:
     """The settings that SFT and GRPO share, every one written out: Unsloth changes TRL's defaults on a GPU.
 
     save_strategy is "no" because the run's own callback says when to save: by the clock, not by steps.
@@ -92,7 +93,7 @@ def common(part, run: Run, machine: Machine, steps: int, report_to: str) -> dict
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(
         run.folder / "tensorboard"
     )  # read by the trainer's callback, if that is chosen
-    plan = memory.split(run.recipe, run.stage, memory.shape_of(run.model), machine)
+    plan = memory.split(run.recipe, run.stage, memory.shape_of(run.base), machine)
     bf16 = machine.dtype == "bfloat16"
     return dict(
         output_dir=str(run.folder / "checkpoints"),
@@ -139,7 +140,7 @@ def check_report_to(name: str) -> None:
 
 
 def sft_config(
-    recipe: Recipe, run: Run, machine: Machine, steps: int, report_to: str = "none"
+    recipe: Recipe, run: TrainingRun, machine: Machine, steps: int, report_to: str = "none"
 ) -> SFTConfig:
     """SFTTrainer's settings for priming or SFT: only the completion is learned, one example a row, nothing packed."""
     part = getattr(recipe, run.stage)
@@ -182,7 +183,12 @@ def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
 
 
 def grpo_config(
-    recipe: Recipe, run: Run, machine: Machine, steps: int, report_to: str = "none", vllm: str = ""
+    recipe: Recipe,
+    run: TrainingRun,
+    machine: Machine,
+    steps: int,
+    report_to: str = "none",
+    vllm: str = "",
 ) -> GRPOConfig:
     """GRPOTrainer's settings. Raises ValueError if the group size does not divide the batch."""
     part = recipe.grpo
@@ -210,7 +216,7 @@ def grpo_config(
     )
 
 
-def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path:
+def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True) -> Adapter:
     """Trains, saves the adapter with its tokenizer, and only then marks the run as finished. Returns the adapter's folder.
 
     Run again after any interruption it goes on from the last whole checkpoint; of a finished run it loads the adapter. If settings,
@@ -245,10 +251,10 @@ def train(trainer, run: Run, budget: str = "quick", resume: bool = True) -> Path
             go(trainer, run, budget, checkpoint)
         processes.wait()
     FastLanguageModel.for_inference(trainer.model)
-    return run.adapter
+    return Adapter.read(run.adapter)
 
 
-def tidy(run: Run) -> None:
+def tidy(run: TrainingRun) -> None:
     """Removes the checkpoints of a finished run, here and in its mirror."""
     if run.machine.main:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
@@ -310,7 +316,7 @@ def train_in_float(model) -> None:
             parameter.data = parameter.data.float()
 
 
-def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
+def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
     """One process's part of a run, from its start or a checkpoint to its end or an interruption."""
     callback = watch(trainer, run)
     if run.machine.profile == "gpu" and budget == "quick":
@@ -338,7 +344,7 @@ def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
                 )
         weights = gathered(trainer)
         if run.machine.main:
-            with explained(f"The adapter {run.adapter}"):
+            with writing(f"The adapter {run.adapter}"):
                 save_adapter(trainer.model, trainer.processing_class, run.adapter, weights)
             run.finish(
                 "finished",
@@ -358,7 +364,7 @@ def go(trainer, run: Run, budget: str, checkpoint: Path | None) -> None:
     tidy(run)
 
 
-def make_resumable(trainer, run: Run) -> None:
+def make_resumable(trainer, run: TrainingRun) -> None:
     """Mends what keeps TRL's checkpoints from being exact: with beta > 0 only the reference adapter is loaded, not the trained one;
     and a checkpoint that could not be written is removed and explained."""
     load, save = (
@@ -373,7 +379,7 @@ def make_resumable(trainer, run: Run) -> None:
     def save_whole(*args, **kwargs):
         part = run.checkpoints / f"checkpoint-{trainer.state.global_step}"
         try:
-            with explained(f"The checkpoint {part}"):
+            with writing(f"The checkpoint {part}"):
                 save(*args, **kwargs)
         except OSError:
             if run.machine.main:

@@ -18,9 +18,10 @@ from transformers import PrinterCallback, TrainerCallback
 from helpers import machine as machines
 from helpers import machine as processes
 from helpers import runs as health
-from helpers.runs import Run, console, read_lines, rename
+from helpers.runs import console, read_lines, rename
 from helpers.training import checkpoints
 from helpers.training.models import merged_weights
+from helpers.training.training_run import TrainingRun
 
 SAVE_SECONDS = {
     "tiny": 10.0,
@@ -32,7 +33,7 @@ DRAWING_SHARE = 0.01  # of the time, for live curves
 class LogCallback(TrainerCallback):
     """Writes a step's line and samples, and says when to save. `watch` puts it on a trainer."""
 
-    def __init__(self, run: Run, trainer):
+    def __init__(self, run: TrainingRun, trainer):
         self.run, self.trainer = run, trainer
         self.spent, self.scored, self.log, self.warned = {}, {}, [], set()
         self.begun = self.saved = self.logging_s = 0.0
@@ -230,7 +231,7 @@ def in_notebook() -> bool:
 class LiveCurves:
     """The run's curves under the training cell, drawn anew from time to time and removed when it is over. A picture, no widget."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: TrainingRun):
         from IPython.display import display
 
         self.run, self.next = run, time.perf_counter() + 3
@@ -252,7 +253,7 @@ class LiveCurves:
         self.handle.update({"text/plain": ""}, raw=True)
 
 
-def watch(trainer, run: Run) -> LogCallback:
+def watch(trainer, run: TrainingRun) -> LogCallback:
     """Puts the log on a trainer: its rows, its samples, and the seconds of generation and of the backward pass.
 
     Called again, on a trainer that was interrupted, it replaces what it put there before.

@@ -87,13 +87,12 @@ def trainer_of(recipe, stage: str, base: Path, out: Path, machine, rows):
     from trl import GRPOTrainer, SFTTrainer
 
     from helpers.data import examples as data
-    from helpers.runs import run as runlog
     from helpers.training import models, rewards
     from helpers.training import trainers as training
 
     model, tokenizer = models.load(str(base), recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
-    run = runlog.Run(out, recipe, stage, machine, 0, str(base))
+    run = TrainingRun(out, recipe, stage, machine, 0, str(base))
     if stage == "grpo":
         return run, GRPOTrainer(
             model=model,

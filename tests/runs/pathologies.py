@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from helpers import runs as runlog
 from helpers.data import examples as data
 from helpers.machine.computer import Machine
 from helpers.recipes import Recipe
 from helpers.runs import health
-from helpers.runs import run as runlog
-from helpers.training import models, rewards
+from helpers.training import Adapter, models, rewards
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 from tests.learning import BASE, reinforce, supervise
 
 from transformers import TrainerCallback  # isort: skip  (after Unsloth)
@@ -70,7 +71,7 @@ def ill(
     recipe = replace(recipe, rewards={paid.__name__: 1.0}) if paid else recipe
     splits = data.load(recipe, None, "tiny")
     rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", 0).examples
-    run = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=start)
+    run = TrainingRun(out, recipe, "grpo", machine, 0, BASE, parent=Adapter.read(start))
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=functions,

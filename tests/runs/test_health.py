@@ -2,9 +2,9 @@
 
 import pytest
 
+from helpers import runs as runlog
 from helpers.recipes import RECIPES
 from helpers.runs import health
-from helpers.runs import run as runlog
 from helpers.training import preflight
 from tests.learning import supervise
 from tests.runs import pathologies as lab

@@ -2,14 +2,16 @@
 
 import pytest
 
+from helpers import runs as runlog
 from helpers.machine.computer import file_hash
-from helpers.runs import run as runlog
+from helpers.runs import Run
 from helpers.training import checkpoints
+from helpers.training.training_run import TrainingRun
 
 
 def finished(tmp_path, recipe, machine, seed=0):
     """A run's folder as a training run leaves it, with a stand-in for the adapter's file."""
-    run = runlog.Run(tmp_path, recipe, "sft", machine, seed, "base")
+    run = TrainingRun(tmp_path, recipe, "sft", machine, seed, "base")
     checkpoints.begin(run, {"seed": seed})
     run.record({"step": 1})
     run.adapter.mkdir()
@@ -22,9 +24,9 @@ def finished(tmp_path, recipe, machine, seed=0):
 
 def test_the_same_run_is_kept_and_another_one_put_beside_it(recipe, machine, tmp_path, capsys):
     finished(tmp_path, recipe, machine)
-    again = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
+    again = TrainingRun(tmp_path, recipe, "sft", machine, 0, "base")
     assert checkpoints.begin(again, {"seed": 0}) is None and again.finished and again.log.exists()
-    other = runlog.Run(tmp_path, recipe, "sft", machine, 1, "base")
+    other = TrainingRun(tmp_path, recipe, "sft", machine, 1, "base")
     assert (
         checkpoints.begin(other, {"seed": 1}) is None
         and not other.finished
@@ -33,10 +35,10 @@ def test_the_same_run_is_kept_and_another_one_put_beside_it(recipe, machine, tmp
     printed = capsys.readouterr().out
     assert (
         "is kept as sft-before\nnew is\n  seed: 0 → 1" in printed
-        and runlog.finished_run(tmp_path / recipe.name / "sft-before", "")["seed"] == 0
+        and Run.read_finished(tmp_path / recipe.name / "sft-before", "").manifest["seed"] == 0
     )
     with pytest.raises(FileNotFoundError, match="is running"):
-        runlog.finished_run(other.folder, "")
+        Run.read_finished(other.folder, "")
 
 
 @pytest.mark.parametrize("resume", [True, False])
@@ -45,7 +47,7 @@ def test_a_third_run_leaves_the_kept_one(resume, recipe, machine, tmp_path, caps
         run = finished(tmp_path, recipe, machine, seed)
     checkpoints.begin(run, {"seed": 3}, resume)
     kept = [
-        runlog.read_manifest(run.folder.with_name(name))["seed"]
+        Run.read(run.folder.with_name(name)).manifest["seed"]
         for name in ("sft-before", "sft-before-2", "sft-before-3")
     ]
     assert kept == [0, 1, 2] and "sft is kept as sft-before-3\n" in capsys.readouterr().out
@@ -66,7 +68,7 @@ def test_a_damaged_summary_is_named(content, tmp_path):
 
 def test_afresh_means_afresh(recipe, machine, tmp_path):
     finished(tmp_path, recipe, machine)
-    again = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
+    again = TrainingRun(tmp_path, recipe, "sft", machine, 0, "base")
     assert (
         checkpoints.begin(again, {"seed": 0}, resume=False) is None
         and not again.finished
@@ -85,29 +87,29 @@ def test_what_is_not_a_run_is_left_alone(recipe, machine, tmp_path):
     (tmp_path / recipe.name / "grpo").mkdir(parents=True)
     (tmp_path / recipe.name / "grpo" / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="not from a run.\nMove them"):
-        runlog.Run(tmp_path, recipe, "grpo", machine, 0, "base")
+        TrainingRun(tmp_path, recipe, "grpo", machine, 0, "base")
     assert (tmp_path / recipe.name / "grpo" / "thesis.txt").read_text() == "mine"
 
 
 def test_an_unfinished_run_is_not_taken_for_whole(recipe, machine, tmp_path):
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, "base")
     checkpoints.begin(run, {})
     with pytest.raises(FileNotFoundError, match="is running.\nRun 01"):
-        runlog.finished_run(run.folder, "Run 01")
+        Run.read_finished(run.folder, "Run 01")
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        runlog.finished_run(tmp_path / "none", "Run 01")
+        Run.read_finished(tmp_path / "none", "Run 01")
 
 
 def test_an_unwritable_output_says_what_to_set(recipe, machine, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(PermissionError, match="Cannot write.*\nSet OUTPUT"):
-        runlog.Run(tmp_path / "file", recipe, "sft", machine, 0, "base")
+        TrainingRun(tmp_path / "file", recipe, "sft", machine, 0, "base")
 
 
 def test_the_manifest_says_how_it_was_made(recipe, machine, tmp_path):
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 5, "base")
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 5, "base")
     checkpoints.begin(run, {})
-    manifest = runlog.read_manifest(run.folder)
+    manifest = Run.read(run.folder).manifest
     assert manifest["settings"]["grpo"]["batch"] == recipe.grpo.batch and manifest["seed"] == 5
     assert {"torch", "trl", "unsloth"} <= set(manifest["versions"]) and manifest["machine"][
         "profile"
@@ -161,7 +163,7 @@ def test_a_half_line_is_left_out_and_a_broken_one_is_named(tmp_path):
 
 
 def test_what_is_no_number_is_null_and_named(recipe, machine, tmp_path):
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, "base")
     run.record({"step": 1, "loss": float("nan"), "grad_norm": float("inf"), "epoch": 0.5})
     text = run.log.read_text()
     assert "NaN" not in text and "Infinity" not in text
@@ -174,7 +176,7 @@ def test_what_is_no_number_is_null_and_named(recipe, machine, tmp_path):
 
 
 def test_the_published_file_has_the_published_keys_only(recipe, machine, tmp_path):
-    run = runlog.Run(tmp_path, recipe, "grpo", machine, 0, "base")
+    run = TrainingRun(tmp_path, recipe, "grpo", machine, 0, "base")
     run.record(
         {"step": 1, "epoch": 0.1, "extra": 1.0, **{key: 0.5 for key in runlog.PUBLISHED[5:]}},
         [{"completion": "x"}],
@@ -188,7 +190,7 @@ def test_the_published_file_has_the_published_keys_only(recipe, machine, tmp_pat
 
 def test_a_full_disk_is_explained(recipe, machine, tmp_path):
     """/dev/full answers every write with "no space left"."""
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, "base")
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, "base")
     run.log.symlink_to("/dev/full")
     with pytest.raises(
         OSError,

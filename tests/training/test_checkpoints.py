@@ -8,11 +8,13 @@ import signal
 
 import pytest
 
+from helpers import runs as runlog
 from helpers.data import examples as data
 from helpers.machine.computer import file_hash
-from helpers.runs import run as runlog
+from helpers.runs import Run
 from helpers.training import checkpoints, models, watching
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 from tests.conftest import held_by_another
 from tests.learning import BASE
 
@@ -62,7 +64,7 @@ def trainer_of(recipe, machine, rows, monkeypatch):
 
     def build(out, seed=0, mirror="", callbacks=(), rows=rows):
         model, tokenizer = models.load(BASE, recipe, machine)
-        run = runlog.Run(out, recipe, "sft", machine, seed, BASE, mirror=mirror)
+        run = TrainingRun(out, recipe, "sft", machine, seed, BASE, mirror=mirror)
         return SFTTrainer(
             model=models.add_lora(model, recipe, machine, 0),
             args=training.sft_config(recipe, run, machine, STEPS),
@@ -100,7 +102,7 @@ def plain(run):
 @pytest.fixture(scope="module")
 def undisturbed(recipe, machine, rows, tmp_path_factory):
     model, tokenizer = models.load(BASE, recipe, machine)
-    run = runlog.Run(tmp_path_factory.mktemp("undisturbed"), recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(tmp_path_factory.mktemp("undisturbed"), recipe, "sft", machine, 0, BASE)
     training.train(
         SFTTrainer(
             model=models.add_lora(model, recipe, machine, 0),
@@ -126,9 +128,9 @@ def test_an_interrupt_saves_and_the_same_cell_goes_on(trainer_of, undisturbed, t
         signal.getsignal(signal.SIGINT) is before
         and "stopping after this step" in capsys.readouterr().out
     )
-    assert runlog.read_manifest(run.folder)[
-        "status"
-    ] == "interrupted" and checkpoints.last_checkpoint(run.checkpoints)
+    assert Run.read(run.folder).manifest["status"] == "interrupted" and checkpoints.last_checkpoint(
+        run.checkpoints
+    )
     assert len(list(run.checkpoints.glob("checkpoint-*"))) <= checkpoints.KEPT
     training.train(trainer, run)  # the cell once more, with everything still in memory
     assert "going on from step" in capsys.readouterr().out
@@ -158,8 +160,7 @@ def test_a_full_disk_keeps_what_was_saved(trainer_of, undisturbed, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     kept = checkpoints.last_checkpoint(run.checkpoints)
     assert (
-        checkpoints.step_of(kept) in (2, 3)
-        and runlog.read_manifest(run.folder)["status"] == "failed"
+        checkpoints.step_of(kept) in (2, 3) and Run.read(run.folder).manifest["status"] == "failed"
     )
     again, run = trainer_of(tmp_path)
     training.train(again, run)
@@ -185,8 +186,7 @@ def test_a_run_made_otherwise_is_named_not_mixed(trainer_of, rows, tmp_path):
     ):
         training.train(other, run)
     assert (
-        checkpoints.last_checkpoint(run.checkpoints)
-        and runlog.read_manifest(run.folder)["seed"] == 0
+        checkpoints.last_checkpoint(run.checkpoints) and Run.read(run.folder).manifest["seed"] == 0
     )
     training.train(other, run, resume=False)
     assert run.finished and run.manifest["seed"] == 1
@@ -361,7 +361,7 @@ def test_a_later_stage_begins_where_the_earlier_one_ended(trainer_of, tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
-    folder = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE).folder
+    folder = TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE).folder
     with held_by_another(folder):
         with (
             pytest.raises(
@@ -385,7 +385,7 @@ def test_nothing_is_brought_back_over_a_run_that_is_being_trained(recipe, machin
         pytest.raises(RuntimeError, match="Another process is training in"),
     ):
         checkpoints.restore(tmp_path / "here", recipe.name, tmp_path / "mirror")
-    assert runlog.read_manifest(folder)["status"] == "running"
+    assert Run.read(folder).manifest["status"] == "running"
     assert checkpoints.restore(tmp_path / "here", recipe.name, tmp_path / "mirror") == ["sft"]
 
 
@@ -401,7 +401,7 @@ def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
         path.write_text("keep me")
     with pytest.raises(FileExistsError, match="not from a run"):
         checkpoints.restore(tmp_path / "here", recipe.name, tmp_path / "mirror")
-    run = runlog.Run(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=tmp_path / "drive")
+    run = TrainingRun(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=tmp_path / "drive")
     checkpoints.begin(run, {})
     checkpoints.mirror(run)
     checkpoints.mirror(run)
@@ -412,7 +412,7 @@ def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
     theirs.unlink()
     (theirs.parent / "run.json").write_text('{"x": 1}')
     checkpoints.mirror(run)
-    assert runlog.read_manifest(theirs.parent)["status"] == "running"
+    assert Run.read(theirs.parent).manifest["status"] == "running"
     (theirs.parent / "run.json").write_text('{"x')
     assert (
         checkpoints.restore(tmp_path / "new", recipe.name, tmp_path / "drive") == []
@@ -432,7 +432,7 @@ def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path, mo
             raise Killed
         real(_, place)
 
-    run = runlog.Run(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=tmp_path / "drive")
+    run = TrainingRun(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=tmp_path / "drive")
     checkpoints.begin(run, {})
     run.record({"step": 1, "loss": 1.0})
     a_checkpoint(run.checkpoints, 1)
@@ -449,7 +449,7 @@ def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path, mo
     there = (
         (tmp_path / "drive" if way == "to the mirror" else tmp_path / "new") / recipe.name / "sft"
     )
-    assert checkpoints.progress(there, runlog.read_manifest(there)) == (False, 1) and not list(
+    assert checkpoints.progress(there, Run.read(there).manifest) == (False, 1) and not list(
         there.rglob("*.part")
     )
 
@@ -457,7 +457,7 @@ def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path, mo
 def test_a_mirror_within_the_run_is_refused(recipe, machine, tmp_path):
     for mirror in (tmp_path, tmp_path / recipe.name / "sft"):
         with pytest.raises(ValueError, match="MIRROR leads into the run's own folder"):
-            runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE, mirror=mirror)
+            TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE, mirror=mirror)
 
 
 @pytest.mark.parametrize("marker", ["[]", "null", "3", '{"files": null}', '{"files": {}}', "{"])
@@ -471,10 +471,8 @@ def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp
     folder = tmp_path / recipe.name / "sft"
     (folder / "checkpoints").mkdir(parents=True)  # a trainer was built
     (folder / "run.json.part").write_text("{")  # and the manifest half written
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
-    assert (
-        checkpoints.begin(run, {}) is None and runlog.read_manifest(folder)["status"] == "running"
-    )
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE)
+    assert checkpoints.begin(run, {}) is None and Run.read(folder).manifest["status"] == "running"
     for damaged in ("{", "[]", '"x"', "{}", "[" * 100_000):
         (folder / "run.json").write_text(damaged)
         with pytest.raises(ValueError, match="run.json is damaged .*\nMove the run's folder away"):
@@ -483,7 +481,7 @@ def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp
 
 def a_run(output, recipe, machine, made_of, status, step, start="2026-01-01"):
     """A run's folder without a training: a manifest and a checkpoint."""
-    run = runlog.Run(output, recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(output, recipe, "sft", machine, 0, BASE)
     checkpoints.begin(run, made_of, resume=False)
     run.manifest["start"] = start
     a_checkpoint(run.checkpoints, step)
@@ -493,7 +491,7 @@ def a_run(output, recipe, machine, made_of, status, step, start="2026-01-01"):
 
 @pytest.mark.parametrize("content", [None, "", "\n", '{"step": 1, "lo'])
 def test_a_finished_run_without_its_log_says_so(content, recipe, machine, tmp_path):
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE)
     checkpoints.begin(run, {"seed": 0})
     run.adapter.mkdir()
     (run.adapter / "adapter_model.safetensors").write_bytes(b"weights")
@@ -521,7 +519,7 @@ def test_the_mirror_gives_what_is_further_and_keeps_what_is_another(recipe, mach
     )
     assert checkpoints.restore(here, recipe.name, mirror) == ["sft"]
     assert (
-        runlog.read_manifest(local)["status"] == "finished"
+        Run.read(local).manifest["status"] == "finished"
         and checkpoints.last_checkpoint(local / "checkpoints").name == "checkpoint-9"
     )
     other = a_run(tmp_path / "other", recipe, machine, {"seed": 1}, "running", 4, "2026-03-03")
@@ -529,14 +527,14 @@ def test_the_mirror_gives_what_is_further_and_keeps_what_is_another(recipe, mach
         checkpoints.restore(tmp_path / "other", recipe.name, mirror) == []
     )  # another run lies here
     checkpoints.copy_run(other, far)
-    assert runlog.read_manifest(far)["fingerprint"] == {"seed": 1} and [
+    assert Run.read(far).manifest["fingerprint"] == {"seed": 1} and [
         p.name for p in checkpoints.found_in(far / "checkpoints")
     ] == ["checkpoint-4"]
-    assert runlog.read_manifest(far.with_name("sft-before"))["status"] == "finished"
+    assert Run.read(far.with_name("sft-before")).manifest["status"] == "finished"
     checkpoints.copy_run(
         a_run(tmp_path / "third", recipe, machine, {"seed": 2}, "running", 5, "2026-04-04"), far
     )
     assert [
-        runlog.read_manifest(far.with_name(name))["fingerprint"]
+        Run.read(far.with_name(name)).manifest["fingerprint"]
         for name in ("sft-before", "sft-before-2")
     ] == [{"seed": 0}, {"seed": 1}]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.runs import run as runlog
+from helpers import runs as runlog
 from tests.conftest import ROOT
 from tests.training import several
 

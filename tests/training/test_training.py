@@ -8,12 +8,14 @@ from statistics import mean, stdev
 import pytest
 from trl import GRPOConfig, SFTConfig
 
+from helpers import runs as runlog
 from helpers.data import examples as data
 from helpers.machine import computer as machines
 from helpers.recipes import RECIPES, for_profile
-from helpers.runs import run as runlog
+from helpers.runs import Run
 from helpers.training import models, rewards
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 
 BASE = str(models.TINY_MODEL)
 COMMON_KEYS = {
@@ -63,7 +65,7 @@ def test_a_group_that_does_not_divide_names_what_does():
 )
 def test_settings_arrive_in_both_configs(name, profile, tmp_path, machine):
     recipe = for_profile(RECIPES[name], profile)
-    run = runlog.Run(tmp_path, recipe, "grpo", machine, 3, BASE)
+    run = TrainingRun(tmp_path, recipe, "grpo", machine, 3, BASE)
     config = training.grpo_config(recipe, run, machine, 10)
     assert isinstance(config, GRPOConfig)
     for ours, theirs in (
@@ -88,7 +90,7 @@ def test_settings_arrive_in_both_configs(name, profile, tmp_path, machine):
     assert config.chat_template_kwargs == {"enable_thinking": recipe.thinking}
     if recipe.sft:
         sft = training.sft_config(
-            recipe, runlog.Run(tmp_path, recipe, "sft", machine, 3, BASE), machine, 10
+            recipe, TrainingRun(tmp_path, recipe, "sft", machine, 3, BASE), machine, 10
         )
         assert (
             isinstance(sft, SFTConfig)
@@ -129,7 +131,7 @@ def test_a_run_of_no_step_is_not_finished(recipe, machine, tmp_path):
     from trl import GRPOTrainer
 
     model, tokenizer = models.load(BASE, recipe, machine)
-    run = runlog.Run(tmp_path, recipe, "grpo", machine, 0, BASE)
+    run = TrainingRun(tmp_path, recipe, "grpo", machine, 0, BASE)
     trainer = GRPOTrainer(
         model=models.add_lora(model, recipe, machine, 0),
         reward_funcs=rewards.reward_functions(recipe)[0],
@@ -141,7 +143,7 @@ def test_a_run_of_no_step_is_not_finished(recipe, machine, tmp_path):
     )
     with pytest.raises(RuntimeError, match="took no step: .*\nAdd rows, or make the batch smaller"):
         training.train(trainer, run)
-    assert runlog.read_manifest(run.folder)["status"] == "failed" and not run.adapter.exists()
+    assert Run.read(run.folder).manifest["status"] == "failed" and not run.adapter.exists()
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,7 @@ def trained(recipe, machine, tmp_path_factory):
         model, tokenizer = models.load(BASE, recipe, machine)
         splits = data.load(recipe, None, "tiny")
         model = models.add_lora(model, recipe, machine, 0)
-        run = runlog.Run(out, recipe, "sft", machine, 0, BASE)
+        run = TrainingRun(out, recipe, "sft", machine, 0, BASE)
         from trl import GRPOTrainer, SFTTrainer
 
         trainer = SFTTrainer(
@@ -165,7 +167,7 @@ def trained(recipe, machine, tmp_path_factory):
         row = trainer.data_collator([trainer.train_dataset[0]])
         adapter = training.train(trainer, run)
         model, tokenizer = models.load(str(adapter), recipe, machine)
-        grpo = runlog.Run(out, recipe, "grpo", machine, 0, BASE, parent=adapter)
+        grpo = TrainingRun(out, recipe, "grpo", machine, 0, BASE, parent=adapter)
         functions, _ = rewards.reward_functions(recipe)
         trainer = GRPOTrainer(
             model=model,
@@ -248,7 +250,7 @@ def test_adapters_are_float32_whole_and_hashed(trained):
 
     for stage in ("sft", "grpo"):
         run = trained[0][stage]
-        manifest = runlog.finished_run(run.folder, "")
+        manifest = Run.read_finished(run.folder, "")
         assert manifest["adapter_hash"] == machines.file_hash(
             run.adapter / "adapter_model.safetensors"
         )
@@ -257,7 +259,8 @@ def test_adapters_are_float32_whole_and_hashed(trained):
             w.abs().sum() > 0 for k, w in weights.items() if "lora_B" in k
         )
     assert (
-        manifest["parent_hash"] == runlog.finished_run(trained[0]["sft"].folder, "")["adapter_hash"]
+        manifest["parent_hash"]
+        == Run.read_finished(trained[0]["sft"].folder, "").manifest["adapter_hash"]
     )
 
 
@@ -270,7 +273,7 @@ def test_a_run_that_fails_leaves_no_adapter(trained, recipe, machine, tmp_path):
             raise KeyboardInterrupt
 
     model, tokenizer = models.load(BASE, recipe, machine)
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE)
     trainer = SFTTrainer(
         model=models.add_lora(model, recipe, machine, 0),
         args=training.sft_config(recipe, run, machine, 3),
@@ -284,14 +287,14 @@ def test_a_run_that_fails_leaves_no_adapter(trained, recipe, machine, tmp_path):
         training.train(trainer, run)
     assert not run.adapter.exists()
     with pytest.raises(FileNotFoundError, match="is interrupted.\nRun 01"):
-        runlog.finished_run(run.folder, "Run 01")
+        Run.read_finished(run.folder, "Run 01")
 
 
 def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path):
     from trl import SFTTrainer
 
     model, tokenizer = models.load(BASE, recipe, machine)
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE)
     trainer = SFTTrainer(
         model=models.add_lora(model, recipe, machine, 0),
         args=training.sft_config(recipe, run, machine, 500),
@@ -308,7 +311,7 @@ def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path):
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(
         0.0, abs=1e-9
     )  # after the last step
-    assert runlog.read_manifest(run.folder)["fitted"] == {
+    assert Run.read(run.folder).manifest["fitted"] == {
         "at": 3,
         "steps": 4,
     }  # so that a run which goes on keeps to it
@@ -318,7 +321,7 @@ def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path)
     from trl import SFTTrainer
 
     model, tokenizer = models.load(BASE, recipe, machine)
-    run = runlog.Run(tmp_path, recipe, "sft", machine, 0, BASE)
+    run = TrainingRun(tmp_path, recipe, "sft", machine, 0, BASE)
     with pytest.raises(
         ValueError,
         match="REPORT_TO is 'abacus', which is not installed.*\nUse one of none, wandb, tensorboard, trackio\\.$",

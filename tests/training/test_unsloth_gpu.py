@@ -15,11 +15,12 @@ from unittest import mock
 
 import pytest
 
+from helpers import runs as runlog
 from helpers.machine import computer as machines
 from helpers.recipes import RECIPES, GRPOSettings, SFTSettings, for_profile
-from helpers.runs import run as runlog
 from helpers.training import models
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 from tests.conftest import ROOT
 from tests.training import unsloth_gpu
 from tests.training.test_training import GRPO_KEYS, SFT_KEYS
@@ -325,7 +326,7 @@ def test_what_nobody_writes_is_the_same_in_unsloth_and_trl_or_does_not_matter(
 ):
     for case in found["settings"]:
         recipe, card = RECIPES[case["recipe"]], unsloth_gpu.card(case["card"])
-        run = runlog.Run(tmp_path, recipe, case["stage"], card, 3, recipe.model)
+        run = TrainingRun(tmp_path, recipe, case["stage"], card, 3, recipe.model)
         with mock.patch(
             "transformers.training_args.is_torch_bf16_gpu_available", return_value=True
         ):
@@ -351,7 +352,7 @@ def test_model_and_trainer_get_one_dtype(dtype, machine, found, tmp_path):
     from unsloth_zoo.cpu.runtime import cpu_bf16_supported
 
     recipe, here = for_profile(RECIPES["gsm8k_hash"], "tiny"), replace(machine, dtype=dtype)
-    run = runlog.Run(tmp_path, recipe, "sft", here, 0, recipe.model)
+    run = TrainingRun(tmp_path, recipe, "sft", here, 0, recipe.model)
     asked = training.common(recipe.sft, run, here, 2, "none")
     assert (asked["fp16"], asked["bf16"]) == (dtype == "float16", dtype == "bfloat16")
     with mock.patch.object(

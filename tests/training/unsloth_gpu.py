@@ -90,12 +90,11 @@ def fresh(adapter: Path | None, dtype: str = "float32"):
 def build(out: Path, stage: str, parent: Path | None = None, completions=None):
     """A stage's trainer and run on a fresh model. completions: what the trainer gets instead of its model's replies (see `fixed`)."""
     from helpers.data import examples as data
-    from helpers.runs import run as runlog
     from helpers.training import models, rewards
     from helpers.training import trainers as training
 
     recipe, (model, tokenizer) = small(), fresh(parent)
-    run = runlog.Run(out, recipe, stage, machine_for(recipe, 8), 0, str(models.TINY_MODEL), parent)
+    run = TrainingRun(out, recipe, stage, machine_for(recipe, 8), 0, str(models.TINY_MODEL), parent)
     rows = data.chosen(
         recipe, tokenizer, data.load(recipe, None, "tiny")["train"], stage, 0
     ).examples
@@ -220,11 +219,10 @@ def asked_for(recipe, stage: str, name: str, out: Path):
 
     transformers is told that there is a card with bfloat16: without one it makes no configuration that asks for it.
     """
-    from helpers.runs import run as runlog
     from helpers.training import trainers as training
 
     run, config = (
-        runlog.Run(out, recipe, stage, card(name), 3, recipe.model),
+        TrainingRun(out, recipe, stage, card(name), 3, recipe.model),
         "GRPOConfig" if stage == "grpo" else "SFTConfig",
     )
     make = training.grpo_config if stage == "grpo" else training.sft_config

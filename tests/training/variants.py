@@ -11,9 +11,9 @@ from pathlib import Path
 
 from helpers.machine import computer as machines
 from helpers.recipes import Recipe
-from helpers.runs import run as runlog
 from helpers.training import models, rewards, watching
 from helpers.training import trainers as training
+from helpers.training.training_run import TrainingRun
 from tests.learning import BASE
 
 import torch  # isort: skip  (after Unsloth)
@@ -121,7 +121,7 @@ def variant(
 ) -> Variant:
     """The trainer as the notebook builds it, with these levers."""
     model, tokenizer = models.load(str(adapter), recipe, MACHINE)
-    run = runlog.Run(out, recipe, stage, MACHINE, 0, BASE)
+    run = TrainingRun(out, recipe, stage, MACHINE, 0, BASE)
     make = training.grpo_config if stage == "grpo" else training.sft_config
     shared = dict(
         model=model,

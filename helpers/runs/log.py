@@ -1,0 +1,135 @@
+"""The log's names, and what is shown of a log: the console's line, a summary, completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from helpers.recipes import Recipe
+
+# TRL's and Unsloth's names on the left, ours on the right; `rename` sees to the rewards.
+NAMES = {
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "epoch": "epoch",
+    "entropy": "entropy",
+    "kl": "kl",
+    "mean_token_accuracy": "token_accuracy",
+    "reward": "reward_mean",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "zero_std_groups",
+    "completions/mean_length": "completion_mean",
+    "completion_length": "completion_mean",
+    "completions/max_length": "completion_max",
+    "completions/clipped_ratio": "truncated",
+    "clip_ratio/region_mean": "clip_ratio",
+}
+PUBLISHED = (  # the keys of grpo_training_logs.jsonl, as the published system of gsm8k_hash has them
+    "timestamp_iso",
+    "step",
+    "epoch",
+    "device",
+    "seed",
+    "grpo_loss",
+    "policy_loss",
+    "kl_loss",
+    "reward_mean",
+    "reward_std",
+    "adv_mean",
+    "adv_std",
+    "grad_norm",
+    "learning_rate",
+    "time_per_step_s",
+    "generation_time_s",
+    "backward_time_s",
+    "other_time_s",
+    "tokens_generated",
+)
+TIMES = (  # what differs between two runs of one seed
+    "timestamp_iso",
+    "time_per_step_s",
+    "tokens_per_second",
+    "memory_gb",
+    "generation_time_s",
+    "backward_time_s",
+    "other_time_s",
+)
+
+
+def rename(logs: Mapping, stage: str, beta: float) -> dict:
+    """A trainer's log row under the names of log.jsonl. What is unknown is absent, never 0."""
+    line = {}
+    for theirs, ours in NAMES.items():
+        if logs.get(theirs) is not None:
+            line[ours] = logs[theirs]
+    for key, value in logs.items():
+        if key.startswith("rewards/") and value is not None:
+            name, _, kind = key.removeprefix("rewards/").rpartition("/")
+            suffix = "_std" if kind == "std" else ""
+            line[f"reward/{name}{suffix}"] = value
+    if stage != "grpo":
+        line["loss"] = logs["loss"]
+        return line
+    line["grpo_loss"] = logs["loss"]
+    if not beta:
+        line.pop("kl", None)  # Unsloth logs a 0 that nobody measured
+        line["kl_loss"] = 0.0
+    elif logs.get("kl") is not None:
+        line["kl_loss"] = beta * logs["kl"]
+    if "kl_loss" in line:
+        line["policy_loss"] = logs["loss"] - line["kl_loss"]
+    return line
+
+
+def console(line: Mapping, recipe: Recipe) -> str:
+    """A step on one line, as the published systems print it.
+
+    >>> from helpers.recipes import get_recipe
+    >>> step = {"step": 410, "reward_mean": 0.69, "kl": 0.03, "learning_rate": 4.7e-7}
+    >>> console(step, get_recipe("phybench_eed"))
+    '[Step 410] reward/phybench_reward=0.69 kl/mean=0.03 lr=4.7e-7'
+    """
+    family = recipe.name.partition("_")[0]
+    parts = (
+        (f"reward/{family}_reward", "reward_mean", "{:.2f}"),
+        ("loss", "loss", "{:.3f}"),
+        ("kl/mean", "kl", "{:.2f}"),
+        ("lr", "learning_rate", "{:.1e}"),
+        ("len/avg_comp", "completion_mean", "{:.0f}"),
+    )
+    shown = []
+    for name, key, form in parts:
+        if line.get(key) is not None:
+            number = form.format(line[key]).replace("e-0", "e-").replace("e+00", "")
+            shown.append(f"{name}={number}")
+    return f"[Step {line['step']}] " + " ".join(shown)
+
+
+def summary(log: Sequence[Mapping]) -> pd.DataFrame:
+    """Each figure of a log in its first and its last tenth, its least and its most."""
+    table = pd.DataFrame(log).select_dtypes("number")
+    table = table.drop(columns=["step", "seed", "epoch"], errors="ignore")
+    tenth = max(1, len(table) // 10)
+    return pd.DataFrame(
+        {
+            "first tenth": table.head(tenth).mean(),
+            "last tenth": table.tail(tenth).mean(),
+            "least": table.min(),
+            "most": table.max(),
+        }
+    )
+
+
+def completions_table(samples: Sequence[Mapping]) -> pd.DataFrame:
+    """The best and the worst completion with its rewards, early, midway and late in the run."""
+    table = pd.DataFrame(samples)
+    steps = sorted(table["step"].unique())
+    moments = {"early": steps[0], "middle": steps[len(steps) // 2], "late": steps[-1]}
+    rows = []
+    for when, step in moments.items():
+        ranked = table[table["step"] == step].sort_values("reward", kind="stable")
+        rows.append({"when": when, "which": "worst", **ranked.iloc[0]})
+        rows.append({"when": when, "which": "best", **ranked.iloc[-1]})
+    found = pd.DataFrame(rows).drop_duplicates(["step", "which"])
+    return found.drop(columns="answer", errors="ignore").set_index(["when", "which"])

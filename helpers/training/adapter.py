@@ -1,0 +1,122 @@
+"""An adapter's folder, read and checked once; whoever takes an `Adapter` trusts it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import PeftConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from helpers.machine import file_hash
+from helpers.runs import Run
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained adapter: the noun that travels instead of a path.
+
+    base: Hub id or folder of the model that it was trained on. config: PEFT's. run: the run that
+    made it; None for one from elsewhere.
+    """
+
+    folder: Path
+    base: str
+    config: PeftConfig
+    run: Run | None
+
+    @classmethod
+    def read(cls, folder: str | Path, base: str | None = None) -> Adapter:
+        """The adapter in a folder, if it is whole and belongs to `base` (None: to whichever).
+
+        Raises FileNotFoundError (no adapter there) or ValueError (of another base, or damaged).
+        """
+        folder = Path(folder)
+        names = ("adapter_config.json", "adapter_model.safetensors")
+        if not all((folder / name).is_file() for name in names):
+            cure = "Run 01_sft.ipynb first, or set ADAPTER to a trained adapter's folder."
+            raise FileNotFoundError(f"There is no adapter in {folder}.\n{cure}")
+        try:
+            config = PeftConfig.from_pretrained(folder)
+            trained_on = str(config.base_model_name_or_path)
+        except (ValueError, KeyError, TypeError) as error:
+            what = f"{folder / names[0]} is no adapter's configuration ({type(error).__name__})"
+            raise ValueError(f"{what}.\nSave the adapter again.") from error
+        if base is not None and not same_model(trained_on, base):
+            raise ValueError(
+                f"The adapter in {folder} was trained on {trained_on}, not on {base}.\n"
+                f"Set MODEL={trained_on}, or set ADAPTER to one that was trained on {base}."
+            )
+        found = damage(folder / names[1], config)
+        if found:
+            cure = "Train it again, or name another one."
+            raise ValueError(f"The adapter in {folder} is damaged ({found}).\n{cure}")
+        return cls(folder, trained_on, config, Run.read(folder.parent))
+
+    @property
+    def rank(self) -> int:
+        return self.config.r
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "adapter_model.safetensors"
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 of the weights' file."""
+        return file_hash(self.weights)
+
+    @functools.cached_property
+    def tokenizer(self):
+        """The tokenizer that it was trained with. Raises ValueError if there is none."""
+        try:
+            return AutoTokenizer.from_pretrained(str(self.folder))
+        except (OSError, ValueError, LookupError) as error:
+            what = f"The tokenizer beside the adapter in {self.folder} is missing or damaged"
+            cure = "Copy the tokenizer that it was trained with into that folder, or train it again"
+            raise ValueError(f"{what} ({type(error).__name__}).\n{cure}.") from error
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds an adapter, rather than a whole model."""
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def damage(weights: Path, config: PeftConfig) -> str:
+    """What is wrong with an adapter's matrices; "" for nothing.
+
+    They cannot be read, hold what is no number, or have another rank than the configuration says.
+    """
+    try:
+        stored = load_file(weights)
+    except SafetensorError as error:
+        return f"{type(error).__name__}: {str(error)[:100]}"
+    rank = getattr(config, "r", None)
+    ranks = {rank, *(getattr(config, "rank_pattern", None) or {}).values()}
+    by_expert = getattr(config, "target_parameters", None)  # then a matrix has a rank an expert
+    for name, tensor in stored.items():
+        if not tensor.float().isfinite().all():
+            return f"{name} holds NaN or infinite numbers"
+        if name.endswith(".lora_A.weight") and len(tensor) not in ranks and not by_expert:
+            return f"{name} has rank {len(tensor)}, and its configuration says r = {rank}"
+    return ""
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean one base: a folder, or a Hub id, also in Unsloth's 4-bit spelling."""
+    if Path(one).exists() or Path(other).exists():
+        return Path(one).resolve() == Path(other).resolve()
+    return bare_name(one) == bare_name(other)
+
+
+def bare_name(model: str) -> str:
+    """A Hub id without its owner and without what Unsloth's quantised copies add.
+
+    >>> bare_name("unsloth/Qwen3-4B-unsloth-bnb-4bit")
+    'qwen3-4b'
+    """
+    name = model.lower().rpartition("/")[2]
+    return name.removesuffix("-bnb-4bit").removesuffix("-unsloth")

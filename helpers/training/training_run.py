@@ -1,0 +1,159 @@
+"""A run that is being trained: it opens a stage's folder, writes a line a step, and ends it.
+
+What is unknown is absent from a line, never 0. GRPO's log is also written under its published name
+and with its published keys.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from helpers.machine import Machine, as_dict, check_mirror, versions, writable_folder
+from helpers.recipes import Recipe
+from helpers.runs import PUBLISHED, Run, append_lines, finite, free_name, keep_steps, write_json
+from helpers.training.adapter import Adapter
+
+
+class TrainingRun(Run):
+    """A stage's folder while it is trained. `training.train` opens it: it goes on, or starts afresh.
+
+    base: the model that is trained. parent: the adapter that it starts from. mirror: a folder to
+    which the run is copied after each checkpoint, such as one on Google Drive.
+    """
+
+    def __init__(
+        self,
+        output: str | Path,
+        recipe: Recipe,
+        stage: str,
+        machine: Machine,
+        seed: int,
+        base: str,
+        parent: Adapter | None = None,
+        mirror: str | Path = "",
+    ):
+        super().__init__(own_folder(Path(output) / recipe.name / stage))
+        self.recipe = recipe
+        self.stage = stage
+        self.machine = machine
+        self.seed = seed
+        self.base = base
+        self.parent = parent
+        self.mirror = mirror_of(self.folder, mirror)
+        self.mirror_failed = False
+
+    def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
+        """Empties the folder and writes a new manifest; keep: puts the old one aside and says so.
+
+        The old folder is renamed before it is deleted: a kill on the way leaves nothing that looks
+        like a run.
+        """
+        aside = free_name(self.folder) if keep else self.folder.with_name(f"{self.folder.name}.old")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.folder.rename(aside)
+        writable_folder(self.folder)
+        if keep:
+            print(f"the finished run in {self.folder} is kept as {aside.name}")
+        else:
+            shutil.rmtree(aside)
+        self.manifest = {
+            "recipe": self.recipe.name,
+            "stage": self.stage,
+            "settings": settings_of(self.recipe),
+            "seed": self.seed,
+            "model": self.base,
+            "machine": as_dict(self.machine),
+            "versions": versions(),
+            "commit": commit(),
+            "parent": str(self.parent.folder) if self.parent else None,
+            "parent_hash": self.parent.hash if self.parent else None,
+            "fingerprint": dict(fingerprint),
+            "start": now(),
+            "end": None,
+            "status": "running",
+        }
+        self.write_manifest()
+
+    def go_on(self, manifest: Mapping, step: int) -> None:
+        """Takes up a run that was cut off: log and samples are kept up to the checkpoint's step."""
+        for path in (self.log, self.samples, self.published):
+            keep_steps(path, step)
+        resumed = [*manifest.get("resumed", []), {"at": now(), "from_step": step}]
+        self.manifest = {**manifest, "status": "running", "end": None, "resumed": resumed}
+        self.manifest.pop("error", None)
+        self.write_manifest()
+
+    def write_manifest(self) -> None:
+        write_json(self.folder / "run.json", self.manifest)
+
+    def record(self, line: Mapping, samples: Iterable[Mapping] = ()) -> dict:
+        """Appends a step and returns its line as it was written.
+
+        The log comes last, so that a logged step has its samples.
+        """
+        append_lines(self.samples, [finite({"step": line["step"], **sample}) for sample in samples])
+        where = {"device": self.machine.device, "seed": self.seed}
+        line = finite({"timestamp_iso": now(), **line, **where})
+        if self.stage == "grpo":
+            append_lines(self.published, [{key: line[key] for key in PUBLISHED if key in line}])
+        append_lines(self.log, [line])
+        return line
+
+    def finish(self, status: str, **more) -> None:
+        self.manifest |= {"end": now(), "status": status, **more}
+        self.write_manifest()
+
+
+def own_folder(folder: Path) -> Path:
+    """The folder, writable. Raises FileExistsError if it holds something that is not a run."""
+    writable_folder(folder)
+    names = {path.name for path in folder.iterdir() if path.suffix != ".part"}
+    foreign = names - {"checkpoints"}  # a trainer makes that one before the run begins
+    begun = (folder / "run.json.part").is_file()
+    if foreign and "run.json" not in names and not begun:
+        cure = "Move them, or set OUTPUT to another folder."
+        raise FileExistsError(f"{folder} holds files that are not from a run.\n{cure}")
+    return folder
+
+
+def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
+    """Where a run's folder is mirrored; None for nowhere.
+
+    Raises ValueError if that is the folder itself, or within it.
+    """
+    if not mirror:
+        return None
+    check_mirror(mirror)
+    place = Path(mirror) / folder.parent.name / folder.name
+    if place.resolve().is_relative_to(folder.resolve()):
+        cure = 'Set it to a folder elsewhere, or to "".'
+        raise ValueError(f"MIRROR leads into the run's own folder {folder}.\n{cure}")
+    return place
+
+
+def settings_of(recipe: Recipe) -> dict:
+    """A recipe's settings as plain values."""
+    parts = ("lora", "priming", "sft", "grpo", "evaluation")
+    found = {part: asdict(getattr(recipe, part)) for part in parts if getattr(recipe, part)}
+    return {**found, "rewards": dict(recipe.rewards)}
+
+
+def commit() -> str | None:
+    """The commit of this code, with a + where it was changed since; None outside a checkout."""
+    if not shutil.which("git"):
+        return None
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    status = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True)
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
