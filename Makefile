@@ -8,8 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PARAMETERS := RECIPE MODEL DATASET OUTPUT SEED MAX_STEPS BUDGET PROBLEMS ADAPTER REPO PUSH FORM RESUME MIRROR VLLM REPORT_TO FORCE
-FLAGS = $(foreach name,$(PARAMETERS),$(if $(value $(name)),--set $(name)="$$$(name)"))
+PARAMETERS := $(shell $(PYTHON) -m helpers.settings)
+FLAGS = $(foreach name,$(PARAMETERS),$(if $(value $(name)),$(name)="$$$(name)"))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(PARAMETERS) PYTHON VENV BIN ARGS URL MAKEFLAGS MAKEOVERRIDES -*,$(GIVEN))
 $(if $(strip $(UNKNOWN)),$(error There is no parameter $(strip $(UNKNOWN)). There are $(PARAMETERS)))
@@ -22,6 +22,7 @@ run: $(VENV)/.ready
 	@$(BIN)/python -m helpers run $(FLAGS)
 
 test: $(VENV)/.ready-for-tests
+	@$(BIN)/ruff check && $(BIN)/ruff format --check -q
 	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.ready-for-tests
@@ -35,7 +36,7 @@ bench-gpu: $(VENV)/.ready
 	@$(BIN)/python -W ignore -m tests.bench_gpu --out outputs/bench_gpu.md $(if $(value MODEL),--model "$$MODEL")
 
 write: $(VENV)/.ready
-	@$(BIN)/python -m helpers run --write $(FLAGS)
+	@$(BIN)/python -m helpers run $(FLAGS) --write
 
 address: $(VENV)/.ready
 	@$(BIN)/python -m helpers address "$$URL"

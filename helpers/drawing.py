@@ -1,113 +1,102 @@
-"""Reads runs back for `python -m helpers plot`: their logs, summaries, verdicts and figures."""
+"""The work of `python -m helpers plot`: reads a run's log back, also one made elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from helpers import plots
-from helpers import runs as health
-from helpers.recipes import RECIPES
-from helpers.runs import Run, read_lines, summary
+from helpers import plots, runs
+from helpers.recipes import RECIPES, GRPOSettings, Recipe
 
 
-def plot_several(runs: Sequence[Path], folder: Path) -> None:
-    """One figure that compares the runs."""
-    plots.save(
-        plots.compare_runs(
-            {name: read_log(run) for name, run in zip(distinct(runs), runs, strict=True)}
-        ),
-        folder / "compare.png",
-    )
-    print(folder / "compare.png")
+def compare_runs(names: Sequence[str], out: str) -> None:
+    """One figure that compares the runs, in `out` or beside the first one's figures."""
+    paths = [Path(name).absolute() for name in names]
+    shared = os.path.commonpath([path.parent for path in paths])
+    logs = {os.path.relpath(path, shared): read_log(path) for path in paths}
+    place = Path(out or folder_of(paths[0]) / "plots") / "compare.png"
+    plots.save(plots.compare_runs(logs), place)
+    print(place)
 
 
-def distinct(runs: Sequence[Path]) -> list[str]:
-    """The runs' paths without the folders that all of them begin with."""
-    shared = os.path.commonpath([run.absolute().parent for run in runs])
-    return [os.path.relpath(run.absolute(), shared) for run in runs]
-
-
-def plot_one(runs: Sequence[Path], folder: Path) -> None:
-    """The summary, verdicts and figures of a run, the only one."""
-    [run] = runs
-    log, manifest = read_log(run), manifest_of(run if run.is_dir() else run.parent)
+def draw_run(name: str, out: str) -> None:
+    """A run's summary, verdicts and figures."""
+    path = Path(name)
+    log = read_log(path)
+    run = runs.Run.read(folder_of(path))
+    manifest = run.manifest if run else {}
     recipe = recipe_of(manifest)
-    print(
-        f"{len(log)} steps, {sum(line.get('time_per_step_s') or 0 for line in log):.0f} s, {manifest.get('status', 'status unknown')}"
-    )
-    print(summary(log).to_string(float_format="{:.4g}".format))
-    found, unknown = health.history(log, recipe), health.unjudged(log, recipe)
-    judged = [name for name in health.RULES if name not in unknown]
-    print("\n".join(map(str, found)) or "healthy: nothing was seen of " + ", ".join(judged))
-    print("".join(f"not judged: {name} ({why})\n" for name, why in unknown.items()), end="")
-    for path in plots.save_all(log, folder, dict(recipe.rewards) if manifest else {}):
-        print(path)
+    seconds = sum(line.get("time_per_step_s", 0) for line in log)
+    print(f"{len(log)} steps, {seconds:.0f} s, {manifest.get('status', 'status unknown')}")
+    print(runs.summary(log).to_string(float_format="{:.4g}".format))
+    print_verdicts(log, recipe)
+    weights = dict(recipe.rewards) if run else {}
+    for picture in plots.save_all(log, Path(out or folder_of(path) / "plots"), weights):
+        print(picture)
 
 
-def manifest_of(folder: Path) -> dict:
-    run = Run.read(folder)
-    return run.manifest if run else {}
+def print_verdicts(log: Sequence[Mapping], recipe: Recipe) -> None:
+    unknown = runs.unjudged(log, recipe)
+    found = runs.history(log, recipe)
+    for verdict in found:
+        print(verdict)
+    if not found:
+        judged = [name for name in runs.RULES if name not in unknown]
+        print(f"healthy: nothing was seen of {', '.join(judged)}")
+    for name, why in unknown.items():
+        print(f"not judged: {name} ({why})")
 
 
-def recipe_of(manifest: dict):
-    """The recipe of a run with the settings that it ran with. A log that does not say its recipe is judged as gsm8k_xml, and that is said."""
-    from dataclasses import replace
+def folder_of(run: Path) -> Path:
+    return run if run.is_dir() else run.parent
 
-    from helpers.recipes import GRPOSettings
 
-    if manifest.get("recipe") not in list(RECIPES):
+def recipe_of(manifest: Mapping) -> Recipe:
+    """A run's recipe with the settings that it ran with; a log that does not say is gsm8k_xml's."""
+    name = manifest.get("recipe")
+    if name not in list(RECIPES):
         print("judged with the settings of gsm8k_xml: the log does not say its recipe")
         return RECIPES["gsm8k_xml"]
-    recipe = RECIPES[manifest["recipe"]]
     try:
-        return replace(recipe, grpo=GRPOSettings(**manifest["settings"]["grpo"]))
+        return replace(RECIPES[name], grpo=GRPOSettings(**manifest["settings"]["grpo"]))
     except (KeyError, TypeError):  # of another version
-        return recipe
+        return RECIPES[name]
 
 
 def read_log(run: Path) -> list[dict]:
-    """The log of a run's folder, or of a log file; text where a number belongs is left out. Raises ValueError if there is none."""
-    path = (
-        run
-        if run.is_file()
-        else next(
-            (
-                run / name
-                for name in ("log.jsonl", "grpo_training_logs.jsonl")
-                if (run / name).is_file()
-            ),
-            None,
-        )
-    )
-    if path is None:
-        raise ValueError(
-            f"There is no log in {run}.\nGive a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines."
-        )
-    lines = read_lines(path)
-    if not lines or any(
-        not isinstance(line, dict) or not isinstance(line.get("step"), int) for line in lines
-    ):
-        raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
-    return [numbers(line) for line in lines]
+    """The log of a run's folder, or a log file. Raises ValueError if there is none."""
+    path = run
+    if not run.is_file():
+        path = run / "log.jsonl"
+    if not path.is_file():
+        path = run / "grpo_training_logs.jsonl"
+    if not path.is_file():
+        cure = "Give a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines."
+        raise ValueError(f"There is no log in {run}.\n{cure}")
+    lines = runs.read_lines(path)
+    for line in lines or [{}]:
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
+    return [numbers_of(line) for line in lines]
 
 
-def numbers(line: dict) -> dict:
-    """A line's numbers; the names of those that are no finite ones (null, NaN, Infinity) under `not_finite`."""
-
-    def known(value) -> bool:
-        return isinstance(value, int | float) and abs(value) < sys.float_info.max
-
-    said = line.get("not_finite") if isinstance(line.get("not_finite"), list) else []
-    line = {key: value for key, value in line.items() if key != "not_finite"}
-    bad = [
-        key
-        for key, value in line.items()
-        if value is None or (isinstance(value, int | float) and not known(value))
-    ]
-    bad += [key for key in said if isinstance(key, str) and key not in bad]
-    return {key: value for key, value in line.items() if known(value)} | (
-        {"not_finite": bad} if bad else {}
-    )
+def numbers_of(line: Mapping) -> dict:
+    """A line's numbers; the names of those that are not finite stand under `not_finite`."""
+    numbers = {}
+    bad = []
+    said = line.get("not_finite")
+    if isinstance(said, list):
+        bad = [key for key in said if isinstance(key, str)]
+    for key, value in line.items():
+        if key == "not_finite" or isinstance(value, str | list | dict):
+            continue
+        if value is not None and abs(value) < sys.float_info.max:
+            numbers[key] = value
+        elif key not in bad:
+            bad.append(key)
+    if bad:
+        numbers["not_finite"] = bad
+    return numbers

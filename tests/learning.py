@@ -1,27 +1,33 @@
-"""A recipe from its base to GRPO, as the notebooks do it: for the tests and for the table of results in the README."""
+"""A recipe from its base to GRPO, as the notebooks do it: for tests and for the README's table."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from helpers import evaluation
-from helpers.data import examples as data
-from helpers.machine.computer import Machine
+from helpers import data, evaluation, training
+from helpers.machine import Machine
 from helpers.recipes import Recipe
-from helpers.training import models, stages
+from helpers.settings import Settings
+from helpers.tiny import TINY_MODEL
+from helpers.training import Adapter, stages
 
-BASE = str(models.TINY_MODEL)
+BASE = str(TINY_MODEL)
+
+
+def job_of(recipe: Recipe, machine: Machine, seed: int, out: Path, **settings) -> stages.Job:
+    """A recipe on the embedded model, with runs below `out`."""
+    given = Settings(output=str(out), seed=seed, force=True, **settings)
+    return stages.Job(given, recipe, machine, BASE)
 
 
 def supervise(
     recipe: Recipe, machine: Machine, seed: int, out: Path, splits, steps: int = 0
-) -> Path | None:
+) -> Adapter | None:
     """Priming and SFT, as the recipe has them; the last adapter, None for a recipe without."""
     if not recipe.supervised:
         return None
-    job = stages.Job(recipe, machine, out, seed=seed, max_steps=steps)
-    return stages.sft(job, splits).folder
+    return stages.sft(job_of(recipe, machine, seed, out, max_steps=steps), splits)
 
 
 def reinforce(
@@ -30,41 +36,38 @@ def reinforce(
     seed: int,
     out: Path,
     splits,
-    start: Path | None,
+    start: Adapter | None,
     steps: int = 0,
-) -> Path:
+) -> Adapter:
     """GRPO from an adapter, or from the base."""
-    job = stages.Job(
-        recipe, machine, out, seed=seed, max_steps=steps, adapter=str(start or ""), force=True
+    adapter = str(start.folder) if start else ""
+    return stages.grpo(
+        job_of(recipe, machine, seed, out, max_steps=steps, adapter=adapter), splits
     )
-    return stages.grpo(job, splits).folder
 
 
 def measure(
-    recipe: Recipe, machine: Machine, seed: int, out: Path, problems, adapter: Path | None
-) -> tuple[list[dict], list[dict]]:
+    recipe: Recipe, machine: Machine, seed: int, out: Path, problems, adapter: Adapter | None
+) -> tuple[list, list]:
     """Greedy records and records of four samples a problem, of an adapter or of the base."""
-    model, tokenizer = models.load(str(adapter or BASE), recipe, machine)
-    name = adapter.parent.name if adapter else "base"
-    return tuple(
-        evaluation.evaluate(
-            model,
-            tokenizer,
-            recipe,
-            problems,
-            out / "eval" / f"{name}_{k}.jsonl",
-            samples=k,
-            seed=seed + 1,
+    model, tokenizer = training.load(adapter or BASE, recipe, machine)
+    name = adapter.folder.parent.name if adapter else "base"
+    found = []
+    for samples in (0, 4):
+        path = out / "eval" / f"{name}_{samples}.jsonl"
+        found.append(
+            evaluation.evaluate(
+                model, tokenizer, recipe, problems, path, samples=samples, seed=seed + 1
+            )
         )
-        for k in (0, 4)
-    )
+    return tuple(found)
 
 
 def learn(
     recipe: Recipe, machine: Machine, seed: int, out: Path, problems: int
 ) -> tuple[dict[str, tuple], float]:
-    """The whole way: (greedy, sampled) records under "base", "sft" (where there is one) and "grpo", and the minutes of training."""
-    splits = data.load(recipe, None, "tiny")
+    """The whole way, measured: (greedy, sampled) records by stage, and the minutes of training."""
+    splits = data.load(recipe, "", "tiny")
     asked = splits["test"].take(problems)
     found = {"base": measure(recipe, machine, seed, out, asked, None)}
     begun = time.time()
@@ -73,4 +76,5 @@ def learn(
     minutes = (time.time() - begun) / 60
     if start:
         found["sft"] = measure(recipe, machine, seed, out, asked, start)
-    return found | {"grpo": measure(recipe, machine, seed, out, asked, end)}, minutes
+    found["grpo"] = measure(recipe, machine, seed, out, asked, end)
+    return found, minutes

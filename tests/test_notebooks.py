@@ -59,15 +59,22 @@ def test_cells_are_short_and_plain(name):
         ast.parse(source(cell))
 
 
-def test_set_up_and_parameters_are_the_same_in_all():
-    for tests_of in (
-        lambda b: source(code(b)[0]),
-        lambda b: source(tagged(b, "parameters")[0]),
-        lambda b: source(code(b)[2]),
-    ):
-        assert len({tests_of(book) for book in BOOKS.values()}) == 1
-    assert all(len(tagged(book, "parameters")) == 1 for book in BOOKS.values())
+def test_set_up_and_start_are_short_and_the_same_in_all():
+    for place in (0, 2):
+        assert len({source(code(book)[place]) for book in BOOKS.values()}) == 1
+    assert len(source(code(BOOKS[NOTEBOOKS[0]])[0]).split("\n")) <= 14
+    for book in BOOKS.values():
+        assert len(tagged(book, "parameters")) == 1
     assert "PUSH = False" in source(tagged(BOOKS[NOTEBOOKS[3]], "parameters")[0])
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_imports_from_faces_only(name):
+    """Rooms, not the files in them: what a notebook uses is public."""
+    for cell in code(BOOKS[name])[1:]:
+        for node in ast.walk(ast.parse(source(cell))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers"):
+                assert node.module.count(".") <= 1, source(cell)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,213 +1,186 @@
-"""SFT and GRPO from a command line, alone or under `accelerate launch`: the cells of notebooks 01 and 02 without their lessons."""
+"""Whole stages, as the command line runs them: the cells of notebooks 01 and 02 without lessons."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from accelerate import PartialState
+from accelerate.utils import set_seed
 from trl import GRPOTrainer, SFTTrainer
 
 from helpers import data
-from helpers import machine as memory
 from helpers.data import Split
-from helpers.machine import Machine
-from helpers.recipes import Recipe
-from helpers.training import models, rewards
-from helpers.training import trainers as training
+from helpers.machine import Machine, check_room, detect, plan, wait, writable_folder
+from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.training.adapter import Adapter
-from helpers.training.checkpoints import last_checkpoint
+from helpers.training.checkpoints import last_checkpoint, restore
+from helpers.training.models import add_lora, base_of, load
 from helpers.training.probe import preflight
+from helpers.training.rewards import check_golds, reward_functions
+from helpers.training.trainers import (
+    check_report_to,
+    grpo_config,
+    sft_config,
+    start_of_grpo,
+    steps_of,
+    train,
+    vllm_settings,
+)
 from helpers.training.training_run import TrainingRun
-
-ADAPTER_FILES = {
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "chat_template.jinja",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "README.md",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the notebooks' parameters say, under the same names. The recipe is settled for the machine's profile."""
+    """What is trained where: settings, the recipe as they and the machine change it, the base."""
 
+    settings: Settings
     recipe: Recipe
     machine: Machine
-    output: Path = Path("outputs")
-    model: str = ""
-    dataset: str = ""
-    seed: int = 0
-    max_steps: int = 0
-    budget: str = "quick"
-    adapter: str = ""
-    resume: bool = True
-    mirror: str = ""
-    report_to: str = "none"
-    force: bool = False
-    vllm: str = ""
-
-    @property
-    def base(self) -> str:
-        return models.base_of(self.recipe, self.model or None, self.machine)
+    base: str
 
     def run(self, stage: str, parent: Adapter | None) -> TrainingRun:
+        """The folder of a stage that starts from `parent`, or from the base."""
+        s = self.settings
         return TrainingRun(
-            self.output, self.recipe, stage, self.machine, self.seed, self.base, parent, self.mirror
+            s.output, self.recipe, stage, self.machine, s.seed, self.base, parent, s.mirror
         )
+
+    def steps(self, stage: str, rows: int) -> int:
+        """How many steps a stage takes over that many rows."""
+        return steps_of(self.recipe, stage, rows, self.settings.max_steps)
 
     def plan(self, stage: str) -> str:
-        return memory.describe_plan(
-            memory.split(self.recipe, stage, memory.shape_of(self.base), self.machine)
-        )
+        """How the batch is cut and what memory it takes, in words."""
+        return str(plan(self.recipe, stage, self.base, self.machine))
 
     def splits(self) -> dict[str, Split]:
-        """The rows, and a line that says how many there are."""
-        splits = data.load(self.recipe, self.dataset or None, self.machine.profile)
-        counts = (
-            f"{len(split.examples)} to {'learn from' if name == 'train' else 'measure with'} (left out: {split.left_out})"
+        """The rows, which are counted on the console."""
+        splits = data.load(self.recipe, self.settings.dataset, self.machine.profile)
+        purposes = {"train": "learn from", "test": "measure with"}
+        counts = [
+            f"{len(split.examples)} to {purposes[name]} (left out: {split.left_out})"
             for name, split in splits.items()
-        )
+        ]
         print(f"rows      {', '.join(counts)}")
         return splits
 
 
-def changed(
-    recipe: Recipe,
-    stages: Mapping[str, bool],
-    epochs: float | None,
-    batch: int | None,
-    rate: float | None,
-    rows: int | None,
-    four_bit: bool | None,
-) -> Recipe:
-    """The recipe with what the command line changes, in the stages that it runs. `batch` is the effective batch."""
-    values = {"epochs": epochs, "batch": batch, "learning_rate": rate, "rows": rows}
+def open_job(settings: Settings) -> Job:
+    """Looks at the machine and settles recipe, seed and output on it. Raises what does not fit."""
+    recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
+    writable_folder(settings.output)
+    machine = detect()
+    recipe = changed(for_profile(recipe, machine.profile), settings)
+    set_seed(settings.seed)
+    check_room(settings.output, machine)
+    return Job(settings, recipe, machine, base_of(recipe, settings.model, machine))
+
+
+def changed(recipe: Recipe, settings: Settings) -> Recipe:
+    """The recipe with what the settings change; `batch` is the effective batch."""
+    values = {
+        "epochs": settings.epochs,
+        "batch": settings.batch,
+        "learning_rate": settings.learning_rate,
+    }
     given = {name: value for name, value in values.items() if value is not None}
-    for stage in (stage for stage in recipe.stages if stages.get(stage)):
-        most = getattr(recipe, stage).rows
-        given |= (
-            {"rows": min(rows, most or rows)} if rows is not None else {}
-        )  # at most: priming keeps to its few
-        fixed = (
-            {"steps": None} if stage == "grpo" and epochs is not None else {}
-        )  # so many epochs, not so many steps
-        recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **given, **fixed)})
-    return (
-        recipe
-        if four_bit is None
-        else replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
-    )
+    for stage in recipe.stages:
+        part = replace(getattr(recipe, stage), **given)
+        if settings.rows is not None:
+            most = part.rows or settings.rows  # priming keeps to its few
+            part = replace(part, rows=min(settings.rows, most))
+        if stage == "grpo" and settings.epochs is not None:
+            part = replace(part, steps=None)
+        recipe = replace(recipe, **{stage: part})
+    if settings.use_4bit is None:
+        return recipe
+    return replace(recipe, lora=replace(recipe.lora, load_in_4bit=settings.use_4bit))
 
 
-def sft(job: Job, splits: Mapping[str, Split] | None = None) -> Adapter:
-    """Priming and SFT, as the recipe has them, on the rows of the job or those given; the last adapter. Raises ValueError for a recipe without."""
-    recipe, adapter = job.recipe, None
-    if not recipe.supervised:
-        raise ValueError(
-            f"{recipe.name} has no SFT: its GRPO starts from the base.\nUse: python -m helpers grpo --recipe {recipe.name}"
-        )
-    splits = splits or job.splits()
-    for stage in recipe.supervised:
-        print(f"{stage}\n{job.plan(stage)}")
-    model, tokenizer = models.load(job.base, recipe, job.machine)
-    model = models.add_lora(model, recipe, job.machine, job.seed)
-    for stage in recipe.supervised:
-        rows = data.chosen(recipe, tokenizer, splits["train"], stage, job.seed).examples
-        run, steps = (
-            job.run(stage, adapter),
-            training.steps_of(recipe, stage, len(rows), job.max_steps),
-        )
-        trainer = SFTTrainer(
-            model=model,
-            args=training.sft_config(recipe, run, job.machine, steps, job.report_to),
-            train_dataset=data.sft_dataset(recipe, rows),
-            processing_class=tokenizer,
-        )
-        adapter = training.train(trainer, run, job.budget, job.resume)
-    return adapter
+def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
+    """The job's rows, for "sft", "grpo" or both.
 
-
-def grpo(job: Job, splits: Mapping[str, Split] | None = None) -> Adapter:
-    """GRPO from the adapter given, else from that of the SFT run, else from the base; its adapter."""
-    recipe, machine = job.recipe, job.machine
-    start = training.start_of_grpo(recipe, job.output, job.adapter, job.base)
-    training.vllm_settings(job.vllm, recipe, machine)  # says at once what is missing
-    splits = splits or job.splits()
-    check_rows(job, splits)  # before the model is loaded
-    print(f"grpo\n{job.plan('grpo')}")
-    model, tokenizer = models.load(start or job.base, recipe, machine, job.vllm)
-    if start is None:
-        model = models.add_lora(model, recipe, machine, job.seed)
-    rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", job.seed).examples
-    run, steps = job.run("grpo", start), training.steps_of(recipe, "grpo", len(rows), job.max_steps)
-    settings = training.grpo_config(recipe, run, machine, steps, job.report_to, job.vllm)
-    if not (job.resume and (last_checkpoint(run.checkpoints) or (run.folder / "adapter").is_dir())):
-        preflight(model, tokenizer, recipe, rows, steps, machine.device, job.seed, job.force)
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=rewards.reward_functions(recipe)[0],
-        args=settings,
-        processing_class=tokenizer,
-        train_dataset=data.grpo_dataset(recipe, rows),
-    )
-    return training.train(trainer, run, job.budget, job.resume)
-
-
-def check(job: Job, stages: Sequence[str]) -> Mapping[str, Split]:
-    """The job's rows. Raises ValueError or ImportError for what a stage would stumble over, before the first one is trained."""
-    for stage in stages:
+    Raises what a stage would stumble over, before anything is trained.
+    """
+    for stage in job.recipe.stages:
+        command = "grpo" if stage == "grpo" else "sft"
+        if command not in names:
+            continue
         part = getattr(job.recipe, stage)
-        training.steps_of(job.recipe, stage, part.rows or part.batch, job.max_steps)
+        job.steps(stage, part.rows or part.batch)
         job.plan(stage)
-    if "grpo" in stages:
-        training.vllm_settings(job.vllm, job.recipe, job.machine)
-    training.check_report_to(job.report_to)
+    if "grpo" in names:
+        vllm_settings(job.settings.vllm, job.recipe, job.machine)
+    check_report_to(job.settings.report_to)
     splits = job.splits()
-    if "grpo" in stages:
-        check_rows(job, splits)
+    if "grpo" in names:
+        examples = splits["train"].examples
+        check_golds(job.recipe, examples)
+        job.steps("grpo", len(splits["train"].take(job.recipe.grpo.rows)))
     return splits
 
 
-def check_rows(job: Job, splits: Mapping[str, Split]) -> None:
-    """Raises ValueError for rows that GRPO cannot be trained on: too few for a step, or right answers that do not earn the full reward."""
-    rewards.check_golds(job.recipe, splits["train"].examples)
-    training.steps_of(
-        job.recipe, "grpo", len(splits["train"].take(job.recipe.grpo.rows)), job.max_steps
+def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
+    """Priming and SFT, as the recipe has them; the last adapter. Raises ValueError for neither."""
+    recipe, settings = job.recipe, job.settings
+    if not recipe.supervised:
+        cure = f"Use: python -m helpers grpo --recipe {recipe.name}"
+        raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\n{cure}")
+    for stage in recipe.supervised:
+        print(f"{stage}\n{job.plan(stage)}")
+    model, tokenizer = load(job.base, recipe, job.machine)
+    model = add_lora(model, recipe, job.machine, settings.seed)
+    adapter = None
+    for stage in recipe.supervised:
+        rows = data.chosen(recipe, tokenizer, splits["train"], stage, settings.seed).examples
+        run = job.run(stage, adapter)
+        steps = job.steps(stage, len(rows))
+        trainer = SFTTrainer(
+            model=model,
+            args=sft_config(recipe, run, job.machine, steps, settings.report_to),
+            train_dataset=data.sft_dataset(recipe, rows),
+            processing_class=tokenizer,
+        )
+        adapter = train(trainer, run, settings.budget, settings.resume)
+    return adapter
+
+
+def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
+    """GRPO from the adapter that is set, else from that of SFT, else from the base; its adapter."""
+    recipe, machine, settings = job.recipe, job.machine, job.settings
+    start = start_of_grpo(recipe, settings.output, settings.adapter, job.base)
+    print(f"grpo\n{job.plan('grpo')}")
+    model, tokenizer = load(start or job.base, recipe, machine, settings.vllm)
+    if start is None:
+        model = add_lora(model, recipe, machine, settings.seed)
+    rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", settings.seed).examples
+    run = job.run("grpo", start)
+    steps = job.steps("grpo", len(rows))
+    config = grpo_config(recipe, run, machine, steps, settings.report_to, settings.vllm)
+    begun = last_checkpoint(run.checkpoints) or run.adapter.is_dir()
+    if not (settings.resume and begun):
+        args = (model, tokenizer, recipe, rows, steps, machine.device)
+        preflight(*args, settings.seed, settings.force)
+    functions, _ = reward_functions(recipe)
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=functions,
+        args=config,
+        train_dataset=data.grpo_dataset(recipe, rows),
+        processing_class=tokenizer,
     )
+    return train(trainer, run, settings.budget, settings.resume)
 
 
-def check_place(folder: Path | None) -> None:
-    """Raises FileExistsError if an adapter cannot go there: only an empty folder, or one that holds an adapter and nothing else, is taken."""
-    if (
-        folder
-        and folder.exists()
-        and (
-            not folder.is_dir() or any(path.name not in ADAPTER_FILES for path in folder.iterdir())
-        )
-    ):
-        raise FileExistsError(
-            f"{folder} holds something that is no adapter.\nName another folder, or an empty one."
-        )
-
-
-def copied(adapter: Adapter, folder: Path | None) -> Path:
-    """The adapter, also in `folder`, if one is given; it appears there when it is whole."""
-    if folder is None or folder.resolve() == adapter.folder.resolve():
-        return adapter.folder
-    check_place(folder)
-    folder = folder.resolve()
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(adapter.folder, part)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
-    return folder
+def restore_runs(job: Job) -> None:
+    """Brings back the runs that are further in the mirror than here."""
+    if not job.settings.mirror:
+        return
+    if job.machine.processes > 1:
+        PartialState(cpu=job.machine.device == "cpu")
+    if job.machine.main:
+        stages = restore(job.settings.output, job.recipe.name, job.settings.mirror)
+        print("from the mirror:", stages)
+    wait()

@@ -1,0 +1,121 @@
+"""Settings as make, papermill, notebooks and the command line hand them over."""
+
+import os
+import subprocess
+
+import nbformat
+import pytest
+
+from helpers.notebooks import NOTEBOOKS
+from helpers.settings import DEFAULT_RECIPE, Settings, names
+from tests.conftest import ROOT
+
+
+def cell_of(name):
+    """What a notebook's own parameters cell sets."""
+    cells = nbformat.read(ROOT / name, as_version=4).cells
+    found: dict = {}
+    exec(next(c.source for c in cells if "parameters" in c.metadata.get("tags", ())), found)
+    return {key: value for key, value in found.items() if key.isupper()}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_shows_few_settings_with_the_defaults_of_the_list(name):
+    shown = cell_of(name)
+    assert 0 < len(shown) <= 10 and set(shown) <= set(names())
+    assert Settings.read(shown | {"other": 1}) == Settings(recipe=DEFAULT_RECIPE)
+
+
+GOOD = [
+    ({"PUSH": "false"}, False),
+    ({"RESUME": "on"}, True),
+    ({"FORCE": 1}, True),
+    ({"RESUME": "No"}, False),
+    ({"SEED": "7"}, 7),
+    ({"MAX_STEPS": 5}, 5),
+    ({"ADAPTER": None}, ""),
+    ({"DATASET": 5}, "5"),
+    ({"OUTPUT": "~/runs"}, os.path.expanduser("~/runs")),
+    ({"PUSH": "true", "REPO": "me/x"}, True),
+    ({"EPOCHS": "0.5"}, 0.5),
+    ({"ROWS": "16"}, 16),
+    ({"USE_4BIT": "no"}, False),
+    ({"LEARNING_RATE": ""}, None),
+]
+
+
+@pytest.mark.parametrize(("given", "meant"), GOOD)
+def test_text_becomes_what_it_stands_for(given, meant):
+    name = next(iter(given))
+    found = getattr(Settings.read(given), name.lower())
+    assert found == meant and type(found) is type(meant)
+
+
+BAD = [
+    {"PUSH": "ture"},
+    {"RESUME": "maybe"},
+    {"RESUME": ""},
+    {"PUSH": None},
+    {"SEED": "x"},
+    {"SEED": -1},
+    {"SEED": 2**32},
+    {"SEED": "²"},
+    {"SEED": "9" * 5000},
+    {"OUTPUT": " "},
+    {"MAX_STEPS": "1.5"},
+    {"MAX_STEPS": 1.5},
+    {"PROBLEMS": "-1"},
+    {"PROBLEMS": True},
+    {"BUDGET": "fast"},
+    {"FORM": "gguff"},
+    {"VLLM": "on"},
+    {"REPORT_TO": "nothing"},
+    {"REPO": "bad name!"},
+    {"LEARNING_RATE": "inf"},
+    {"EPOCHS": "nan"},
+    {"BATCH": "4.5"},
+]
+
+
+@pytest.mark.parametrize("given", BAD)
+def test_what_stands_for_nothing_is_refused_by_name(given):
+    with pytest.raises(ValueError, match=rf"^{next(iter(given))} is .*\n\S.*$"):
+        Settings.read(given)
+
+
+def test_a_push_needs_a_repository():
+    with pytest.raises(ValueError, match="PUSH is set, and REPO is not.\nSet REPO"):
+        Settings.read({"PUSH": "yes", "REPO": ""})
+
+
+def make(*given):
+    """What make would run, or why it would not; nothing is run."""
+    done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_make_knows_every_setting_and_no_other():
+    code, shown = make("run", *(f"{name}=1" for name in names()))
+    assert code == 0
+    assert all(f' {name}="${name}"' in shown for name in names())
+    for typo in ("MAX_STEP=3", "max_steps=3"):
+        code, shown = make("run", typo)
+        name = typo.partition("=")[0]
+        assert code == 2 and f"There is no parameter {name}. There are RECIPE " in shown
+
+
+def test_make_never_runs_what_stands_in_a_value(tmp_path):
+    """The values go through the environment; the program called here writes down what it got."""
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nfor given in "$@"; do echo "$given"; done > {tmp_path}/got\n')
+    python.chmod(0o755)
+    for stamp in (".ready", ".ready-for-tests"):
+        (tmp_path / stamp).write_text("")
+    touch = f"touch {tmp_path}/owned"
+    evil = f"a\"; {touch}; echo \"$({touch})`{touch}` 'x' $HOME $$ $(shell {touch}) #"
+    for target, name in (("run", "OUTPUT"), ("address", "URL"), ("bench-gpu", "MODEL")):
+        command = ["make", target, f"VENV={tmp_path}", f"{name}={evil}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and evil in (tmp_path / "got").read_text(), done.stderr
+    assert not (tmp_path / "owned").exists()
