@@ -173,7 +173,7 @@ def train(
     grpo_output: Annotated[
         Path | None, typer.Option("--grpo_output", help="where the adapter of GRPO goes too")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=parameters.NUMBERS["SEED"])] = 0,
     resume: Annotated[bool, typer.Option(help="go on where a run was cut off")] = True,
     mirror: Annotated[
         str, typer.Option(help="a folder that gets a copy of every run after each checkpoint")
@@ -269,7 +269,7 @@ def evaluate(
     resume: Annotated[
         bool, typer.Option(help="read and go on with what was evaluated before")
     ] = True,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=parameters.NUMBERS["SEED"])] = 0,
 ) -> None:
     """Measures models on the same held-out problems: table, summary.json, figures and report.html."""
     try:

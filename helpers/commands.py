@@ -111,13 +111,12 @@ def restore(job, recipe: str) -> None:
     """Brings back the runs that are further in the mirror than here, as the notebooks do; the other processes wait for the first."""
     from helpers import training as checkpoints
 
+    if job.machine.main:
+        print("from the mirror:", checkpoints.restore(job.output, recipe, job.mirror))
     if job.machine.processes > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=job.machine.device == "cpu")
-    if job.machine.main:
-        print("from the mirror:", checkpoints.restore(job.output, recipe, job.mirror))
-    processes.wait()
+        PartialState(cpu=job.machine.device == "cpu").wait_for_everyone()
 
 
 def free() -> None:

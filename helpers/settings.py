@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-NUMBERS = {"SEED": 2**32 - 1, "MAX_STEPS": 10**9, "PROBLEMS": 10**9}  # whole, from 0 to this
+# Whole, from 0 to this. NumPy's seeds end at 2**32, and processes and stages add a little to SEED.
+NUMBERS = {"SEED": 2**32 - 10**6, "MAX_STEPS": 10**9, "PROBLEMS": 10**9}
 SWITCHES = ("PUSH", "RESUME", "FORCE")
 TRACKERS = ("wandb", "tensorboard", "trackio")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")

@@ -135,7 +135,7 @@ class Run:
             "settings": settings(self.recipe),
             "seed": self.seed,
             "model": self.model,
-            "machine": machines.as_dict(self.machine),
+            "machine": asdict(self.machine),
             "versions": machines.versions(),
             "commit": commit(),
             "parent": str(self.parent) if self.parent else None,

@@ -64,9 +64,7 @@ class Job:
         )
 
     def plan(self, stage: str) -> str:
-        return memory.describe_plan(
-            memory.split(self.recipe, stage, memory.shape_of(self.base), self.machine)
-        )
+        return str(memory.plan(self.recipe, stage, self.base, self.machine))
 
     def splits(self) -> dict[str, Split]:
         """The rows, and a line that says how many there are."""
