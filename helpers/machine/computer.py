@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -39,11 +38,7 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found.
-
-    `process` of `processes`: which one this is under `accelerate launch` or torchrun; each has a
-    card of its own.
-    """
+    """What was found. Of several processes, each with a card of its own, this is `process`."""
 
     profile: str  # "tiny" without a GPU, "gpu" with one
     device: str
@@ -82,29 +77,23 @@ def place() -> str:
 
 
 def go_offline_without_hub(seconds: float = 3.0) -> None:
-    """Sets HF_HUB_OFFLINE when nothing answers at the Hub's address: what is cached still loads.
+    """Sets HF_HUB_OFFLINE, before huggingface_hub is imported, when nothing answers at the Hub.
 
-    Otherwise the client retries for minutes. Must run before huggingface_hub is imported. Behind a
-    proxy nothing is tried.
+    What is cached still loads; otherwise the client retries for minutes.
     """
     names = {name.lower() for name in os.environ}
-    if names & {"hf_hub_offline", "https_proxy", "all_proxy"}:
+    if names & {"hf_hub_offline", "https_proxy", "all_proxy"}:  # decided, or behind a proxy
         return
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    port = address.port or (80 if address.scheme == "http" else 443)
+    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    port = hub.port or {"http": 80}.get(hub.scheme, 443)
     try:
-        socket.create_connection((address.hostname, port), seconds).close()
+        socket.create_connection((hub.hostname, port), seconds).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def detect() -> Machine:
-    """Looks at this computer and settles the libraries on it.
-
-    One torch thread on the CPU: a second gains little when the machine is idle and costs many times
-    the step when it is not. TF32 products on a GPU. Offline where nothing answers at the Hub's
-    address.
-    """
+    """Looks at this computer and settles the libraries on it."""
     go_offline_without_hub()
     import psutil
     import torch
@@ -117,7 +106,7 @@ def detect() -> Machine:
         cores=os.cpu_count(),
         place=place(),
         dtype="float32",
-        four_bit=installed("bitsandbytes"),
+        four_bit=bool(version_of("bitsandbytes")),
         disk_gb=round(shutil.disk_usage(".").free / GIB, 1),
         process=int(os.environ.get("RANK", 0)),
         processes=int(os.environ.get("WORLD_SIZE", 1)),
@@ -133,46 +122,43 @@ def detect() -> Machine:
             f"which has no code for sm_{card.major}{card.minor}.\n"
             "The CPU is used; take another card, or a torch that knows this one."
         )
+    # A second thread gains little on an idle machine, and costs many times the step on a busy one.
     torch.set_num_threads(1)
     return machine
 
 
 def with_card(machine: Machine, card) -> Machine:
-    """The machine with this process's card.
-
-    Processes that work together take the memory and the number type of the weakest card, so that
-    all plan alike.
-    """
+    """The machine with this process's card."""
     import torch
 
     gpus = torch.cuda.device_count()
     cards = [card]
-    if machine.processes > 1:
+    if machine.processes > 1:  # all plan alike, for the weakest
         cards = [torch.cuda.get_device_properties(i) for i in range(gpus)]
-    weakest = min(each.major for each in cards)
+    memory = min(each.total_memory for each in cards)
+    major = min(each.major for each in cards)
     attention = "sdpa"
-    if card.major >= 8 and installed("flash_attn"):  # as Unsloth chooses
+    if card.major >= 8 and version_of("flash_attn"):  # as Unsloth chooses
         attention = "flash_attn"
-    elif card.major >= 7 and installed("xformers"):
+    elif card.major >= 7 and version_of("xformers"):
         attention = "xformers"
     return replace(
         machine,
         profile="gpu",
         device="cuda",
         name=card.name,
-        memory_gb=round(min(each.total_memory for each in cards) / GIB, 1),
-        dtype="bfloat16" if weakest >= 8 else "float16",  # older cards only emulate bfloat16
+        memory_gb=round(memory / GIB, 1),
+        dtype="bfloat16" if major >= 8 else "float16",  # older cards only emulate bfloat16
         gpus=gpus,
         capability=f"{card.major}.{card.minor}",
         attention=attention,
-        vllm=installed("vllm"),
+        vllm=bool(version_of("vllm")),
     )
 
 
 def runs_on(compiled: Sequence[str], major: int, minor: int) -> bool:
-    """Whether a torch compiled for these architectures has code for a card.
+    """Whether torch has code for a card: of its major and a minor no higher, or PTX of any older.
 
-    That is the same major version with a minor no higher, or PTX of any older.
     torch.cuda.is_available() says yes to any card, and the first product dies.
 
     >>> compiled = ["sm_75", "sm_80", "sm_90a", "compute_120"]
@@ -186,10 +172,6 @@ def runs_on(compiled: Sequence[str], major: int, minor: int) -> bool:
         if oldest <= known <= (major, minor):
             return True
     return False
-
-
-def installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
 
 
 def set_seed(seed: int) -> None:
@@ -213,9 +195,9 @@ def set_random_state(state: Mapping[str, list[int]]) -> None:
     """Sets torch's random numbers to where `random_state` found them."""
     import torch
 
-    torch.set_rng_state(torch.tensor(state["cpu"], dtype=torch.uint8))
+    torch.set_rng_state(torch.ByteTensor(state["cpu"]))
     if "cuda" in state:
-        torch.cuda.set_rng_state(torch.tensor(state["cuda"], dtype=torch.uint8))
+        torch.cuda.set_rng_state(torch.ByteTensor(state["cuda"]))
 
 
 def peak_memory() -> float:
@@ -241,21 +223,21 @@ def versions() -> dict[str, str]:
 
 def describe(machine: Machine) -> str:
     """Some lines for the top of a notebook."""
-    card, processes, four_bit = machine.name, "", "no 4-bit (bitsandbytes is not installed)"
+    card, disk = machine.name, f"{machine.disk_gb:.0f} GB of disk free"
+    if machine.gpus:
+        card += f", compute capability {machine.capability}"
     if machine.gpus > 1:
         card = f"{machine.gpus} × {card}"
-    if machine.capability:
-        card += f", compute capability {machine.capability}"
     if machine.processes > 1:
-        processes = f", {machine.processes} processes"
-    if machine.four_bit:
-        four_bit = "4-bit"
-    vllm = ", vLLM" * machine.vllm
+        disk += f", {machine.processes} processes"
+    numbers = "4-bit" if machine.four_bit else "no 4-bit (bitsandbytes is not installed)"
+    if machine.vllm:
+        numbers += ", vLLM"
     stack = ", ".join(f"{name} {version}" for name, version in versions().items())
     return (
         f"machine   {machine.device} ({card}), {machine.cores} cores, {machine.memory_gb:.0f} GB, "
-        f"{machine.place}, {machine.disk_gb:.0f} GB of disk free{processes}\n"
-        f"computes  in {machine.dtype}, {machine.attention} attention, {four_bit}{vllm}\n"
+        f"{machine.place}, {disk}\n"
+        f"computes  in {machine.dtype}, {machine.attention} attention, {numbers}\n"
         f"profile   {machine.profile}: {PROFILES[machine.profile]}\n"
         + textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10)
     )

@@ -43,10 +43,7 @@ def hint(*patterns: str) -> str:
 
 
 def check_mirror(mirror: str | Path) -> None:
-    """Raises FileNotFoundError for a folder on a Drive that is not mounted.
-
-    It would be made on this machine, and be gone with it.
-    """
+    """Raises FileNotFoundError for a Drive that is not mounted: a copy there would be lost."""
     on_drive = Path(mirror).expanduser().absolute().is_relative_to(DRIVE)
     if on_drive and not (DRIVE / "MyDrive").is_dir():
         raise FileNotFoundError(

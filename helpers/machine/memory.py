@@ -1,13 +1,9 @@
 """How much memory a stage takes, term by term, and how an effective batch is cut so that it fits.
 
-Needs no GPU and loads no model. Each term follows from the model's shape, the recipe and the code
-that trains: Unsloth's kernels and gradient checkpointing on a GPU, TRL and transformers as they are
-on a CPU. All figures are upper limits: every prompt and reply as long as the recipe allows. The
-tests hold them to measurements on the CPU; on a GPU they are derived from the sources.
-
-Only tensors are counted. On a CPU the C library keeps freed blocks besides, by measurement 40 to
-65 % more than the estimate on the embedded model, which is one reason to plan for a modest share of
-a computer's memory.
+Each term follows from the model's shape, the recipe and the code that trains: Unsloth on a GPU, TRL
+and transformers on a CPU. All rows are taken to be as long as the recipe allows.
+The tests hold them to measurements on the CPU; on a GPU they are derived from the sources. Only
+tensors are counted: a C library keeps freed blocks besides, on the embedded model 40 to 65 % more.
 """
 
 from __future__ import annotations
@@ -27,17 +23,14 @@ if TYPE_CHECKING:
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
 # NF4: half a byte, a byte for each 64 weights, a float32 for each 256 of those (arXiv 2305.14314)
 FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
-# How many logits Unsloth's CPU backend computes at once (unsloth_zoo/cpu/ops.py)
-CPU_LOGITS = 16 * 2**20
-# On a GPU: bytes a logit, the fewest tokens and the most bytes at once
-# (unsloth_zoo/fused_losses/chunked_logprob.py)
+CPU_LOGITS = 16 * 2**20  # how many Unsloth computes at once (unsloth_zoo/cpu/ops.py)
+# Bytes a logit, fewest tokens, most bytes at once (unsloth_zoo/fused_losses/chunked_logprob.py)
 GPU_LOGIT, FEWEST_TOKENS, MOST_BYTES = 8, 512, 2 * GIB
 CUDA = 0.8  # GiB of context, kernels and workspaces; assumed, 0.6 to 1 is usual
-# Tokens at once for each GiB of a card keep it busy, and more only take memory; assumed
-BUSY = 350
-# Of the memory that a plan may fill: the rest is for fragments and a computer's other programs
+BUSY = 350  # tokens at once for each GiB keep a card busy, more only take memory; assumed
+# What a plan may fill of the memory; the rest is for fragments, and for other programs.
 CARD_SHARE, COMPUTER_SHARE = 0.9, 0.25
-# Never at the same time
+# Never at the same time:
 GENERATING = ("KV cache", "prompts", "merged weights")
 TRAINING = ("gradients", "activations", "logits")
 ADAPTER = ("LoRA", "optimiser", "reference adapter")
@@ -56,37 +49,26 @@ def row_length(part: SFTSettings | GRPOSettings) -> int:
     return part.max_length
 
 
-def kept_numbers(recipe: Recipe, shape: Shape, length: int) -> int:
-    """How many numbers a layer keeps for each token until its backward pass."""
+def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, length: int) -> float:
+    """Bytes of what the forward pass leaves for the backward pass."""
     targets = recipe.lora.targets
     mlp = "down_proj" in targets  # whether LoRA is there too, and not in attention alone
-    # the two residual sums that the norms read, and the norms' results where LoRA reads them
-    residual = (3 + mlp) * shape.hidden
+    # a token's: the two residual sums that the norms read, and the norms' results for LoRA
+    numbers = (3 + mlp) * shape.hidden
     # q, k and v as attention reads them (k and v copied out for every head), and what it gives
-    heads = 4 * shape.query
+    numbers += 4 * shape.query
     # q and k before their norm
-    heads += (shape.query + shape.key) * shape.head_norm
-    # gate, its SiLU and up, and their product where LoRA reads it
-    inner = (3 + mlp) * shape.intermediate
-    mask = length  # a row of it
-    between = recipe.lora.r * len(targets)  # A and B
-    return residual + heads + inner + mask + between
-
-
-def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, length: int) -> float:
-    """Bytes of what the forward pass leaves for the backward pass.
-
-    On the CPU that is kept for all layers at once. On a GPU Unsloth's gradient checkpointing moves
-    each layer's input to the computer's memory and computes the layer again when its turn comes, so
-    one layer is kept, and two inputs are on their way.
-    """
-    numbers = kept_numbers(recipe, shape, length)
+    numbers += (shape.query + shape.key) * shape.head_norm
+    # gate, its SiLU and up, and their product for LoRA
+    numbers += (3 + mlp) * shape.intermediate
+    # between A and B of each LoRA matrix, and a row of the mask
+    numbers += recipe.lora.r * len(targets) + length
     if machine.device == "cpu":
         numbers *= shape.layers
-    else:
+    else:  # Unsloth keeps one layer, computes the others again, and has two inputs on their way
         numbers += 2 * shape.hidden
-    numbers += 2 * shape.intermediate  # the widest tensors of the layer at work
-    numbers += 4 * shape.hidden  # tensors around the output layer
+    # the widest tensors of the layer at work, and those around the output layer
+    numbers += 2 * shape.intermediate + 4 * shape.hidden
     numbers *= rows * length
     if recipe.lora.load_in_4bit:  # the layer's widest matrix is taken out of it
         numbers += shape.hidden * shape.intermediate
@@ -94,18 +76,14 @@ def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, lengt
 
 
 def logits(shape: Shape, machine: Machine, scored: int, stage: str) -> float:
-    """Bytes of the logits of that many tokens, which neither backend computes all at once.
-
-    On the CPU a piece is held once in SFT; in GRPO also as probabilities, for the entropy; and the
-    next piece is begun before the last is let go.
-    """
+    """Bytes of the logits of that many tokens, which neither backend computes all at once."""
     if machine.device != "cpu":
         tokens = min(scored, max(FEWEST_TOKENS, scored / 8))
         return min(MOST_BYTES, tokens * shape.vocabulary * GPU_LOGIT)
     numbers = scored * shape.vocabulary
-    if numbers > CPU_LOGITS:
+    if numbers > CPU_LOGITS:  # the next piece is begun before the last is let go
         numbers = 2 * CPU_LOGITS
-    if stage == "grpo":
+    if stage == "grpo":  # also held as probabilities, for the entropy
         numbers *= 2
     return numbers * WIDTH["float32"]
 
@@ -217,10 +195,9 @@ class Plan:
 
 
 def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
-    """The largest device batch that fits and, on a card, is not far beyond what keeps it busy.
+    """The largest device batch that fits and is not far beyond what keeps a card busy; at least 1.
 
-    Where none fits, a plan of one row that says so. Raises ValueError if the processes do not
-    divide the effective batch, and what `shape_of` raises for the base.
+    Raises ValueError if the processes do not divide the batch, and what `shape_of` raises.
     """
     part = getattr(recipe, stage)
     whole, processes, memory = part.batch, machine.processes, machine.memory_gb
@@ -243,18 +220,18 @@ def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
     return Plan(batch, mine // batch, processes, parts, memory, room)
 
 
-def card(name: str, memory: float, dtype: str, capability: str, gpus: int = 1) -> Machine:
-    return Machine("gpu", "cuda", name, memory, 2, "local", dtype, gpus, capability, processes=gpus)
+def card(name: str, memory: float, dtype: str = "bfloat16", processes: int = 1) -> Machine:
+    return Machine("gpu", "cuda", name, memory, 2, "local", dtype, processes=processes)
 
 
 # GiB as torch reports them, which is less than on the label.
 CARDS = (
-    card("T4 16 GB", 14.7, "float16", "7.5"),
-    card("2 × T4", 14.7, "float16", "7.5", 2),
-    card("L4 24 GB", 22.0, "bfloat16", "8.9"),
-    card("A100 40 GB", 39.4, "bfloat16", "8.0"),
-    card("A100 80 GB", 79.1, "bfloat16", "8.0"),
-    card("H100 80 GB", 79.1, "bfloat16", "9.0"),
+    card("T4 16 GB", 14.7, "float16"),
+    card("2 × T4", 14.7, "float16", 2),
+    card("L4 24 GB", 22.0),
+    card("A100 40 GB", 39.4),
+    card("A100 80 GB", 79.1),
+    card("H100 80 GB", 79.1),
 )
 
 

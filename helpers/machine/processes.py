@@ -13,10 +13,7 @@ LOST = re.compile("gloo|nccl|connection closed|connection reset|broken pipe", re
 
 
 def check_launch() -> None:
-    """Raises RuntimeError if accelerate was asked for several processes and started one.
-
-    It does so without GPUs, and says nothing.
-    """
+    """Raises RuntimeError if accelerate was asked for several processes and silently started one."""
     if "ACCELERATE_MIXED_PRECISION" not in os.environ or "WORLD_SIZE" in os.environ:
         return
     import psutil
@@ -48,10 +45,7 @@ def explain_lost_process() -> Iterator[None]:
 
 @functools.cache  # torch cannot hold two such rules of one rank
 def allow_numbered_cpus() -> None:
-    """Lets torch.load put a checkpoint's tensors on "cpu:0": it knows "cpu" only.
-
-    Trainers ask for that under several CPU processes.
-    """
+    """Lets torch.load put tensors on "cpu:0", as trainers ask under several CPU processes."""
     import torch
 
     def put(storage, place: str):

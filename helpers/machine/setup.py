@@ -34,8 +34,7 @@ MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 def prepare() -> None:
     """Installs what is missing and leaves one card visible, and says so in one line.
 
-    Run again, it finds everything there. Raises RuntimeError for a Python that is too old, for what
-    pip refuses, and where the kernel must be restarted.
+    Raises RuntimeError for an old Python, what pip refuses, and a kernel that must be restarted.
     """
     if sys.version_info < (3, 11):  # noqa: UP036
         raise RuntimeError(
@@ -53,10 +52,9 @@ def prepare() -> None:
 
 
 def show_one_card() -> str:
-    """Lets torch see the first of several cards, and says in words what there is.
+    """Lets torch see the first of several cards, as Kaggle lends them; says what there is.
 
-    The notebooks train on one, and Kaggle lends two. Not where the user or a launcher has chosen,
-    and not after torch, which has looked already.
+    Not where the user or a launcher has chosen, and not after torch, which has looked already.
     """
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -95,10 +93,7 @@ def missing() -> list[str]:
 
 
 def torchao_in_the_way() -> bool:
-    """Whether torchao is so old that peft refuses to make an adapter beside it.
-
-    Both services bring 0.10; nothing here needs it.
-    """
+    """Whether torchao is too old for peft to make an adapter; both services bring 0.10."""
     major, minor = (version_of("torchao") or "99.0").split(".")[:2]
     return (int(major), int(minor)) < (0, 16)
 
@@ -108,24 +103,18 @@ def install() -> None:
     if torchao_in_the_way():
         pip("uninstall", "-y", "torchao")
     kept = [f"{name}=={version_of(name)}\n" for name in KEPT.split() if version_of(name)]
+    places = []  # attached wheels are looked at too; without a network nothing else is
+    for folder in attached("unsloth-*.whl"):
+        go_offline_without_hub()
+        places += ["--find-links", str(folder)]
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            places.append("--no-index")
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "keep.txt")
         constraints.write_text("".join(kept), encoding="utf-8")
-        pip("install", "-r", str(STACK), "-c", str(constraints), *wheels())
-    pip("install", "--no-deps", "-r", str(ALONE), *wheels())
+        pip("install", "-r", str(STACK), "-c", str(constraints), *places)
+    pip("install", "--no-deps", "-r", str(ALONE), *places)
     importlib.invalidate_caches()
-
-
-def wheels() -> list[str]:
-    """pip's options where wheels are attached: look there too; without a network, only there."""
-    options = []
-    for folder in attached("unsloth-*.whl"):
-        options += ["--find-links", str(folder)]
-    if options:
-        go_offline_without_hub()
-        if os.environ.get("HF_HUB_OFFLINE") == "1":
-            options.append("--no-index")
-    return options
 
 
 def pip(*words: str) -> None:
@@ -143,10 +132,7 @@ def pip(*words: str) -> None:
 
 
 def check_loaded() -> None:
-    """Raises RuntimeError if this kernel holds another version of a package than the installed one.
-
-    It would go on with the old one.
-    """
+    """Raises RuntimeError if this kernel would go on with an older version than the installed."""
     for name in [*KEPT.split(), *CHANGED.split(), *wanted()]:
         module = sys.modules.get(MODULES.get(name, name))
         loaded = getattr(module, "__version__", "").partition("+")[0]

@@ -103,7 +103,7 @@ def config_of(model: str) -> dict:
 
 
 def read_shape(config: dict) -> Shape:
-    """From a config.json; missing entries have the values that transformers gives them."""
+    """From a config.json; a missing entry has transformers' value."""
     heads, qwen2 = config["num_attention_heads"], config.get("model_type") == "qwen2"
     head_dim = config["hidden_size"] // heads
     if config.get("model_type") == "qwen3":
