@@ -19,14 +19,8 @@ CELL = next("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "c
 TAG = "v0.1.0"
 # As the code names them; here they are below a test's folder.
 PATHS = re.compile('"(/content|/tmp|/kaggle/input)"')
-IMAGE = """torch 2.10.0+cu128
-numpy 2.0.2
-pillow 11.3.0
-transformers 5.0.0
-datasets 4.0.0
-torchao 0.10.0
-matplotlib 3.10.0
-tokenizers 0.22.2"""  # some of what the services bring
+IMAGE = """torch 2.10.0+cu128, numpy 2.0.2, pillow 11.3.0, matplotlib 3.10.0, transformers 5.0.0,
+ datasets 4.0.0, tokenizers 0.22.2, torchao 0.10.0"""  # some of what the services bring
 GIT = """#!/bin/sh
 echo "$@" >> "$ASKED/git"
 for last; do :; done
@@ -82,13 +76,15 @@ class Service:
             folder.mkdir(parents=True)
         (self.site / "pip" / "__init__.py").touch()
         (self.site / "pip" / "__main__.py").write_text(PIP)
-        for name, version in map(str.split, IMAGE.splitlines()):
+        for name, version in map(str.split, IMAGE.split(",")):
             folder = self.site / f"{name}-{version}.dist-info"
             folder.mkdir()
             (folder / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
         for name, text in (("git", GIT), ("nvidia-smi", NVIDIA)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
+        for file in (self.asked / "git", self.asked / "pip"):
+            file.touch()
         self.put_project(root / "project")
 
     def put_project(self, folder: Path) -> None:
@@ -134,10 +130,8 @@ class Service:
 
     @property
     def git(self) -> list[str]:
-        file = self.asked / "git"
-        return file.read_text().splitlines() if file.exists() else []
+        return (self.asked / "git").read_text().splitlines()
 
     @property
     def pip(self) -> list[list]:
-        file = self.asked / "pip"
-        return [json.loads(line) for line in file.open()] if file.exists() else []
+        return [json.loads(line) for line in (self.asked / "pip").open()]

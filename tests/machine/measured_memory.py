@@ -26,15 +26,8 @@ from helpers.machine import detect
 from helpers.tiny import TINY_MODEL
 
 STEPS = 2  # the second has the optimiser's numbers already
-SHAPE = {
-    "hidden_size": 512,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 64,
-    "intermediate_size": 1536,
-    "vocab_size": 24_000,
-}
+SHAPE = {"num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4}
+SHAPE |= {"hidden_size": 512, "head_dim": 64, "intermediate_size": 1536, "vocab_size": 24_000}
 LARGE = {"grpo": {"batch": 8, "max_completion": 24}, "sft": {"batch": 4}}  # to save time
 MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
 

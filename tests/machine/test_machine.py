@@ -113,11 +113,6 @@ def test_without_the_hub_nothing_waits_for_it(monkeypatch):
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
-def test_hash(tmp_path):
-    (tmp_path / "x").write_bytes(b"abc")
-    assert machines.file_hash(tmp_path / "x").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
-
-
 def test_an_unwritable_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="Set OUTPUT"):

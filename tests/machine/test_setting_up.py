@@ -4,13 +4,12 @@ The cell and the package are the real ones, in a process without any package (se
 """
 
 import ast
+import importlib
 import sys
-import types
 
 import pytest
 
 from helpers.machine import setup as setting_up
-from helpers.sharing import hub
 from tests.conftest import ROOT
 from tests.machine.bare_service import COLAB, KAGGLE, TAG, Service
 
@@ -57,15 +56,9 @@ def test_kaggle_is_told_from_colab_and_one_of_its_cards_is_used(service):
     assert after["set"]["CUDA_VISIBLE_DEVICES"] == "0" and "/kaggle/working" not in after["home"]
 
 
-@pytest.mark.parametrize(
-    ("before", "chosen"),
-    [
-        ("", {"CUDA_VISIBLE_DEVICES": "2"}),
-        ("", {"WORLD_SIZE": "2"}),
-        (HELD.format("torch", "2.10.0"), {}),
-    ],
-)
-def test_cards_that_are_chosen_or_seen_stay(before, chosen, service):
+@pytest.mark.parametrize("chosen", [{"CUDA_VISIBLE_DEVICES": "2"}, {"WORLD_SIZE": "2"}, {}])
+def test_cards_that_are_chosen_or_seen_stay(chosen, service):
+    before = "" if chosen else HELD.format("torch", "2.10.0")
     line, after = service.said(before, CARDS="T4\nT4", **chosen)
     assert line.startswith("this computer, 2 × T4, packages")
     assert after["set"].get("CUDA_VISIBLE_DEVICES") == chosen.get("CUDA_VISIBLE_DEVICES")
@@ -100,48 +93,31 @@ def test_offline_with_the_project_and_wheels_attached(service, layout):
         assert words[place : place + 3] == ["--find-links", str(wheels), "--no-index"]
 
 
-@pytest.mark.parametrize(
-    ("said", "cause"),
-    [
-        (
-            "WARNING: x\nERROR: Cannot install numpy==3 because of conflicts.\n"
-            "ERROR: ResolutionImpossible: see https://x\n",
-            "Cannot install numpy==3 because of conflicts.",
-        ),
-        ("No module named pip", "No module named pip"),
-    ],
-)
-def test_what_pip_refuses_is_said_in_two_lines(said, cause, service):
-    first, second = service.error(PIP_FAILS=said).splitlines()
-    assert first == f"pip uninstall failed: {cause}" and "Internet" in second
+def test_what_pip_refuses_is_said_in_two_lines(service):
+    conflict = "ERROR: Cannot install numpy==3."
+    refusal = f"WARNING: x\n{conflict}\nERROR: ResolutionImpossible: see https://x\n"
+    first, second = service.error(PIP_FAILS=refusal).splitlines()
+    assert first == "pip uninstall failed: Cannot install numpy==3." and "Internet" in second
+    assert "failed: No module named pip\n" in service.error(PIP_FAILS="No module named pip")
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "version"),
-    [
-        ("numpy", "numpy", "2.1.3"),
-        ("PIL", "pillow", "10.0"),
-        ("transformers", "transformers", "5.0.0"),
-        ("numpy", None, "2.0.2"),
-        ("torch", None, "2.10.0+cu128"),
-    ],
-)
-def test_a_loaded_package_of_another_version_asks_for_a_restart(module, name, version, service):
-    held = HELD.format(module, version)
-    if name is None:  # the installed version
-        assert "packages installed" in service.said(held)[0]
-    else:
-        cause, cure = service.error(held).splitlines()
-        assert cause.startswith(f"{name} {version} is loaded, and ")
-        assert cure.startswith("Restart the kernel") and cure.endswith("then Run all again.")
+@pytest.mark.parametrize("held", ["numpy 2.1.3", "PIL 10.0", "transformers 5.0.0"])
+def test_a_loaded_package_of_another_version_asks_for_a_restart(held, service):
+    module, version = held.split()
+    cause, cure = service.error(HELD.format(module, version)).splitlines()
+    name = {"PIL": "pillow"}.get(module, module)
+    assert cause.startswith(f"{name} {version} is loaded, and ")
+    assert cure.startswith("Restart the kernel") and cure.endswith("then Run all again.")
+
+
+@pytest.mark.parametrize("held", ["numpy 2.0.2", "torch 2.10.0+cu128"])
+def test_a_loaded_package_of_the_installed_version_stays(held, service):
+    assert "packages installed" in service.said(HELD.format(*held.split()))[0]
 
 
 def test_the_libraries_here_say_the_versions_that_are_installed():
-    import pandas  # noqa: F401
-    import PIL  # noqa: F401
-    import tokenizers  # noqa: F401
-    import torch  # noqa: F401
-
+    for name in ("pandas", "PIL", "tokenizers", "torch"):
+        importlib.import_module(name)
     setting_up.check_loaded()
     assert not setting_up.missing()
 
@@ -176,11 +152,3 @@ def test_requirements_agree_and_cover_what_is_imported():
     elsewhere = {"papermill", "nbclient", "vllm", "kaggle_secrets", "IPython"}  # not needed there
     known = {*sys.stdlib_module_names, "helpers", *brought, *elsewhere, *setting_up.KEPT.split()}
     assert found - known - set(setting_up.wanted()) == set()
-
-
-def test_offline_kaggle_s_secrets_are_not_asked(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kaggle_secrets", types.ModuleType("it has nothing"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(hub, "place", lambda: "kaggle")
-    monkeypatch.setenv("HF_TOKEN", "kept")
-    assert hub.kaggle_token() is None and hub.token() == "kept"
