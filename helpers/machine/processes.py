@@ -13,7 +13,7 @@ LOST = re.compile("gloo|nccl|connection closed|connection reset|broken pipe", re
 
 
 def check_launch() -> None:
-    """Raises RuntimeError if accelerate was asked for several processes and silently started one."""
+    """Raises RuntimeError if accelerate was asked for several processes and quietly started one."""
     if "ACCELERATE_MIXED_PRECISION" not in os.environ or "WORLD_SIZE" in os.environ:
         return
     import psutil

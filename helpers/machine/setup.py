@@ -67,10 +67,10 @@ def show_one_card() -> str:
     if len(cards) == 1:
         return cards[0]
     chosen = os.environ.keys() & {"CUDA_VISIBLE_DEVICES", "WORLD_SIZE"}
-    if chosen or "torch" in sys.modules:
-        return f"{len(cards)} × {cards[0]}"
-    os.environ["CUDA_VISIBLE_DEVICES"] = "0"
-    return f"{len(cards)} × {cards[0]} (the first is used)"
+    if not chosen and "torch" not in sys.modules:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+    first = os.environ.get("CUDA_VISIBLE_DEVICES") == "0"
+    return f"{len(cards)} × {cards[0]}" + " (the first is used)" * first
 
 
 def wanted() -> dict[str, str]:
