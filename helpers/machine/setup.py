@@ -23,11 +23,10 @@ ROOT = Path(__file__).parents[2]
 STACK, ALONE = ROOT / "requirements-colab.txt", ROOT / "requirements-unsloth.txt"
 PLACES = {"kaggle": "Kaggle", "colab": "Colab", "local": "this computer"}
 # A fresh kernel holds some of these already, and the others are built for each other.
-KEPT = (
-    "torch torchvision torchaudio triton numpy pandas scipy matplotlib pillow psutil packaging "
-    "protobuf ipython ipykernel tornado"
-)
-CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess"  # by what the stack needs
+KEPT = "torch torchvision torchaudio triton numpy pandas scipy matplotlib".split()  # noqa: SIM905
+KEPT += "pillow psutil packaging protobuf ipython ipykernel tornado".split()  # noqa: SIM905
+# By what the stack needs:
+CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess".split()  # noqa: SIM905
 MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 
 
@@ -102,7 +101,7 @@ def install() -> None:
     """Installs both files; the packages of KEPT stay as they are, or pip fails and says why."""
     if torchao_in_the_way():
         pip("uninstall", "-y", "torchao")
-    kept = [f"{name}=={version_of(name)}\n" for name in KEPT.split() if version_of(name)]
+    kept = [f"{name}=={version_of(name)}\n" for name in KEPT if version_of(name)]
     places = []  # attached wheels are looked at too; without a network nothing else is
     for folder in attached("unsloth-*.whl"):
         go_offline_without_hub()
@@ -133,7 +132,7 @@ def pip(*words: str) -> None:
 
 def check_loaded() -> None:
     """Raises RuntimeError if this kernel would go on with an older version than the installed."""
-    for name in [*KEPT.split(), *CHANGED.split(), *wanted()]:
+    for name in [*KEPT, *CHANGED, *wanted()]:
         module = sys.modules.get(MODULES.get(name, name))
         loaded = getattr(module, "__version__", "").partition("+")[0]
         installed = version_of(name).partition("+")[0]

@@ -150,5 +150,5 @@ def test_requirements_agree_and_cover_what_is_imported():
                 found.add(node.module.partition(".")[0])
     brought = {"httpx", "safetensors", "tokenizers", "typer"}  # by the stack
     elsewhere = {"papermill", "nbclient", "vllm", "kaggle_secrets", "IPython"}  # not needed there
-    known = {*sys.stdlib_module_names, "helpers", *brought, *elsewhere, *setting_up.KEPT.split()}
+    known = {*sys.stdlib_module_names, "helpers", *brought, *elsewhere, *setting_up.KEPT}
     assert found - known - set(setting_up.wanted()) == set()
