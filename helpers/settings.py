@@ -58,7 +58,7 @@ class Settings:
     seed: int = setting(
         0,
         "of everything random",
-        most=2**32 - 2,
+        most=2**32 - 10**6,  # NumPy stops at 2**32, and stages and processes add to it
     )
     max_steps: int = setting(
         0,

@@ -1,16 +1,28 @@
 """What this computer is, what fits on it, and how several processes work together on it.
 
-Machine          the noun: device, profile, memory, number type, processes
-detect           looks at this computer and settles the libraries on it
-describe         a machine in some lines, for the top of a notebook
-versions         the installed libraries and their versions
-writable_folder  creates a folder and proves that it can be written to
-file_hash        SHA-256 of a file
+prepare               makes a bare Colab or Kaggle session ready: packages, one card
+detect                looks at this computer and settles the libraries on it
+Machine               the noun: device, profile, memory, number type, processes
+describe              a machine in some lines, for the top of a notebook
+place                 "kaggle", "colab" or "local"
+versions              the installed libraries and their versions
+peak_memory           the most memory that this process has held
+set_seed              seeds Python, NumPy and torch
+random_state          where torch's random numbers stand; set_random_state puts them there
+plan                  what a stage takes on a machine, and how the batch is cut; prints itself
+plan_table            the plans of every card
+writable_folder       creates a folder and proves that it can be written to
+file_hash             SHA-256 of a file
+hint                  where files that were not found are attached on Kaggle
+check_mirror          refuses a mirror on a Drive that is not mounted
+check_room            warns of a disk that is too small
+check_launch          refuses a launch that started one process instead of several
+explain_lost_process  says in two lines that another process has died
+allow_numbered_cpus   lets several CPU processes go on from a checkpoint
 """
 
-from helpers.machine.computer import (
+from helpers.machine.computer import (  # noqa: F401
     Machine,
-    as_dict,
     describe,
     detect,
     file_hash,
@@ -20,48 +32,8 @@ from helpers.machine.computer import (
     set_random_state,
     set_seed,
     versions,
-    writable_folder,
 )
-from helpers.machine.memory import describe as describe_plan
-from helpers.machine.memory import plan_table, split
-from helpers.machine.processes import (
-    agreed,
-    any_of,
-    check_launch,
-    everyones,
-    explained_end,
-    let_cpus_resume,
-    wait,
-)
-from helpers.machine.setup import check_mirror, check_room, hint, prepare
-from helpers.machine.shapes import shape_of
-
-__all__ = [
-    "Machine",
-    "agreed",
-    "any_of",
-    "as_dict",
-    "check_launch",
-    "check_mirror",
-    "check_room",
-    "describe",
-    "describe_plan",
-    "detect",
-    "everyones",
-    "explained_end",
-    "file_hash",
-    "hint",
-    "let_cpus_resume",
-    "peak_memory",
-    "place",
-    "plan_table",
-    "prepare",
-    "random_state",
-    "set_random_state",
-    "set_seed",
-    "shape_of",
-    "split",
-    "versions",
-    "wait",
-    "writable_folder",
-]
+from helpers.machine.folders import check_mirror, check_room, hint, writable_folder  # noqa: F401
+from helpers.machine.memory import plan, plan_table  # noqa: F401
+from helpers.machine.processes import allow_numbered_cpus, check_launch, explain_lost_process  # noqa: F401
+from helpers.machine.setup import prepare  # noqa: F401

@@ -1,322 +1,266 @@
-"""How much memory a stage takes, term by term, and how an effective batch is cut so that it fits. Needs no GPU and loads no model.
+"""How much memory a stage takes, term by term, and how an effective batch is cut so that it fits.
 
-Each term follows from the model's shape, the recipe and the code that trains: Unsloth's kernels and gradient checkpointing on a GPU, TRL
-and transformers as they are on a CPU. All figures are upper limits: every prompt and reply as long as the recipe allows.
-tests/test_memory.py holds them to measurements on the CPU; on a GPU they are derived from the sources and not measured.
-
-Only tensors are counted. On a CPU the C library keeps freed blocks besides, by measurement 40 to 65 % more than the estimate on the
-embedded model, which is one reason to plan for a modest share of a computer's memory.
+Each term follows from the model's shape, the recipe and the code that trains: Unsloth on a GPU, TRL
+and transformers on a CPU. All rows are taken to be as long as the recipe allows.
+The tests hold them to measurements on the CPU; on a GPU they are derived from the sources. Only
+tensors are counted: a C library keeps freed blocks besides, on the embedded model 40 to 65 % more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from helpers.machine.computer import Machine
+from helpers.machine.computer import GIB, Machine
 from helpers.machine.shapes import Shape, shape_of
-from helpers.recipes import Recipe, for_profile
+from helpers.recipes import GRPOSettings, Recipe, SFTSettings, for_profile
 from helpers.tiny import TINY_MODEL
 
 if TYPE_CHECKING:
     import pandas
 
-GIB = 2**30
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
-FOUR_BIT = (
-    0.5 + 1 / 64 + 4 / (64 * 256)
-)  # NF4, a byte for each 64 weights, a float32 for each 256 of those bytes (QLoRA, arXiv 2305.14314)
-CPU_LOGITS = 16 * 2**20  # how many Unsloth's CPU backend computes at once (unsloth_zoo/cpu/ops.py)
-GPU_LOGITS = (
-    8,
-    512,
-    2 * GIB,
-)  # bytes a logit, the fewest tokens and the most bytes at once (unsloth_zoo/fused_losses/chunked_logprob.py)
+# NF4: half a byte, a byte for each 64 weights, a float32 for each 256 of those (arXiv 2305.14314)
+FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
+CPU_LOGITS = 16 * 2**20  # how many Unsloth computes at once (unsloth_zoo/cpu/ops.py)
+# Bytes a logit, fewest tokens, most bytes at once (unsloth_zoo/fused_losses/chunked_logprob.py)
+GPU_LOGIT, FEWEST_TOKENS, MOST_BYTES = 8, 512, 2 * GIB
 CUDA = 0.8  # GiB of context, kernels and workspaces; assumed, 0.6 to 1 is usual
-BUSY = 350  # tokens at once for each GiB of a card keep it busy, and more only take memory; assumed
-CARD_SHARE, COMPUTER_SHARE = (
-    0.9,
-    0.25,
-)  # of the memory that a plan may fill; the rest is for fragments, and on a computer for its other programs
-GENERATING, TRAINING = (
-    ("KV cache", "prompts", "merged weights"),
-    ("gradients", "activations", "logits"),
-)  # never at the same time
+BUSY = 350  # tokens at once for each GiB keep a card busy, more only take memory; assumed
+# What a plan may fill of the memory; the rest is for fragments, and for other programs.
+CARD_SHARE, COMPUTER_SHARE = 0.9, 0.25
+# Never at the same time:
+GENERATING = ("KV cache", "prompts", "merged weights")
+TRAINING = ("gradients", "activations", "logits")
+ADAPTER = ("LoRA", "optimiser", "reference adapter")
 
 
 def lora_parameters(recipe: Recipe, shape: Shape) -> int:
-    """r × (inputs + outputs) for each matrix that LoRA goes on: A is r × inputs, B is outputs × r."""
-    return (
-        shape.layers
-        * recipe.lora.r
-        * sum(sum(shape.projections[name]) for name in recipe.lora.targets)
-    )
+    """r × (inputs + outputs) for each matrix with LoRA: A is r × inputs, B is outputs × r."""
+    sides = sum(sum(shape.projections[name]) for name in recipe.lora.targets)
+    return shape.layers * recipe.lora.r * sides
 
 
-def kept_numbers(recipe: Recipe, shape: Shape, length: int) -> int:
-    """How many numbers a layer keeps for each token until its backward pass, in a row of that length.
-
-    The two residual sums that the norms read, and the norms' results that LoRA reads; q and k before their norm; q, k and v as attention
-    reads them (k and v copied out for every head) and what it gives; a row of the mask; gate, its SiLU, up, and their product;
-    and r numbers between A and B of each LoRA matrix.
-    """
-    targets = set(recipe.lora.targets)
-    norms = (
-        2
-        + bool(targets & {"q_proj", "k_proj", "v_proj"})
-        + bool(targets & {"gate_proj", "up_proj"})
-    )
-    heads = 4 * shape.query + (shape.query + shape.key) * shape.head_norm
-    return (
-        norms * shape.hidden
-        + heads
-        + length
-        + (3 + ("down_proj" in targets)) * shape.intermediate
-        + recipe.lora.r * len(targets)
-    )
+def row_length(part: SFTSettings | GRPOSettings) -> int:
+    """The most tokens of a row: prompt and reply together."""
+    if isinstance(part, GRPOSettings):
+        return part.max_prompt + part.max_completion
+    return part.max_length
 
 
 def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, length: int) -> float:
-    """Bytes of what the forward pass leaves for the backward pass.
-
-    On the CPU that is kept for all layers at once. On a GPU Unsloth's gradient checkpointing moves each layer's input to the computer's
-    memory and computes the layer again when its turn comes, so one layer is kept, and two inputs are on their way; its fused kernels keep
-    a little less than these. To that come two of the widest tensors of the layer at work, its widest matrix out of 4-bit, and four tensors
-    around the output layer.
-    """
-    tokens, width = rows * length, WIDTH[machine.dtype]
-    layers = shape.layers if machine.device == "cpu" else 1
-    numbers = tokens * (
-        layers * kept_numbers(recipe, shape, length) + 2 * shape.intermediate + 4 * shape.hidden
-    )
-    offloading = 0 if machine.device == "cpu" else 2 * tokens * shape.hidden
-    return width * (
-        numbers + offloading + shape.hidden * shape.intermediate * recipe.lora.load_in_4bit
-    )
+    """Bytes of what the forward pass leaves for the backward pass."""
+    targets = recipe.lora.targets
+    mlp = "down_proj" in targets  # whether LoRA is there too, and not in attention alone
+    # a token's: the two residual sums that the norms read, and the norms' results for LoRA
+    numbers = (3 + mlp) * shape.hidden
+    # q, k and v as attention reads them (k and v copied out for every head), and what it gives
+    numbers += 4 * shape.query
+    # q and k before their norm
+    numbers += (shape.query + shape.key) * shape.head_norm
+    # gate, its SiLU and up, and their product for LoRA
+    numbers += (3 + mlp) * shape.intermediate
+    # between A and B of each LoRA matrix, and a row of the mask
+    numbers += recipe.lora.r * len(targets) + length
+    if machine.device == "cpu":
+        numbers *= shape.layers
+    else:  # Unsloth keeps one layer, computes the others again, and has two inputs on their way
+        numbers += 2 * shape.hidden
+    # the widest tensors of the layer at work, and those around the output layer
+    numbers += 2 * shape.intermediate + 4 * shape.hidden
+    numbers *= rows * length
+    if recipe.lora.load_in_4bit:  # the layer's widest matrix is taken out of it
+        numbers += shape.hidden * shape.intermediate
+    return numbers * WIDTH[machine.dtype]
 
 
 def logits(shape: Shape, machine: Machine, scored: int, stage: str) -> float:
-    """Bytes of the logits of that many tokens, which neither backend computes all at once.
-
-    On the CPU a piece is held once in SFT; in GRPO also as probabilities, for the entropy; and the next piece is begun before the last
-    is let go. Elsewhere the vocabulary would be the largest tensor of all.
-    """
+    """Bytes of the logits of that many tokens, which neither backend computes all at once."""
     if machine.device != "cpu":
-        width, fewest, most = GPU_LOGITS
-        return min(most, min(scored, max(fewest, scored / 8)) * shape.vocabulary * width)
-    pieces = 1 if scored * shape.vocabulary <= CPU_LOGITS else 2
-    return pieces * (2 if stage == "grpo" else 1) * min(scored * shape.vocabulary, CPU_LOGITS) * 4
-
-
-def weights(recipe: Recipe, shape: Shape, machine: Machine) -> float:
-    """Bytes of the base: matrices in 4-bit if the recipe says so, all else in the machine's numbers."""
-    width = WIDTH[machine.dtype]
-    return (
-        shape.linear * (FOUR_BIT if recipe.lora.load_in_4bit and machine.four_bit else width)
-        + shape.other * width
-    )
+        tokens = min(scored, max(FEWEST_TOKENS, scored / 8))
+        return min(MOST_BYTES, tokens * shape.vocabulary * GPU_LOGIT)
+    numbers = scored * shape.vocabulary
+    if numbers > CPU_LOGITS:  # the next piece is begun before the last is let go
+        numbers = 2 * CPU_LOGITS
+    if stage == "grpo":  # also held as probabilities, for the entropy
+        numbers *= 2
+    return numbers * WIDTH["float32"]
 
 
 def generation(recipe: Recipe, shape: Shape, machine: Machine) -> dict[str, float]:
-    """Bytes of generating all of a step's completions that fall to this process at once.
-
-    Keys and values of every token in every layer, of one layer twice while it grows; while the prompts are read, three
-    tensors of each width for one layer; on the CPU the matrices out of 4-bit with LoRA added (see `models.merged_weights`).
-    """
-    part, width = recipe.grpo, WIDTH[machine.dtype]
+    """Bytes of generating all of a step's completions that fall to this process at once."""
+    part = recipe.grpo
+    width = WIDTH[machine.dtype]
     rows = part.batch / machine.processes
-    merged = machine.device == "cpu" and recipe.lora.load_in_4bit
-    return {
-        "KV cache": rows
-        * (part.max_prompt + part.max_completion)
-        * (shape.layers + 1)
-        * 2
-        * shape.key
-        * width,
-        "prompts": rows * part.max_prompt * 3 * (shape.intermediate + shape.hidden) * width,
-        "merged weights": shape.linear * width * merged,
+    # of every token in every layer, and of one layer twice while it grows
+    keys_and_values = (shape.layers + 1) * 2 * shape.key
+    # three tensors of each width for one layer, while the prompts are read
+    reading = 3 * (shape.intermediate + shape.hidden)
+    sizes = {
+        "KV cache": rows * row_length(part) * keys_and_values * width,
+        "prompts": rows * part.max_prompt * reading * width,
     }
+    if machine.device == "cpu" and recipe.lora.load_in_4bit:  # see `models.merged_weights`
+        sizes["merged weights"] = shape.linear * width
+    return sizes
 
 
 def estimate(
     recipe: Recipe, stage: str, shape: Shape, machine: Machine, device_batch: int
 ) -> dict[str, float]:
-    """GiB by part, of one process, on its card or in this computer's memory. Not all at the same time: see `total`."""
-    part, lora = (
-        getattr(recipe, stage),
-        4 * lora_parameters(recipe, shape),
-    )  # float32 on every machine
-    length = part.max_prompt + part.max_completion if stage == "grpo" else part.max_length
-    scored = device_batch * (part.max_completion if stage == "grpo" else length)
-    bytes_of = {
-        "weights": weights(recipe, shape, machine),
-        "LoRA": lora
-        * (
-            2 if machine.device == "cpu" else 1
-        ),  # and its start, which training.starting_adapter keeps beside the card
+    """GiB by part, of one process, on its card or in this computer's memory; see `total`."""
+    part = getattr(recipe, stage)
+    length = row_length(part)
+    scored = part.max_completion if stage == "grpo" else length
+    width = WIDTH[machine.dtype]
+    four_bit = recipe.lora.load_in_4bit and machine.four_bit
+    lora = 4 * lora_parameters(recipe, shape)  # float32 on every machine
+    sizes = {
+        "weights": shape.linear * (FOUR_BIT if four_bit else width) + shape.other * width,
+        "LoRA": lora,
         "optimiser": 2 * lora,  # AdamW's two averages
-        "gradients": lora
-        * (
-            2 if machine.processes > 1 else 1
-        ),  # and the buffers in which several processes add theirs up
+        "gradients": lora,
         "activations": activations(recipe, shape, machine, device_batch, length),
-        "logits": logits(shape, machine, scored, stage),
+        "logits": logits(shape, machine, device_batch * scored, stage),
     }
+    if machine.device == "cpu":
+        sizes["LoRA"] *= 2  # its start is kept beside it; not on a card
+    if machine.processes > 1:
+        sizes["gradients"] *= 2  # the buffers in which the processes add theirs up
     if stage == "grpo":
-        bytes_of |= generation(recipe, shape, machine) | {
-            "reference adapter": lora * bool(part.beta)
-        }
-    found = {name: size / GIB for name, size in bytes_of.items() if size}
-    return found if machine.device == "cpu" else found | {"CUDA and libraries": CUDA}
+        sizes |= generation(recipe, shape, machine)
+        if part.beta:
+            sizes["reference adapter"] = lora
+    sizes = {name: size / GIB for name, size in sizes.items()}
+    if machine.device != "cpu":
+        sizes["CUDA and libraries"] = CUDA
+    return sizes
+
+
+def sum_of(parts: dict[str, float], names: Sequence[str]) -> float:
+    return sum(parts.get(name, 0.0) for name in names)
 
 
 def total(parts: dict[str, float]) -> float:
-    """GiB at the peak: what always stays, and the larger of generating and training, which take turns."""
-    phases = [sum(parts.get(name, 0.0) for name in phase) for phase in (GENERATING, TRAINING)]
-    return sum(size for name, size in parts.items() if name not in GENERATING + TRAINING) + max(
-        phases
-    )
+    """GiB at the peak: what always stays, and the larger of generating and training."""
+    always = [name for name in parts if name not in GENERATING + TRAINING]
+    return sum_of(parts, always) + max(sum_of(parts, GENERATING), sum_of(parts, TRAINING))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """device_batch × accumulation × processes is the recipe's effective batch. parts, total and memory_gb (of one card, or this computer)
-    are GiB."""
+    """device_batch × accumulation × processes is the recipe's effective batch. Sizes are GiB."""
 
     device_batch: int
     accumulation: int
     processes: int
     parts: dict[str, float]
-    total: float
-    memory_gb: float
-    fits: bool
+    memory_gb: float  # of one card, or this computer
+    room: float  # what a plan may fill of it
 
     @property
-    def advice(self) -> str:
-        """What to do where not even one row at a time fits; else nothing."""
-        largest = max(self.parts, key=self.parts.get)
-        return (
-            ""
-            if self.fits
-            else (
-                f"This needs {self.total:.1f} GiB, of which {largest} {self.parts[largest]:.1f}, and does not fit.\n"
-                "Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter completions."
+    def total(self) -> float:
+        return total(self.parts)
+
+    @property
+    def fits(self) -> bool:
+        return self.total <= self.room
+
+    @property
+    def batch(self) -> str:
+        return f"{self.device_batch} × {self.accumulation} × {self.processes}"
+
+    def __str__(self) -> str:
+        """Some lines to read before anything is loaded, with advice where it does not fit."""
+        sizes = sorted(self.parts.items(), key=lambda item: -item[1])
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005)
+        turns = advice = ""
+        if "KV cache" in self.parts:
+            turns = "\n          (generating and training take turns)"
+        if not self.fits:
+            largest, size = sizes[0]
+            advice = (
+                f"\nThis needs {self.total:.1f} GiB, of which {largest} {size:.1f}, "
+                "and does not fit.\nTake a card with more memory, a smaller MODEL, "
+                "4-bit weights, or shorter completions."
             )
+        return (
+            f"memory    {self.total:.2f} of {self.memory_gb:.1f} GiB, "
+            f"estimated for the longest rows, without the libraries{turns}\n"
+            f"parts     {parts}\n"
+            f"batch     {self.batch} = {self.device_batch * self.accumulation * self.processes} "
+            f"(device batch × accumulation × processes){advice}"
         )
 
 
-def split(recipe: Recipe, stage: str, shape: Shape, machine: Machine) -> Plan:
-    """The largest device batch that fits and, on a card, is not far beyond what keeps it busy; a divisor of what falls to one process.
-    Where none fits, a plan of one row that says so.
+def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
+    """The largest device batch that fits and is not far beyond what keeps a card busy; at least 1.
 
-    Raises ValueError, naming the numbers of processes that work, if they do not divide the effective batch.
+    Raises ValueError if the processes do not divide the batch, and what `shape_of` raises.
     """
-    effective, processes = getattr(recipe, stage).batch, machine.processes
-    if effective % processes:
-        fits = [n for n in range(1, effective + 1) if effective % n == 0]
-        raise ValueError(
-            f"An effective batch of {effective} does not divide among {processes} processes.\nStart one of {fits} instead."
-        )
-    mine = effective // processes
-    room = machine.memory_gb * (
-        COMPUTER_SHARE / processes if machine.device == "cpu" else CARD_SHARE
-    )
     part = getattr(recipe, stage)
-    length = part.max_prompt + part.max_completion if stage == "grpo" else part.max_length
-    most = mine if machine.device == "cpu" else max(1, int(machine.memory_gb * BUSY / length))
-    for batch in (n for n in range(min(mine, most), 0, -1) if mine % n == 0):
+    whole, processes, memory = part.batch, machine.processes, machine.memory_gb
+    if whole % processes:
+        fits = [n for n in range(1, whole + 1) if whole % n == 0]
+        raise ValueError(
+            f"An effective batch of {whole} does not divide among {processes} processes.\n"
+            f"Start one of {fits} instead."
+        )
+    batch = mine = whole // processes
+    room = memory * (COMPUTER_SHARE / processes)
+    if machine.device != "cpu":
+        room = memory * CARD_SHARE
+        batch = min(mine, max(1, int(memory * BUSY / row_length(part))))
+    shape = shape_of(base)
+    parts = estimate(recipe, stage, shape, machine, batch)
+    while mine % batch or (batch > 1 and total(parts) > room):
+        batch -= 1
         parts = estimate(recipe, stage, shape, machine, batch)
-        if total(parts) <= room:
-            break
-    return Plan(
-        batch,
-        mine // batch,
-        processes,
-        parts,
-        total(parts),
-        machine.memory_gb,
-        total(parts) <= room,
-    )
+    return Plan(batch, mine // batch, processes, parts, memory, room)
 
 
-def describe(plan: Plan) -> str:
-    """Some lines to read before anything is loaded."""
-    parts = ", ".join(
-        f"{name} {size:.2f}"
-        for name, size in sorted(plan.parts.items(), key=lambda item: -item[1])
-        if size >= 0.005
-    )
-    both = "\n          (generating and training take turns)" if "KV cache" in plan.parts else ""
-    return (
-        f"memory    {plan.total:.2f} of {plan.memory_gb:.1f} GiB, estimated for the longest rows, without the libraries{both}\n"
-        f"parts     {parts}\n"
-        f"batch     {cut(plan)} = {plan.device_batch * plan.accumulation * plan.processes}"
-        " (device batch × accumulation × processes)" + f"\n{plan.advice}" * (not plan.fits)
-    )
-
-
-def cut(plan: Plan) -> str:
-    return f"{plan.device_batch} × {plan.accumulation} × {plan.processes}"
-
-
-def card(name: str, memory: float, dtype: str, capability: str, gpus: int = 1) -> Machine:
-    return Machine("gpu", "cuda", name, memory, 2, "local", dtype, gpus, capability, processes=gpus)
+def card(name: str, memory: float, dtype: str = "bfloat16", processes: int = 1) -> Machine:
+    return Machine("gpu", "cuda", name, memory, 2, "local", dtype, processes=processes)
 
 
 # GiB as torch reports them, which is less than on the label.
-CARDS = {
-    machine.name: machine
-    for machine in (
-        card("T4 16 GB", 14.7, "float16", "7.5"),
-        card("2 × T4", 14.7, "float16", "7.5", 2),
-        card("L4 24 GB", 22.0, "bfloat16", "8.9"),
-        card("A100 40 GB", 39.4, "bfloat16", "8.0"),
-        card("A100 80 GB", 79.1, "bfloat16", "8.0"),
-        card("H100 80 GB", 79.1, "bfloat16", "9.0"),
-    )
-}
-COLUMNS = {
-    "weights": ("weights",),
-    "LoRA": ("LoRA", "optimiser", "reference adapter"),
-    "training": TRAINING,
-    "generating": GENERATING,
-}
+CARDS = (
+    card("T4 16 GB", 14.7, "float16"),
+    card("2 × T4", 14.7, "float16", 2),
+    card("L4 24 GB", 22.0),
+    card("A100 40 GB", 39.4),
+    card("A100 80 GB", 79.1),
+    card("H100 80 GB", 79.1),
+)
 
 
-def plan_table(recipe: Recipe, machine: Machine | None = None) -> pandas.DataFrame:
-    """A row for each card and stage, in GiB, and for this computer if it is given; LoRA with its optimiser, training and generating as sums."""
+def plan_table(recipe: Recipe, machine: Machine) -> pandas.DataFrame:
+    """A row for each card and stage, in GiB, and for this computer."""
     import pandas
 
-    return pandas.DataFrame(
-        [
-            row(recipe, stage, place)
-            for place in (*CARDS.values(), *([machine] if machine else []))
-            for stage in recipe.stages
-        ]
-    )
+    rows = []
+    for each in (*CARDS, replace(machine, name="this computer")):
+        for stage in recipe.stages:
+            start = {"card": each.name, "stage": stage, "dtype": each.dtype}
+            rows.append(start | figures(recipe, stage, each))
+    return pandas.DataFrame(rows)
 
 
-def row(recipe: Recipe, stage: str, machine: Machine) -> dict:
-    here, small = for_profile(recipe, machine.profile), machine.profile == "tiny"
+def figures(recipe: Recipe, stage: str, machine: Machine) -> dict[str, str]:
+    """A plan as columns; LoRA with its optimiser, training and generating as sums."""
+    base = str(TINY_MODEL) if machine.profile == "tiny" else recipe.model
     try:
-        plan = split(here, stage, shape_of(str(TINY_MODEL) if small else recipe.model), machine)
+        found = plan(for_profile(recipe, machine.profile), stage, base, machine)
     except ValueError as error:
-        return {
-            "card": machine.name,
-            "stage": stage,
-            "dtype": machine.dtype,
-            "batch": str(error).partition("\n")[0],
-        }
-    sums = {
-        name: sum(plan.parts.get(part, 0.0) for part in parts) for name, parts in COLUMNS.items()
-    }
+        return {"batch": str(error).partition("\n")[0]}
     return {
-        "card": "this computer" if machine.name not in CARDS else machine.name,
-        "stage": stage,
-        "dtype": machine.dtype,
-        "batch": cut(plan),
-        **{name: f"{size:.2f}" for name, size in sums.items()},
-        "total": f"{plan.total:.2f}",
-        "of": f"{plan.memory_gb:.1f}",
-        "fits": "yes" if plan.fits else "no",
+        "batch": found.batch,
+        "weights": f"{found.parts['weights']:.2f}",
+        "LoRA": f"{sum_of(found.parts, ADAPTER):.2f}",
+        "training": f"{sum_of(found.parts, TRAINING):.2f}",
+        "generating": f"{sum_of(found.parts, GENERATING):.2f}",
+        "total": f"{found.total:.2f}",
+        "of": f"{found.memory_gb:.1f}",
+        "fits": "yes" if found.fits else "no",
     }

@@ -1,4 +1,4 @@
-"""The sizes of a model, without loading it: those of the recipes' models as data, so that plans can be made anywhere."""
+"""The sizes of a model, without loading it; those of the recipes' models are here as data."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.machine.setup import hint
+from helpers.machine.folders import hint
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen's sizes. `tied`: the output layer is the embedding. `attention_bias`: q, k and v have one (Qwen2). `head_norm`: q and k are
-    normalised (Qwen3)."""
+    """A Qwen's sizes, named as in its config.json but shorter."""
 
     hidden: int
     layers: int
@@ -21,9 +20,9 @@ class Shape:
     head_dim: int
     intermediate: int
     vocabulary: int
-    tied: bool = True
-    attention_bias: bool = False
-    head_norm: bool = True
+    tied: bool = True  # the output layer is the embedding
+    attention_bias: bool = False  # q, k and v have one (Qwen2)
+    head_norm: bool = True  # q and k are normalised (Qwen3)
 
     @property
     def query(self) -> int:
@@ -35,7 +34,7 @@ class Shape:
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
-        """(inputs, outputs) of a layer's matrices, the ones that are held in 4-bit and that LoRA goes on."""
+        """(inputs, outputs) of a layer's matrices, which are in 4-bit and which LoRA goes on."""
         return {
             "q_proj": (self.hidden, self.query),
             "k_proj": (self.hidden, self.key),
@@ -54,102 +53,72 @@ class Shape:
     @property
     def other(self) -> int:
         """Embedding, output layer where it is not tied, norms and biases."""
-        norms = (
-            2 * self.hidden
-            + 2 * self.head_dim * self.head_norm
-            + (self.query + 2 * self.key) * self.attention_bias
-        )
-        return (
-            self.vocabulary * self.hidden * (1 if self.tied else 2)
-            + self.layers * norms
-            + self.hidden
-        )
-
-    @property
-    def parameters(self) -> int:
-        return self.linear + self.other
+        tables = 1 if self.tied else 2
+        norms = 2 * self.hidden + 2 * self.head_dim * self.head_norm
+        biases = (self.query + 2 * self.key) * self.attention_bias
+        last_norm = self.hidden
+        return tables * self.vocabulary * self.hidden + self.layers * (norms + biases) + last_norm
 
 
-PUBLISHED = {  # from each model's config.json on the Hub
+PUBLISHED = {  # from each model's config.json on the Hub; base models have the same
     "qwen3-4b": Shape(2560, 36, 32, 8, 128, 9728, 151_936),
-    "qwen3-4b-base": Shape(2560, 36, 32, 8, 128, 9728, 151_936),
     "qwen3-1.7b": Shape(2048, 28, 16, 8, 128, 6144, 151_936),
     "qwen3-0.6b": Shape(1024, 28, 16, 8, 128, 3072, 151_936),
-    "qwen2.5-math-1.5b": Shape(
-        1536, 28, 12, 2, 128, 8960, 151_936, attention_bias=True, head_norm=False
-    ),
+    "qwen2.5-math-1.5b": Shape(1536, 28, 12, 2, 128, 8960, 151_936, True, True, False),
 }
 
 
 def shape_of(model: str) -> Shape:
-    """The sizes of a local folder's model, of a published one without asking anyone, or of another on the Hub.
+    """The sizes of a local folder's model, of a published one, or of another on the Hub.
 
-    Raises FileNotFoundError (no such folder, or one without config.json), ValueError (a config.json that is no Qwen's) or ConnectionError (the
-    Hub does not give it).
+    Raises FileNotFoundError (no such folder) or ValueError (no config.json there, or no Qwen's).
     """
-    folder = Path(model)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(
-                f"There is no config.json in {model}.\n"
-                "Set MODEL to a folder with config.json, tokenizer and safetensors weights."
-            )
-        try:
-            return read_shape(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-            raise ValueError(
-                f"{folder / 'config.json'} could not be read ({type(error).__name__}: {str(error)[:100]}).\n"
-                "Set MODEL to a folder with config.json, tokenizer and safetensors weights, of Qwen's kind."
-            ) from error
-    if model.startswith((".", "/", "~")):
-        raise FileNotFoundError(
-            f"There is no model at {model}.\nSet MODEL to a local folder or a Hub id."
-            + hint("config.json")
-        )
     owner, _, name = model.lower().rpartition("/")
-    name = name.removesuffix("-bnb-4bit").removesuffix("-unsloth")
-    return (
-        PUBLISHED[name]
-        if owner in ("qwen", "unsloth") and name in PUBLISHED
-        else shape_on_hub(model)
-    )
-
-
-def shape_on_hub(model: str) -> Shape:
-    from transformers import AutoConfig
-
+    for suffix in ("-bnb-4bit", "-unsloth", "-base"):
+        name = name.removesuffix(suffix)
+    if not Path(model).is_dir():
+        if model.startswith((".", "/", "~")):
+            cure = "Set MODEL to a local folder or a Hub id." + hint("config.json")
+            raise FileNotFoundError(f"There is no model at {model}.\n{cure}")
+        if owner in ("qwen", "unsloth") and name in PUBLISHED:
+            return PUBLISHED[name]
     try:
-        config = AutoConfig.from_pretrained(model).to_dict()
-    except (OSError, ValueError) as error:
-        raise ConnectionError(
-            f"The sizes of {model!r} could not be had from the Hub ({type(error).__name__}).\n"
-            "Check the network and the id, or set MODEL to a local folder."
-        ) from error
-    try:
-        return read_shape(config)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        return read_shape(config_of(model))
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(
-            f"{model} is no model of Qwen's kind ({type(error).__name__}: {error}).\nSet MODEL to a dense Qwen2 or Qwen3."
+            f"The config.json of {model} could not be read ({reason}).\n"
+            "Set MODEL to a dense Qwen2 or Qwen3: a Hub id (and check the network), or a folder "
+            "with config.json, tokenizer and safetensors weights."
         ) from error
+
+
+def config_of(model: str) -> dict:
+    file = Path(model, "config.json")
+    if not Path(model).is_dir():
+        from huggingface_hub import hf_hub_download
+
+        file = Path(hf_hub_download(model, "config.json"))
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def read_shape(config: dict) -> Shape:
-    """From a config.json of Qwen2's or Qwen3's family, whose missing entries have the values that transformers gives them."""
-    heads, qwen2 = int(config["num_attention_heads"]), config.get("model_type") == "qwen2"
+    """From a config.json; a missing entry has transformers' value."""
+    heads, qwen2 = config["num_attention_heads"], config.get("model_type") == "qwen2"
+    head_dim = config["hidden_size"] // heads
+    if config.get("model_type") == "qwen3":
+        head_dim = 128
     if config.get("num_experts"):
         raise ValueError("a mixture of experts")
-    head = config.get("head_dim") or (
-        128 if config.get("model_type") == "qwen3" else int(config["hidden_size"]) // heads
-    )
     return Shape(
-        int(config["hidden_size"]),
-        int(config["num_hidden_layers"]),
+        config["hidden_size"],
+        config["num_hidden_layers"],
         heads,
-        int(config.get("num_key_value_heads") or heads),
-        int(head),
-        int(config["intermediate_size"]),
-        int(config["vocab_size"]),
-        config.get("tie_word_embeddings", False),
-        config.get("attention_bias", qwen2),
-        not qwen2,
+        config.get("num_key_value_heads") or heads,
+        config.get("head_dim") or head_dim,
+        config["intermediate_size"],
+        config["vocab_size"],
+        tied=config.get("tie_word_embeddings", False),
+        attention_bias=config.get("attention_bias", qwen2),
+        head_norm=not qwen2,
     )

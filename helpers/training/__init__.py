@@ -29,7 +29,7 @@ from helpers.training.rewards import (
     reward_table,
     written,
 )
-from helpers.training.stages import Job, changed, check, check_place, copied
+from helpers.training.stages import Job, changed, open_job, restore_runs
 from helpers.training.trainers import (
     check_group,
     grpo_config,
@@ -55,12 +55,11 @@ __all__ = [
     "at_work",
     "base_of",
     "changed",
-    "check",
+    "open_job",
+    "restore_runs",
     "check_golds",
     "check_group",
-    "check_place",
     "code_hash",
-    "copied",
     "count_parameters",
     "differences",
     "end_tokens",

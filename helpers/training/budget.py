@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, get_scheduler
 
-from helpers import machine as processes
 from helpers.training.training_run import TrainingRun
 
 QUICK_MINUTES = {
@@ -43,12 +43,8 @@ class FitToBudget(TrainerCallback):
             self.begun, self.first = time.perf_counter(), step
         if not fitted and step - self.first == self.measured - 1:
             a_step = (time.perf_counter() - self.begun) / (self.measured - 1)
-            fitted = processes.agreed(
-                {
-                    "at": step,
-                    "steps": min(state.max_steps, max(step + 1, int(self.seconds / a_step))),
-                }
-            )
+            steps = min(state.max_steps, max(step + 1, int(self.seconds / a_step)))
+            fitted = broadcast_object_list([{"at": step, "steps": steps}])[0]
             self.run.manifest["fitted"] = fitted
             if self.run.machine.main:
                 self.run.write_manifest()

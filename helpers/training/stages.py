@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from accelerate import PartialState
-from accelerate.utils import set_seed
+from accelerate.utils import set_seed, wait_for_everyone
 from trl import GRPOTrainer, SFTTrainer
 
 from helpers import data
 from helpers.data import Split
-from helpers.machine import Machine, check_room, detect, plan, wait, writable_folder
+from helpers.machine import Machine, check_room, detect, plan, writable_folder
 from helpers.recipes import Recipe, for_profile, get_recipe
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.training.adapter import Adapter
@@ -183,4 +183,4 @@ def restore_runs(job: Job) -> None:
     if job.machine.main:
         stages = restore(job.settings.output, job.recipe.name, job.settings.mirror)
         print("from the mirror:", stages)
-    wait()
+    wait_for_everyone()

@@ -30,6 +30,7 @@ from helpers.training.watching import LogCallback, watch
 
 from helpers.training.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
 import torch
+from accelerate.utils import broadcast_object_list, wait_for_everyone
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers.integrations import get_available_reporting_integrations
@@ -93,7 +94,7 @@ def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(
         run.folder / "tensorboard"
     )  # read by the trainer's callback, if that is chosen
-    plan = memory.split(run.recipe, run.stage, memory.shape_of(run.base), machine)
+    plan = memory.plan(run.recipe, run.stage, run.base, machine)
     bf16 = machine.dtype == "bfloat16"
     return dict(
         output_dir=str(run.folder / "checkpoints"),
@@ -233,8 +234,9 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
             checkpoint = checkpoints.begin(
                 run, checkpoints.fingerprint(trainer, run, budget, hash_of(start)), resume
             )
-        with processes.explained_end():
-            checkpoint, run.manifest = processes.agreed((checkpoint, run.manifest))
+        with processes.explain_lost_process():
+            shared = broadcast_object_list([checkpoint, run.manifest])
+            checkpoint, run.manifest = shared
         if run.machine.device == "cpu":
             train_in_float(trainer.model)
         if run.finished:
@@ -249,7 +251,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
             if not checkpoint:
                 put_back(trainer, start)
             go(trainer, run, budget, checkpoint)
-        processes.wait()
+        wait_for_everyone()
     FastLanguageModel.for_inference(trainer.model)
     return Adapter.read(run.adapter)
 
@@ -333,7 +335,7 @@ def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
         if steps >= planned:  # cut off after the last step; a trainer would take one more
             restore_adapter(trainer.model, checkpoint)
         else:
-            with interrupt_between_steps(callback), processes.explained_end():
+            with interrupt_between_steps(callback), processes.explain_lost_process():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             steps = trainer.state.global_step
             if callback.stopping and steps < trainer.state.max_steps:
@@ -387,7 +389,7 @@ def make_resumable(trainer, run: TrainingRun) -> None:
             raise
 
     if run.machine.device == "cpu" and run.machine.processes > 1:
-        processes.let_cpus_resume()
+        processes.allow_numbered_cpus()
     trainer._load_from_checkpoint, trainer._save_checkpoint = load_all, save_whole
 
 

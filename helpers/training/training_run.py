@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.machine import Machine, as_dict, check_mirror, versions, writable_folder
+from helpers.machine import Machine, check_mirror, versions, writable_folder
 from helpers.recipes import Recipe
 from helpers.runs import PUBLISHED, Run, append_lines, finite, free_name, keep_steps, write_json
 from helpers.training.adapter import Adapter
@@ -67,7 +67,7 @@ class TrainingRun(Run):
             "settings": settings_of(self.recipe),
             "seed": self.seed,
             "model": self.base,
-            "machine": as_dict(self.machine),
+            "machine": asdict(self.machine),
             "versions": versions(),
             "commit": commit(),
             "parent": str(self.parent.folder) if self.parent else None,

@@ -12,11 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
+from accelerate.utils import gather_object, wait_for_everyone
 from tqdm.std import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
 from helpers import machine as machines
-from helpers import machine as processes
 from helpers import runs as health
 from helpers.runs import console, read_lines, rename
 from helpers.training import checkpoints
@@ -62,8 +62,8 @@ class LogCallback(TrainerCallback):
         def wrapped(inputs):
             outputs = function(inputs)
             self.scored = {
-                "answers": processes.everyones([row.get("answer") for row in inputs]),
-                "tokens": processes.everyones(outputs["completion_mask"].sum(dim=1).tolist()),
+                "answers": gather_object([row.get("answer") for row in inputs]),
+                "tokens": gather_object(outputs["completion_mask"].sum(dim=1).tolist()),
             }
             return outputs
 
@@ -136,13 +136,14 @@ class LogCallback(TrainerCallback):
             self.run.machine.main
             and time.perf_counter() - self.saved > SAVE_SECONDS[self.run.machine.profile]
         )
-        self.stopping, due = processes.any_of([self.stopping, due])
+        flags = gather_object([(self.stopping, due)])
+        self.stopping, due = map(any, zip(*flags, strict=True))
         control.should_save = control.should_save or self.stopping or due
         control.should_training_stop = control.should_training_stop or self.stopping
         return control
 
     def on_save(self, args, state, control, **_):
-        processes.wait()  # each process saves where its random numbers stand
+        wait_for_everyone()  # each process saves where its random numbers stand
         if self.run.machine.main:
             checkpoints.mark_whole(self.run.checkpoints / f"checkpoint-{state.global_step}")
             checkpoints.rotate(self.run.checkpoints)

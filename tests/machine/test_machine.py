@@ -1,72 +1,151 @@
-"""Where the notebooks think they are."""
+"""What this computer is found to be, its seeds, and its folders."""
 
+import builtins
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy
 import pytest
+import torch
 
-from helpers.machine import computer as machines
-
-
-def test_kaggle_is_told_from_colab(monkeypatch, tmp_path):
-    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
-    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
-    assert machines.place() == "local"
-    import builtins
-
-    monkeypatch.setattr(
-        builtins, "get_ipython", lambda: "<google.colab._shell.Shell object>", raising=False
-    )
-    assert machines.place() == "colab"
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    monkeypatch.setattr(machines.Path, "is_dir", lambda self: str(self) == "/kaggle/working")
-    assert machines.place() == "kaggle"
+from helpers import machine as machines
+from helpers.machine import computer, folders
+from helpers.machine.computer import Machine
+from tests.conftest import ROOT
 
 
 def test_here(machine):
-    import torch
-
     assert (machine.profile == "gpu") == torch.cuda.is_available()
     assert machine.memory_gb > 0.5 and "torch" in machines.describe(machine)
 
 
-def test_seeds():
-    import torch
+def test_it_needs_the_standard_library_alone():
+    code = "import helpers.machine"
+    subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, check=True)
+
+
+def test_kaggle_is_told_from_colab(monkeypatch):
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    assert machines.place() == "local"
+    shell = "<google.colab._shell.Shell object>"
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
+    assert machines.place() == "colab"
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setattr(computer.Path, "is_dir", lambda self: str(self) == "/kaggle/working")
+    assert machines.place() == "kaggle"
+
+
+@pytest.mark.parametrize(
+    ("version", "processes", "expected"),
+    [
+        ((7, 5), 1, ("gpu", "float16", 15.0)),
+        ((8, 0), 1, ("gpu", "bfloat16", 15.0)),
+        ((8, 0), 2, ("gpu", "float16", 12.0)),
+        ((6, 0), 1, ("tiny", "float32", None)),
+    ],
+)
+def test_what_a_card_computes_in(version, processes, expected, monkeypatch, capsys):
+    """Beside it there is another card, a T4 with less memory."""
+    card = SimpleNamespace(name="Card", major=version[0], minor=version[1], total_memory=15 << 30)
+    other = SimpleNamespace(name="T4", major=7, minor=5, total_memory=12 << 30)
+    answers = {
+        "is_available": lambda: True,
+        "device_count": lambda: 2,
+        "get_arch_list": lambda: ["sm_75", "sm_80", "sm_90"],
+        "get_device_properties": [card, other].__getitem__,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    before = torch.backends.cuda.matmul.allow_tf32
+    found = machines.detect()
+    tf32, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, before
+    said = capsys.readouterr().out
+    assert (found.profile, found.dtype) == expected[:2]
+    if found.profile == "gpu":
+        assert found.memory_gb == expected[2] and found.capability == f"{version[0]}.{version[1]}"
+        assert f"2 × Card, compute capability {found.capability}" in machines.describe(found)
+        assert said == "" and tf32
+    else:
+        assert "sm_60" in said and "The CPU is used" in said
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert machines.detect().device == "cpu"
+
+
+def test_seeds_and_where_they_stand():
+    def draw():
+        return random.random(), numpy.random.rand(), torch.rand(3).tolist()
 
     machines.set_seed(3)
-    one = torch.rand(3)
+    first = draw()
+    state = machines.random_state()
+    after = torch.rand(3)
     machines.set_seed(3)
-    assert torch.equal(one, torch.rand(3))
-
-
-def test_hash(tmp_path):
-    (tmp_path / "x").write_bytes(b"abc")
-    assert (
-        machines.file_hash(tmp_path / "x")
-        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-
-
-def test_an_unwritable_folder(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(PermissionError, match="Set OUTPUT"):
-        machines.writable_folder(tmp_path / "file" / "below")
+    assert draw() == first
+    torch.rand(5)
+    machines.set_random_state(state)
+    assert torch.equal(torch.rand(3), after)
 
 
 def test_without_the_hub_nothing_waits_for_it(monkeypatch):
-    import os
-    import socket
-    import time
-
     for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        machines.go_offline_without_hub()
+        computer.go_offline_without_hub()
         assert "HF_HUB_OFFLINE" not in os.environ
     begun = time.perf_counter()
-    machines.go_offline_without_hub()
+    computer.go_offline_without_hub()
     assert os.environ["HF_HUB_OFFLINE"] == "1" and time.perf_counter() - begun < 3.5
     del os.environ["HF_HUB_OFFLINE"]
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    machines.go_offline_without_hub()
+    computer.go_offline_without_hub()
     assert "HF_HUB_OFFLINE" not in os.environ
+
+
+def test_an_unwritable_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PermissionError, match="Set OUTPUT"):
+        machines.writable_folder(tmp_path / "file" / "below")
+
+
+def test_what_is_attached_is_found_at_any_depth(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "INPUT", tmp_path)
+    assert machines.hint("config.json", "*.jsonl") == ""
+    files = ("qwen3/transformers/4b/1/config.json", "models/me/qwen3/config.json", "rows/a.jsonl")
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+    models = f"{tmp_path}/models/me/qwen3, {tmp_path}/qwen3/transformers/4b/1"
+    assert machines.hint("config.json") == f" Attached are: {models}."
+    assert machines.hint("config.json", "*.jsonl").endswith(f"/1, {tmp_path}/rows.")
+
+
+def test_a_mirror_on_a_drive_that_is_not_mounted(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "DRIVE", tmp_path / "drive")
+    machines.check_mirror(tmp_path / "drives")
+    with pytest.raises(FileNotFoundError, match=r"not mounted\.\n.*drive\.mount"):
+        machines.check_mirror(tmp_path / "drive" / "MyDrive" / "runs")
+    (tmp_path / "drive" / "MyDrive").mkdir(parents=True)
+    machines.check_mirror(tmp_path / "drive" / "MyDrive" / "runs")
+
+
+@pytest.mark.parametrize(
+    ("profile", "free", "warned"),
+    [("gpu", 9.9, True), ("gpu", 10.1, False), ("tiny", 9.9, False), ("tiny", 0.9, True)],
+)
+def test_a_disk_with_little_room(profile, free, warned, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 1e9))
+    machines.check_room(tmp_path, Machine(profile, "cuda", "T4", 15.0, 4, "kaggle", "float16"))
+    said = capsys.readouterr().out
+    assert said.count("\n") == warned and ("staging" in said) is warned

@@ -1,0 +1,63 @@
+"""Folders, here and on the services: where to write, what is attached, how much room there is."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from helpers.machine.computer import Machine
+
+# What is attached to a Kaggle notebook: read-only, and mounted in more than one layout.
+INPUT = Path("/kaggle/input")
+DRIVE = Path("/content/drive")
+ROOM = {"gpu": 10, "tiny": 1}  # GB of a run and its exports, with the recipes' models
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Creates a folder and proves that it can be written to. Raises PermissionError with a cure."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise PermissionError(
+            f"Cannot write to {path} ({error.strerror}).\nSet OUTPUT to a folder you can write to."
+        ) from error
+    return path
+
+
+def attached(*patterns: str) -> list[Path]:
+    """The folders attached on Kaggle, at any depth, that hold files of such names."""
+    return sorted({file.parent for pattern in patterns for file in INPUT.rglob(pattern)})
+
+
+def hint(*patterns: str) -> str:
+    """Where folders with such files are attached, for the end of an error's second line.
+
+    >>> hint("config.json")
+    ''
+    """
+    found = ", ".join(map(str, attached(*patterns)[:3]))
+    return f" Attached are: {found}." if found else ""
+
+
+def check_mirror(mirror: str | Path) -> None:
+    """Raises FileNotFoundError for a Drive that is not mounted: a copy there would be lost."""
+    on_drive = Path(mirror).expanduser().absolute().is_relative_to(DRIVE)
+    if on_drive and not (DRIVE / "MyDrive").is_dir():
+        raise FileNotFoundError(
+            f"MIRROR is {mirror}, but Google Drive is not mounted.\n"
+            f'Run `from google.colab import drive; drive.mount("{DRIVE}")` in a cell of its own, '
+            'or set MIRROR = "".'
+        )
+
+
+def check_room(output: str | Path, here: Machine) -> None:
+    """Warns, in one line, if OUTPUT's disk may be too small."""
+    free, needed = shutil.disk_usage(output).free / 1e9, ROOM[here.profile]
+    if free < needed:
+        print(
+            f"{free:.1f} GB are free for OUTPUT, and {needed} may be needed: "
+            "give export.merge a `staging` folder elsewhere (Kaggle: /tmp)."
+        )
