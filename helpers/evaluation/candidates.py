@@ -94,12 +94,10 @@ def at_work(
     groups = {}
     for candidate in chosen:
         groups.setdefault((candidate.base, candidate.four_bit), []).append(candidate)
+    by = by_vllm if vllm else by_switching
     for (_, four_bit), members in groups.items():
         settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
-        if vllm:
-            yield from by_vllm(members, settled, machine)
-        else:
-            yield from by_switching(members, settled, machine)
+        yield from by(members, settled, machine)
         gc.collect()
 
 
@@ -107,23 +105,22 @@ def by_switching(members: Sequence[Candidate], recipe: Recipe, machine: Machine)
     adapted = [candidate for candidate in members if candidate.adapter]
     first = adapted[0].adapter if adapted else members[0].base
     model, tokenizer = training.load(first, recipe, machine)
-    for candidate in adapted:  # the underscore: "default" is the name of the one loaded first
+    for candidate in adapted:  # what was loaded with the model is called "default"
         folder = str(candidate.adapter.folder)
         model.load_adapter(folder, adapter_name=f"{candidate.label}_")
     for candidate in members:
         if candidate.adapter:
+            model.enable_adapter_layers()
             model.set_adapter(f"{candidate.label}_")
-            yield candidate, model, tokenizer
         elif adapted:
-            with model.disable_adapter():
-                yield candidate, model, tokenizer
-        else:
-            yield candidate, model, tokenizer
+            model.disable_adapter_layers()
+        yield candidate, model, tokenizer
 
 
 def by_vllm(members: Sequence[Candidate], recipe: Recipe, machine: Machine):
     first = members[0]
-    tokenizer = AutoTokenizer.from_pretrained(first.adapter.folder if first.adapter else first.base)
+    source = first.adapter.folder if first.adapter else first.base
+    tokenizer = AutoTokenizer.from_pretrained(source)
     engine = Engine(first.base, recipe, machine, tokenizer)
     for number, candidate in enumerate(members, 1):
         engine.adapter, engine.number = candidate.adapter, number
@@ -136,18 +133,19 @@ def evaluate_all(
     machine: Machine,
     splits: Mapping[str, data.Split],
     folder: Path,
-    problems: int | None = None,
-    samples: int | None = None,
     seed: int = 0,
     resume: bool = True,
     vllm: bool = False,
     control: bool = False,
 ) -> tuple[dict[str, records.Answers], dict[str, dict]]:
-    """Each candidate's greedy and sampled records, and with control=True what `memory` says."""
-    draws = samples or recipe.evaluation.samples
-    examples = splits["test"].take(problems or recipe.evaluation.problems)
+    """Each candidate's greedy and sampled records, and with control=True what `memory` says.
+
+    How many problems and samples stands in the recipe's evaluation settings.
+    """
+    draws = recipe.evaluation.samples
+    examples = splits["test"].take(recipe.evaluation.problems)
     found = {candidate.label: None for candidate in chosen}
-    remembered = {candidate.label: None for candidate in chosen if control}
+    remembered = {candidate.label: {} for candidate in chosen if control}
     asked = None
     for candidate, model, tokenizer in at_work(chosen, recipe, machine, vllm):
         label = candidate.label
@@ -156,12 +154,10 @@ def evaluate_all(
         greedy = answers(asked, folder / f"{label}_greedy.jsonl")
         sampled = answers(asked, folder / f"{label}_sampled.jsonl", samples=draws)
         found[label] = (greedy, sampled)
-        if control:
-            others = {}
-            for kind, questions in control_problems(recipe, asked, splits, seed).items():
-                path = folder / f"{kind}_{label}.jsonl"
-                others[kind] = answers(questions, path, samples=draws)
-            remembered[label] = memory(sampled, others)
+        others = control_problems(recipe, asked, splits, seed) if control else {}
+        for kind, questions in others.items():
+            theirs = answers(questions, folder / f"{kind}_{label}.jsonl", samples=draws)
+            remembered[label] |= memory(sampled, {kind: theirs})
     return found, remembered
 
 
@@ -178,25 +174,24 @@ def conclude(
     results |= {"recipe": recipe.name, "data": where, "weights": weights}
     if remembered:
         results["control"] = remembered
-    grpo = Run.read(folder.parent / "grpo")
-    if grpo and weights.get("grpo") and grpo.manifest.get("parent_hash") != weights.get("sft"):
-        if "sft" in weights:
-            said = "their comparison says nothing; run 02 again, without ADAPTER"
-            print(f"grpo was trained from another sft: {said}")
     write_json(folder / "summary.json", results)
+    grpo = Run.read(folder.parent / "grpo")
+    parent = grpo.manifest.get("parent_hash") if grpo else None
+    if "sft" in weights and weights.get("grpo") and weights["sft"] != parent:
+        said = "their comparison says nothing; run 02 again, without ADAPTER"
+        print(f"grpo was trained from another sft: {said}")
+    summaries = results["sampled"]
     figures = {
-        "accuracy": plots.accuracy_bars(results["sampled"]),
-        "outcomes": plots.outcomes(results["sampled"]),
+        "accuracy": plots.accuracy_bars(summaries),
+        "outcomes": plots.outcomes(summaries),
         "scores": plots.scores({name: sampled for name, (_, sampled) in found.items()}),
-        "tokens": plots.token_counts(results["sampled"]),
+        "tokens": plots.token_counts(summaries),
         "agreement": plots.calibration(results["agreement"]),
     }
-    pictures = []
     for name, figure in figures.items():
-        pictures.append(folder / f"{name}.png")
-        plots.save(figure, pictures[-1])
+        plots.save(figure, folder / f"{name}.png")
     greedy = {name: answers for name, (answers, _) in found.items()}
-    report.write(folder / "report.html", recipe.title, greedy, results, pictures)
+    report.write(folder, recipe.title, greedy, results, list(figures))
     return results
 
 

@@ -171,12 +171,12 @@ def fresh(
     """Generated problems of the recipe's kind that are not among the known examples."""
     asked = {normalised(example.question) for example in known}
     kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    made = generate("test", 3 * count, 1_000 + seed, kind)
-    new = [problem for problem in made if normalised(problem.question) not in asked]
-    return [
-        Example(f"fresh-{seed}-{i}", problem.question, "", problem.result)
-        for i, problem in enumerate(new[:count])
-    ]
+    found = []
+    for problem in generate("test", 3 * count, 1_000 + seed, kind):
+        if normalised(problem.question) not in asked and len(found) < count:
+            name = f"fresh-{seed}-{len(found)}"
+            found.append(Example(name, problem.question, "", problem.result))
+    return found
 
 
 def control_problems(
@@ -190,17 +190,16 @@ def control_problems(
 
 
 def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:
-    """Flexible accuracy on each set of control problems against that on the recipe's own."""
-    return {name: drop(own, records) for name, records in others.items()}
+    """Flexible accuracy on each set of control problems against that on the recipe's own.
 
-
-def drop(own: Sequence[Record], control: Sequence[Record]) -> dict:
-    """Flexible accuracy on control problems minus that on one's own, with its 95 % interval.
-
-    In pairs, with p, for twins; apart for fresh problems. Flexible: one remembers answers, whatever
-    their format.
+    In pairs, with p, for twins; apart for fresh problems. One remembers answers in any format.
     """
-    before, after = per_problem(own, "flexible"), per_problem(control, "flexible")
-    if after.index.isin(before.index).all():
-        return statistics.paired(before.loc[after.index], after)
-    return statistics.apart(before, after) | {"n": len(after)}
+    found = {}
+    before = per_problem(own, "flexible")
+    for kind, records in others.items():
+        after = per_problem(records, "flexible")
+        if after.index.isin(before.index).all():
+            found[kind] = statistics.paired(before[after.index], after)
+        else:
+            found[kind] = statistics.apart(before, after) | {"n": len(after)}
+    return found

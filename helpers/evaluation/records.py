@@ -19,10 +19,11 @@ OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
 MEASURES = ("strict", "flexible", "format", "score", "reward")
 RIGHT = 0  # the vote of a right answer
 Same = Callable[[str, str], float | None]  # a recipe's score: 1.0 where two answers say the same
-Answers = tuple[Sequence[Record], Sequence[Record]]  # greedy and drawn ones
+Records = Sequence[Record]
+Answers = tuple[Records, Records]  # greedy and drawn ones
 
 
-def by_problem(records: Sequence[Record]) -> pd.DataFrame:
+def by_problem(records: Records) -> pd.DataFrame:
     """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
     rows = []
     for record in records:
@@ -38,12 +39,12 @@ def by_problem(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, index, dtype=float).groupby(level=0).mean()
 
 
-def per_problem(records: Sequence[Record], key: str = "strict") -> pd.Series:
+def per_problem(records: Records, key: str = "strict") -> pd.Series:
     """One number a problem: strict, flexible, format, score, reward, or a reward by its name."""
     return by_problem(records)[key]
 
 
-def summarise(records: Sequence[Record]) -> dict:
+def summarise(records: Records) -> dict:
     """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
     problems = by_problem(records)
     outcomes = Counter(record.outcome for record in records)
@@ -61,23 +62,18 @@ def summarise(records: Sequence[Record]) -> dict:
     }
 
 
-def compare(
-    before: Sequence[Record], after: Sequence[Record], key: str = "strict", seed: int = 0
-) -> dict:
-    """Two evaluations of the same problems in pairs, as `statistics.paired` has it.
-
-    Raises ValueError if the problems differ.
-    """
+def compare(before: Records, after: Records, key: str = "strict") -> dict:
+    """Two evaluations in pairs, as `statistics.paired`; ValueError if the problems differ."""
     first = {(record.id, record.question, record.gold) for record in before}
     second = {(record.id, record.question, record.gold) for record in after}
     if first != second:
         counts = f"{len(first)} and {len(second)}, {len(first & second)} in common"
         cure = "Evaluate both on the same problems."
         raise ValueError(f"The evaluations are of different problems ({counts}).\n{cure}")
-    return statistics.paired(per_problem(before, key), per_problem(after, key), seed)
+    return statistics.paired(per_problem(before, key), per_problem(after, key))
 
 
-def votes(records: Sequence[Record], same: Same) -> dict[str, list[int | None]]:
+def votes(records: Records, same: Same) -> dict[str, list[int | None]]:
     """For each problem the votes of its answers: 0 for right ones, 1, 2, … for each other one.
 
     None where a reply is cut off, out of shape or without an answer. Right ones stand alone because
@@ -104,7 +100,7 @@ def vote(record: Record, known: list[str], same: Same) -> int | None:
     return len(known)
 
 
-def tries(records: Sequence[Record], same: Same) -> dict[str, dict[str, dict]]:
+def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
     """`pass` and `majority` at k = "1", "2", …, each with its 95 % interval over problems.
 
     pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
@@ -122,7 +118,7 @@ def tries(records: Sequence[Record], same: Same) -> dict[str, dict[str, dict]]:
     return found
 
 
-def agreement(records: Sequence[Record], same: Same) -> dict:
+def agreement(records: Records, same: Same) -> dict:
     """Whether agreement among a problem's samples tells that its most frequent answer is right.
 
     `levels`: for each share of agreeing samples n, and the share of right answers, ties by their

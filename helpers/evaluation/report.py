@@ -21,36 +21,28 @@ SHOWN = ("completion", "extracted", "flexible", "outcome", "score", "tokens")
 
 
 def write(
-    path: Path,
+    folder: Path,
     title: str,
     greedy: Mapping[str, Sequence[Record]],
     results: Mapping,
-    pictures: Sequence[Path],
+    figures: Sequence[str],
 ) -> None:
-    """Writes the page. results: what summary.json holds."""
-    tables = {
-        "Greedy": records.show(results["greedy"]),
-        "Sampled": records.show(results["sampled"]),
-        "Rewards, sampled": records.show_rewards(results["sampled"]),
-        "Several tries": records.show_tries(results["tries"]).T,
-        "Each against the one before, strict, sampled": against(results["compare"]),
-        "Problems nobody can have learned by heart, against the recipe's own (flexible, sampled)": (
-            records.show_control(results.get("control", {}))
-        ),
-    }
-    figures = {file.stem: base64.b64encode(file.read_bytes()).decode() for file in pictures}
-    where = results["data"]
-    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    text = page.get_template("report.html").render(
-        title=title,
-        models=list(greedy),
-        n=next(iter(results["greedy"].values()))["n"],
-        where="the embedded generator" if where == EMBEDDED else where,
-        tables={name: table.to_html(border=0) for name, table in tables.items() if len(table)},
-        figures=figures,
+    """Writes report.html. results: what summary.json holds; figures: names of PNG files there."""
+    pictures = {}
+    for name in figures:
+        content = (folder / f"{name}.png").read_bytes()
+        pictures[name] = base64.b64encode(content).decode()
+    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page = template.get_template("report.html").render(
+        title=f"{title}: {', '.join(greedy)}",
+        results=results,
+        embedded=results["data"] == EMBEDDED,
+        pictures=pictures,
         data=as_data(greedy),
+        records=records,
+        against=against,
     )
-    path.write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def against(comparisons: Mapping[str, Mapping]) -> pd.DataFrame:

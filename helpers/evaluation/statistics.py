@@ -1,7 +1,8 @@
 """The statistics of an evaluation: shares and means with intervals, pairs, tries, and sizes.
 
 Sources: Wilson (1927) for shares; Miller, "Adding Error Bars to Evals" (2024), for problems as the
-unit and pairs; Chen et al. (2021) for pass@k; Connor (1987) for the size of a paired comparison.
+unit and pairs; Zou and Donner (2008) for sets of different problems; Chen et al. (2021) for pass@k;
+Connor (1987) for the size of a paired comparison.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from statsmodels.stats.proportion import proportion_confint, samplesize_proporti
 
 RESAMPLES = 2000
 SUBSETS = 5000  # of a problem's answers: up to so many are all counted, of more a draw
+POWER, LEVEL = 0.8, 0.05  # of the test that `problems_needed` plans
+
+Interval = tuple[float, float]
+Right = Callable[[Hashable], bool]  # whether an answer is right
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: int, n: int) -> Interval:
     """The 95 % Wilson interval of a share, which stays sensible at 0 and at n.
 
     >>> [round(x, 3) for x in wilson(7, 10)]
@@ -31,16 +36,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval_of_mean(
-    values: Sequence[float], seed: int = 0, least: float | None = None
-) -> tuple[float, float]:
+def interval_of_mean(values: Sequence[float], least: float | None = None) -> Interval:
     """The 95 % bootstrap interval of a mean over problems.
 
     A bootstrap takes equal values for certain. Theirs is what a share of unlike problems that n
     tries can miss would change, for values from `least` (0, or -1 where they are negative) to 1.
-
-    >>> [round(x, 2) for x in interval_of_mean([0.5] * 20)]
-    [0.42, 0.58]
     """
     values = np.asarray(values, dtype=float)
     if np.ptp(values) == 0:
@@ -50,10 +50,9 @@ def interval_of_mean(
             least = -1.0 if value < 0 else 0.0
         low = value - missed * (value - min(value, least))
         return low, value + missed * (max(value, 1.0) - value)
-    rng = np.random.default_rng(seed)
-    found = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, rng=rng, method="percentile"
-    ).confidence_interval
+    rng = np.random.default_rng(0)
+    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": rng}
+    found = stats.bootstrap((values,), np.mean, **settings).confidence_interval
     return float(found.low), float(found.high)
 
 
@@ -70,17 +69,17 @@ def counts_whole(values: pd.Series) -> bool:
     return bool(values.isin([0.0, 1.0]).all())
 
 
-def paired(before: pd.Series, after: pd.Series, seed: int = 0) -> dict:
+def paired(before: pd.Series, after: pd.Series) -> dict:
     """Two series over the same problems, compared problem by problem.
 
     Returns n, the difference of the means with its 95 % interval, and p: of exact McNemar where
     each problem counts 0 or 1 (with the 2×2 `table`), else of a permutation test.
     """
-    low, high = interval_of_mean(after - before, seed, least=-1.0)
+    low, high = interval_of_mean(after - before, least=-1.0)
     difference = float((after - before).mean())
     found = {"n": len(before), "difference": difference, "low": low, "high": high}
     if not (counts_whole(before) and counts_whole(after)):
-        return found | {"p": paired_p(before, after, seed)}
+        return found | {"p": paired_p(before, after)}
     both = int((before * after).sum())
     lost = int(before.sum()) - both
     won = int(after.sum()) - both
@@ -90,12 +89,8 @@ def paired(before: pd.Series, after: pd.Series, seed: int = 0) -> dict:
     return found | {"p": float(test.pvalue), "table": table}
 
 
-def paired_p(before: pd.Series, after: pd.Series, seed: int = 0) -> float:
-    """The two-sided p of a paired permutation test; of one problem alone 1.
-
-    How often would random signs of the differences give one as large? With over 13 problems 0.0002
-    is the least it can say.
-    """
+def paired_p(before: pd.Series, after: pd.Series) -> float:
+    """The two-sided p of random signs of the differences; 1 of one problem, which says nothing."""
     if len(before) < 2:
         return 1.0
     test = stats.permutation_test(
@@ -104,16 +99,13 @@ def paired_p(before: pd.Series, after: pd.Series, seed: int = 0) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=9999,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
 
 
 def apart(one: pd.Series, other: pd.Series) -> dict[str, float]:
-    """The mean of `other` minus that of `one`, of different problems, with its 95 % interval.
-
-    Source: Newcombe's hybrid of both intervals; Zou and Donner (2008).
-    """
+    """The means' difference over different problems: Newcombe's hybrid of both intervals."""
     a, b = share(one), share(other)
     difference = b["value"] - a["value"]
     down = math.hypot(a["high"] - a["value"], b["value"] - b["low"])
@@ -131,9 +123,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - float(np.prod([(n - correct - i) / (n - i) for i in range(k)]))
 
 
-def majority_at_k(
-    votes: Sequence[Hashable], right: Callable[[Hashable], bool], k: int, seed: int = 0
-) -> float:
+def majority_at_k(votes: Sequence[Hashable], right: Right, k: int) -> float:
     """The chance that the most frequent of k answers is right, over all choices from `votes`.
 
     votes: a problem's answers; None has no vote. A tie counts by its share of right answers.
@@ -144,13 +134,13 @@ def majority_at_k(
     check_k(len(votes), k)
     subsets = itertools.combinations(votes, k)
     if math.comb(len(votes), k) > SUBSETS:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         draws = [rng.choice(len(votes), k, replace=False) for _ in range(SUBSETS)]
         subsets = [[votes[i] for i in draw] for draw in draws]
     return float(np.mean([right_of_most(subset, right) for subset in subsets]))
 
 
-def right_of_most(votes: Sequence[Hashable], right: Callable[[Hashable], bool]) -> float:
+def right_of_most(votes: Sequence[Hashable], right: Right) -> float:
     counts = Counter(vote for vote in votes if vote is not None)
     most = max(counts.values(), default=0)
     first = [right(vote) for vote, count in counts.items() if count == most]
@@ -163,14 +153,8 @@ def check_k(n: int, k: int) -> None:
         raise ValueError(f"{what}\nDraw more samples.")
 
 
-def problems_needed(
-    before: float,
-    after: float,
-    differing: float | None = None,
-    power: float = 0.8,
-    alpha: float = 0.05,
-) -> int:
-    """How many problems show the step between two shares, at this power and level, two-sided.
+def problems_needed(before: float, after: float, differing: float | None = None) -> int:
+    """How many problems show the step between two shares with 80 % power at the 5 % level.
 
     differing: the share of problems on which one of the models alone is right, for a comparison in
     pairs (McNemar); None for two sets of problems, each of that size.
@@ -178,16 +162,13 @@ def problems_needed(
     >>> problems_needed(0.70, 0.75), problems_needed(0.70, 0.75, differing=0.15)
     (1251, 469)
     """
-    step = abs(after - before)
-    most = 1.0 if differing is None else differing
-    if not (0 <= min(before, after) < max(before, after) <= 1 and step <= most <= 1):
-        what = f"No problems show the step from {before} to {after} where {most} of them differ."
+    least, most = sorted((before, after))
+    step = most - least
+    if not (0 <= least < most <= 1 and (differing is None or step <= differing <= 1)):
         cure = "Give two shares between 0 and 1, and differing from their difference to 1."
-        raise ValueError(f"{what}\n{cure}")
+        raise ValueError(f"No step from {before} to {after} where {differing} differ.\n{cure}")
     if differing is None:
-        least = min(before, after)
-        n = samplesize_proportions_2indep_onetail(step, least, power, alpha=alpha)
-        return math.ceil(n)
-    level, reach = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
+        return math.ceil(samplesize_proportions_2indep_onetail(step, least, POWER, alpha=LEVEL))
+    level, reach = stats.norm.ppf(1 - LEVEL / 2), stats.norm.ppf(POWER)
     spread = level * math.sqrt(differing) + reach * math.sqrt(differing - step**2)
     return math.ceil(spread**2 / step**2)

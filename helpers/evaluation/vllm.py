@@ -12,10 +12,7 @@ CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done i
 
 
 class Engine:
-    """A base in vLLM, and the adapter that answers (None for none), which gets a number of its own.
-
-    Raises ImportError, with the cure, where vLLM is not installed.
-    """
+    """A base in vLLM, and the adapter that answers (None for none), which has its own number."""
 
     adapter: Adapter | None = None
     number = 0
@@ -49,35 +46,26 @@ class Engine:
         return {"weights": f"vllm {self.base} {adapter}", "adapter": adapter, "scale": []}
 
     def in_batches(
-        self,
-        prompts: Sequence[str],
-        max_new_tokens: int,
-        temperature: float,
-        batch: int,
-        label: str,
-        done: int = 0,
+        self, prompts: Sequence[str], limit: int, temperature: float, batch: int, label: str, done=0
     ) -> Iterator[tuple[list[int], list[Completion]]]:
-        """As `training.in_batches`. Each reply has a seed of its own: no interruption changes it."""
+        """As `training.in_batches`; each reply has a seed of its own, wherever it was cut off."""
         request = None
         if self.adapter:
             folder = str(self.adapter.folder)
             request = self.vllm.lora.request.LoRARequest(folder, self.number, folder)
-        common = {
-            "temperature": temperature,
-            "top_p": 1.0,
-            "max_tokens": max_new_tokens,
-            "stop_token_ids": self.ends,
-        }
+        settings = {"temperature": temperature, "top_p": 1.0, "max_tokens": limit}
+        settings["stop_token_ids"] = self.ends
         with progress(len(prompts), label, done) as bar:
             for start in range(done, len(prompts), CHUNK * batch):
-                places = list(range(len(prompts)))[start : start + CHUNK * batch]
-                settings = [self.vllm.SamplingParams(**common, seed=place) for place in places]
-                texts = [prompts[place] for place in places]
-                outputs = self.model.generate(texts, settings, lora_request=request, use_tqdm=False)
+                texts = prompts[start : start + CHUNK * batch]
+                places = list(range(start, start + len(texts)))
+                sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
                 completions = []
-                for output in outputs:
+                for output in self.model.generate(
+                    texts, sampling, lora_request=request, use_tqdm=False
+                ):
                     reply = output.outputs[0]
-                    finished = reply.finish_reason == "stop"
-                    completions.append(Completion(reply.text, len(reply.token_ids), finished))
+                    ended = reply.finish_reason == "stop"
+                    completions.append(Completion(reply.text, len(reply.token_ids), ended))
                 yield places, completions
                 bar.update(len(places))
