@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -309,6 +310,9 @@ def compare_models(
     machine, trained = detect(), candidates.recipes_of(names)
     recipe = recipe or next(iter(trained), "gsm8k_xml")
     settled = for_profile(get_recipe(recipe), machine.profile)
+    asked = {"problems": problems, "samples": samples}
+    chosen = {name: count for name, count in asked.items() if count}
+    settled = replace(settled, evaluation=replace(settled.evaluation, **chosen))
     print(f"judged by {recipe}")
     if len(trained) > 1:
         print(
@@ -318,7 +322,7 @@ def compare_models(
     folder = writable_folder(out or Path("outputs") / recipe / "evaluate")
     splits = data.load(settled, dataset, machine.profile)
     found, remembered = candidates.evaluate_all(
-        chosen, settled, machine, splits, folder, problems, samples, seed, resume, vllm, control
+        chosen, settled, machine, splits, folder, seed, resume, vllm, control
     )
     results = candidates.conclude(
         found,

@@ -42,7 +42,7 @@ def reinforce(
 
 def measure(
     recipe: Recipe, machine: Machine, seed: int, out: Path, problems, adapter: Path | None
-) -> tuple[list[dict], list[dict]]:
+) -> tuple[list[evaluation.Record], ...]:
     """Greedy records and records of four samples a problem, of an adapter or of the base."""
     model, tokenizer = models.load(str(adapter or BASE), recipe, machine)
     name = adapter.parent.name if adapter else "base"
