@@ -15,6 +15,7 @@ from helpers import data, plots, training
 from helpers.evaluation import records, report
 from helpers.evaluation.controls import control_problems, memory
 from helpers.evaluation.generating import evaluate, stored_state
+from helpers.evaluation.records import Answers
 from helpers.evaluation.vllm import Engine
 from helpers.machine import Machine, file_hash
 from helpers.recipes import Recipe
@@ -53,9 +54,8 @@ def find_candidates(
         found.append(Candidate("base", base, None, trained))
     for name in names:
         label = label_of(name, {candidate.label for candidate in found})
-        adapter = adapters.get(name)
-        if adapter:
-            found.append(Candidate(label, adapter.base, adapter, trained))
+        if name in adapters:
+            found.append(Candidate(label, adapters[name].base, adapters[name], trained))
         else:
             found.append(Candidate(label, name, None, bool(use_4bit)))
     return found
@@ -137,7 +137,7 @@ def evaluate_all(
     resume: bool = True,
     vllm: bool = False,
     control: bool = False,
-) -> tuple[dict[str, records.Answers], dict[str, dict]]:
+) -> tuple[dict[str, Answers], dict[str, dict]]:
     """Each candidate's greedy and sampled records, and with control=True what `memory` says.
 
     How many problems and samples stands in the recipe's evaluation settings.
@@ -162,13 +162,12 @@ def evaluate_all(
 
 
 def conclude(
-    found: Mapping[str, records.Answers],
-    recipe: Recipe,
-    folder: Path,
-    where: str,
-    remembered: Mapping[str, dict],
+    found: Mapping[str, Answers], recipe: Recipe, folder: Path, where: str, remembered: Mapping
 ) -> dict:
-    """Writes summary.json, figures and report.html; returns what summary.json holds."""
+    """Writes summary.json, figures and report.html; returns what summary.json holds.
+
+    where: the place of the problems. remembered: what `memory` says of each model; {} for nothing.
+    """
     weights = adapter_hashes(found, folder)
     results = records.results(found, recipe.score)
     results |= {"recipe": recipe.name, "data": where, "weights": weights}

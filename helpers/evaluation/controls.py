@@ -165,9 +165,7 @@ def written(number: Fraction) -> str:
     return str(number) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
 
 
-def fresh(
-    recipe: Recipe, count: int, known: Iterable[Example] = (), seed: int = 0
-) -> list[Example]:
+def fresh(recipe: Recipe, count: int, known: Iterable[Example], seed: int) -> list[Example]:
     """Generated problems of the recipe's kind that are not among the known examples."""
     asked = {normalised(example.question) for example in known}
     kind = "physics" if recipe.score.__name__ == "eed_score" else "words"

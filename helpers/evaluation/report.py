@@ -17,16 +17,11 @@ from helpers.data import EMBEDDED
 from helpers.evaluation import records
 from helpers.evaluation.grading import Record
 
+Greedy = Mapping[str, Sequence[Record]]  # of each model a record a problem
 SHOWN = ("completion", "extracted", "flexible", "outcome", "score", "tokens")
 
 
-def write(
-    folder: Path,
-    title: str,
-    greedy: Mapping[str, Sequence[Record]],
-    results: Mapping,
-    figures: Sequence[str],
-) -> None:
+def write(folder: Path, title: str, greedy: Greedy, results: Mapping, figures: list[str]) -> None:
     """Writes report.html. results: what summary.json holds; figures: names of PNG files there."""
     pictures = {}
     for name in figures:
@@ -54,7 +49,7 @@ def against(comparisons: Mapping[str, Mapping]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def as_data(greedy: Mapping[str, Sequence[Record]]) -> str:
+def as_data(greedy: Greedy) -> str:
     """The problems with each model's reply as JSON without `<`, which could end the script."""
     problems = {}
     for model, answers in greedy.items():
