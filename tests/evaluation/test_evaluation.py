@@ -10,7 +10,7 @@ import pytest
 
 from helpers import data, evaluation
 from helpers.evaluation.records import votes
-from helpers.recipes import RECIPES
+from helpers.recipes import PENALTIES, RECIPES
 from helpers.rows import Example
 from helpers.training import reward_table
 from tests.answers.hostile import HOSTILE
@@ -212,26 +212,21 @@ def test_there_is_one_grader(recipe):
 
 
 @pytest.mark.parametrize("name", FIVE)
-def test_the_score_is_what_training_pays(name):
-    """On right, wrong and broken replies: the record's score is the accuracy reward's."""
+def test_evaluation_pays_what_training_pays(name):
+    """On right, wrong and broken replies; the rewards get the whole conversation, as from TRL."""
     recipe = RECIPES[name]
-    paid = replace(recipe, rewards={"accuracy_reward": 1.0})
+    weights = {name: w for name, w in recipe.rewards.items() if name not in PENALTIES}
+    judged = replace(recipe, rewards={"accuracy_reward": 0.0} | weights)
+    copied = "\n".join(f"Step {n}" for n in range(1, 6)) + f"\n{recipe.system}"
     for example in data.load(recipe, None, "tiny")["test"].take(6):
         right, gold = recipe.format.write(example.solution or "…", example.answer), example.answer
-        for text in (right, right.replace(gold, "999"), right[:-3], right + right, "", gold):
+        broken = (right[:-3], right + right, "", gold, copied, copied + "\nStep 6")
+        for text in (right, right.replace(gold, "999"), *broken):
             record = evaluation.grade(recipe, example, text, 5, True)
             prompt = data.messages(recipe, example.question)
-            rewards = reward_table(paid, [text], [gold], prompts=[prompt])
-            assert record.score == rewards["accuracy_reward"][0], (text, record)
-
-
-def test_what_evaluation_pays_is_what_training_pays():
-    """The rewards get the whole conversation: lines copied from the system prompt are no steps."""
-    recipe, example = RECIPES["phybench_eed"], Example("p", "What is the energy?", "", "mgh")
-    copied = "\n".join(f"Step {n}" for n in range(1, 6)) + f"\n{recipe.system}"
-    for text, trace in ((copied, 0.0), (copied + "\nStep 6", 1.0)):
-        record = evaluation.grade(recipe, example, text, 9, True)
-        prompt = data.messages(recipe, example.question)
-        rewards = reward_table(recipe, [text], ["mgh"], prompts=[prompt])
-        assert record.reward == rewards["total"][0]
-        assert record.rewards["trace_reward"] == rewards["trace_reward"][0] == trace
+            paid = reward_table(judged, [text], [gold], prompts=[prompt])
+            assert record.reward == paid["total"][0]
+            assert record.rewards == {name: paid[name][0] for name in weights}
+            assert record.score == paid["accuracy_reward"][0]
+            if text == copied and "trace_reward" in weights:
+                assert record.rewards["trace_reward"] == 0.0  # the prompt's lines are no steps

@@ -94,16 +94,6 @@ def test_the_permutation_test_errs_in_five_percent_at_most():
     assert errors <= 10 + 2 * 3.1
 
 
-def test_paired_is_mcnemar_for_shares_and_a_permutation_for_means():
-    before = pd.Series([1.0] * 10 + [0.0] * 40)
-    after = pd.Series([1.0] * 8 + [0.0] * 2 + [1.0] * 12 + [0.0] * 28)
-    found = measures.paired(before, after)
-    assert found["table"] == {"both": 8, "only_before": 2, "only_after": 12, "neither": 28}
-    assert found["difference"] == pytest.approx(0.2)
-    assert found["p"] == pytest.approx(2 * binom.cdf(2, 14, 0.5))
-    assert "table" not in measures.paired(before, after / 2)
-
-
 def test_one_problem_and_equal_problems_are_not_taken_for_certain():
     one = measures.paired(pd.Series([0.5]), pd.Series([0.25]))
     assert one["p"] == 1.0 and one["low"] < -0.9 and one["high"] > 0.9
