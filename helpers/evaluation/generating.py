@@ -64,18 +64,14 @@ def evaluate(
         records = take_up(part, state if same else {}, seed)
         replying = in_batches(prompts, limit, temperature, batch, path.stem, len(records))
         for places, replies in replying:
-            new = [
-                graded(recipe, *asked[i], reply) for i, reply in zip(places, replies, strict=True)
-            ]
+            new = []
+            for place, reply in zip(places, replies, strict=True):
+                new.append(graded(recipe, *asked[place], reply))
             runs.append_lines(part, [record.line for record in new])
             records += new
             state = made_of | {"done": len(records), "random": random_state()}
             runs.write_json(state_file(path), state)
-        order = {(example.id, number): i for i, (example, number) in enumerate(asked)}
-        records.sort(key=lambda record: order[record.id, record.sample])
-        runs.write_lines(part, [record.line for record in records])
-        runs.write_json(state_file(path), state | {"records": file_hash(part)})
-        os.replace(part, path)
+        store(path, records, asked, state)
     return records
 
 
@@ -144,3 +140,13 @@ def take_up(part: Path, state: dict, seed: int) -> list[Record]:
         set_random_state(state["random"])
     runs.write_lines(part, [record.line for record in records])
     return records
+
+
+def store(path: Path, records: list[Record], asked: Sequence[tuple], state: dict) -> None:
+    """Sorts all records by what was asked for, and puts them into their place."""
+    part = runs.part_of(path)
+    order = {(example.id, number): i for i, (example, number) in enumerate(asked)}
+    records.sort(key=lambda record: order[record.id, record.sample])
+    runs.write_lines(part, [record.line for record in records])
+    runs.write_json(state_file(path), state | {"records": file_hash(part)})
+    os.replace(part, path)
