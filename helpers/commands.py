@@ -149,14 +149,16 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     chosen = evaluation.find_candidates(names, recipe, settings.use_4bit, settings.base)
     folder = machine.writable_folder(settings.out or Path("outputs", judge, "evaluate"))
     splits = data.load(recipe, settings.dataset, here.profile)
+    part = recipe.evaluation
+    problems = settings.problems or part.problems
+    samples = settings.samples or part.samples
+    recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
     found, remembered = evaluation.evaluate_all(
         chosen,
         recipe,
         here,
         splits,
         folder,
-        problems=settings.problems,
-        samples=settings.samples,
         seed=settings.seed,
         resume=settings.resume,
         vllm=bool(settings.vllm),

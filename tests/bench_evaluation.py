@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from helpers import evaluation
 from helpers.data import examples as data
-from helpers.evaluation import candidates
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.training import models
@@ -84,8 +84,8 @@ def three_beside_one(folder: Path) -> float:
     splits, spent = data.load(recipe, None, "tiny"), []
     for count in (1, 1, 3):  # the first warms up
         begun = time.perf_counter()
-        candidates.evaluate(
-            candidates.candidates(names[:count], recipe),
+        evaluation.evaluate_all(
+            evaluation.find_candidates(names[:count], recipe),
             recipe,
             machine,
             splits,

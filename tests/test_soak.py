@@ -40,7 +40,7 @@ def test_it_learns(name, seed, machine, tmp_path):
 
 def keep(name, seed, found, minutes):
     """What the table needs: for each stage the mean of each problem's samples, and of its rewards."""
-    keys = ("strict", "format", "reward", *next(iter(found.values()))[1][0]["rewards"])
+    keys = ("strict", "format", "reward", *next(iter(found.values()))[1][0].rewards)
     stages = {
         stage: {key: evaluation.per_problem(sampled, key).to_dict() for key in keys}
         | {"greedy": evaluation.per_problem(greedy, "strict").to_dict()}

@@ -1,14 +1,31 @@
-"""Is it better, and how sure are we? Generates, grades, counts and compares."""
+"""Is it better, and how sure are we? Generates, grades, counts and compares.
 
-from helpers.evaluation.candidates import (
-    conclude,
-    control_problems,
-    evaluate_all,
-    find_candidates,
-    memory,
-    recipes_of,
-)
-from helpers.evaluation.grading import evaluate, grade
+Record            the noun: one graded completion
+grade             reads, judges and pays one completion: its record
+evaluate          answers and grades problems; what was cut off goes on
+OUTCOMES          what can become of a completion, each exactly one of these
+summarise         shares and means of records with intervals
+compare           two evaluations of the same problems, in pairs
+tries, agreement  pass@k and majority@k; whether agreeing answers are right ones
+results           all of this, of several models: what summary.json holds
+per_problem       one number a problem
+show, show_rewards, show_tries, show_control, percent, points   tables and cells for people
+share, interval_of_mean, wilson   a mean over problems with its interval; of any numbers; a share's
+paired_p          the p of a paired permutation test
+pass_at_k, majority_at_k   that one of k answers is right; that their most frequent one is
+problems_needed   how many problems show a step
+control_problems  problems that nobody can have learned by heart
+memory            how much worse a model does on them
+find_candidates, recipes_of   the models, and the recipes, that names on a command line mean
+evaluate_all      all of them on the same problems, each base loaded once
+conclude          writes summary.json, figures and report.html
+"""
+# ruff: noqa: F401
+
+from helpers.evaluation.candidates import conclude, evaluate_all, find_candidates, recipes_of
+from helpers.evaluation.controls import control_problems, memory
+from helpers.evaluation.generating import evaluate
+from helpers.evaluation.grading import Record, grade
 from helpers.evaluation.records import (
     OUTCOMES,
     agreement,
@@ -33,34 +50,3 @@ from helpers.evaluation.statistics import (
     share,
     wilson,
 )
-
-__all__ = [
-    "OUTCOMES",
-    "agreement",
-    "compare",
-    "conclude",
-    "control_problems",
-    "evaluate",
-    "evaluate_all",
-    "find_candidates",
-    "grade",
-    "interval_of_mean",
-    "majority_at_k",
-    "memory",
-    "paired_p",
-    "pass_at_k",
-    "per_problem",
-    "percent",
-    "points",
-    "problems_needed",
-    "recipes_of",
-    "results",
-    "share",
-    "show",
-    "show_control",
-    "show_rewards",
-    "show_tries",
-    "summarise",
-    "tries",
-    "wilson",
-]

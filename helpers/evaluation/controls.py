@@ -1,11 +1,12 @@
-"""Problems that nobody can have learned by heart: a recipe's own with other numbers ("twins"), and freshly generated ones.
+"""Problems that nobody can have learned by heart: with other numbers ("twins"), and fresh ones.
 
-A public test set may be in a model's training data. A model that remembers answers, or stories, does worse on these; the drop is
-reported with its interval. (A drop can also mean that the new problems are harder: read some.)
+A public test set may be in a model's training data. A model that remembers answers does worse on
+these. (A drop can also mean that the new problems are harder: read some.)
 
->>> mia = Example("p", "Mia has 30 pens and buys 4 boxes of 9. How many has she?", "4 * 9 = 36\\n30 + 36 = 66", "66")
->>> twin(mia, random.Random(1))
-Example(id='p', question='Mia has 24 pens and buys 6 boxes of 6. How many has she?', solution='', answer='60')
+>>> story = "Mia has 30 pens and buys 4 boxes of 9. How many has she?"
+>>> mia = Example("p", story, "4 * 9 = 36\\n30 + 36 = 66", "66")
+>>> twin(mia, random.Random(1)).question, twin(mia, random.Random(1)).answer
+('Mia has 24 pens and buys 6 boxes of 6. How many has she?', '60')
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from helpers.answers.equations import EQUATION, TOKEN, plain, value
+from helpers.answers.equations import equations, plain, value
 from helpers.answers.grading import DIGITS, read_number
-from helpers.data import normalised
-from helpers.evaluation import statistics as measures
+from helpers.data import Split, normalised
+from helpers.evaluation import statistics
+from helpers.evaluation.grading import Record
 from helpers.evaluation.records import per_problem
 from helpers.recipes import Recipe
 from helpers.rows import Example
+from helpers.tiny.problems import generate
 
 NUMBER = re.compile(DIGITS)
+# A whole number that may become another one: no part of a fraction, a share, a power, a time.
 FREE = re.compile(
-    r"(?<![0-9A-Za-z.,/:%^_\\-])[1-9][0-9]{0,3}(?![0-9A-Za-z/:%^_{}]|[.,][0-9]| ?%| percent| ?/|[ -]days? (?:in|month|week|year)|[ -]?(?:day|hour|minute)s? in )"
+    r"(?<![0-9A-Za-z.,/:%^_\\-])[1-9][0-9]{0,3}"
+    r"(?![0-9A-Za-z/:%^_{}]|[.,][0-9]| ?%| percent| ?/"
+    r"|[ -]days? (?:in|month|week|year)|[ -]?(?:day|hour|minute)s? in )"
 )
-# A number in a solution that stands in no question as digits, and the words that account for it.
+# Numbers that a question can give in words.
 SPOKEN = {
     2: "twice|double|two|half|halve|pair|couple|both",
     3: "triple|three|third|thrice",
@@ -38,8 +44,8 @@ SPOKEN = {
     8: "eight",
     9: "nine",
     10: "ten|dime",
-    14: "two weeks|fortnight",
     12: "twelve|dozen|year|month|foot|feet|inch",
+    14: "two weeks|fortnight",
     24: "day|hour",
     25: "quarter",
     30: "month|thirty",
@@ -51,78 +57,73 @@ SPOKEN = {
 }
 TRIES = 200
 SMALL = 12
+MOST_FRESH = 200  # of generated problems there are as many as one likes
+
+Chain = Sequence[tuple[str, Fraction]]  # the left and the right side of each equation
 
 
 def twins(examples: Sequence[Example], known: Iterable[Example], seed: int = 0) -> list[Example]:
-    """A twin with the same id for every example that has one and whose twin is not among the known examples."""
-    asked, rng = {normalised(e.question) for e in (*known, *examples)}, random.Random(seed)
+    """A twin with the same id for every example that has one, unless it is among the known."""
+    asked = {normalised(example.question) for example in (*known, *examples)}
+    rng = random.Random(seed)
     found = [twin(example, rng) for example in examples]
     return [other for other in found if other and normalised(other.question) not in asked]
 
 
 def twin(example: Example, rng: random.Random) -> Example | None:
-    """The same story with other whole numbers of about the same size, and the answer that its worked solution then gives.
+    """The same story with other whole numbers of about the same size, and the answer to it.
 
-    None unless the solution's equations lead, each from numbers of the question or earlier results, to the answer, so that there is
-    no doubt about what a number stands for.
+    None unless the solution's equations lead, each from numbers of the question or earlier results,
+    to the answer, so that there is no doubt about what a number stands for.
     """
-    question, chain = plain(example.question), steps(example)
-    places = [
-        m
-        for m in FREE.finditer(question)
-        if not 1900 <= int(m.group()) <= 2100 and int(m.group()) > 1
-    ]
-    numbers = [read_number(m.group()) for m in NUMBER.finditer(question)]
-    free = [Fraction(m.group()) for m in places]
-    used = chain and uses(chain, set(numbers) | spoken(question))
-    if (
-        not used
-        or len(numbers) != len(set(numbers))
-        or not set(free) <= used - spoken(question)
-        or not free
-        or chain[-1][1] != read_number(example.answer)
-    ):
+    question = plain(example.question)
+    stated = equations(example.solution)
+    if not stated or not all(equation.true for equation in stated):
+        return None
+    chain = [(equation.text.split("=")[0], equation.value) for equation in stated]
+    truth = chain[-1][1]
+    numbers = [read_number(text) for text in NUMBER.findall(question)]
+    free = [Fraction(text) for text in FREE.findall(question)]
+    free = [number for number in free if number > 1 and not 1900 <= number <= 2100]
+    in_words = spoken(question)
+    if not free or len(numbers) > len(set(numbers)) or truth != read_number(example.answer):
+        return None
+    if not set(free) <= uses(chain, set(numbers) | in_words) - in_words:
         return None
     for _ in range(TRIES):
         changed = {number: Fraction(other_than(int(number), rng)) for number in free}
         answer = follow(chain, changed)
-        if answer is not None and answer != chain[-1][1]:
-            new = (
-                "".join(
-                    text + str(changed[number])
-                    for text, number in zip(between(question, places), free, strict=True)
-                )
-                + question[places[-1].end() :]
-            )
-            return Example(example.id, new, "", written(answer))
+        if answer is not None and answer != truth:
+            return Example(example.id, exchange(FREE, question, changed), "", written(answer))
     return None
 
 
-def between(text: str, places: Sequence[re.Match]) -> list[str]:
-    """The text before each place, from the end of the one before."""
-    return [
-        text[start : place.start()]
-        for start, place in zip([0, *(place.end() for place in places)], places, strict=False)
-    ]
+def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction]) -> str:
+    """The text with what the numbers in it have become."""
+
+    def now(match: re.Match) -> str:
+        number = Fraction(match.group().replace(",", ""))
+        return written(changed.get(number, number))
+
+    return numbers.sub(now, text)
 
 
-def steps(example: Example) -> list[tuple[str, Fraction]]:
-    """The left and the right side of each equation of a worked solution; none if one of them is false."""
-    found = [
-        (m["left"], read_number(m["right"])) for m in EQUATION.finditer(plain(example.solution))
-    ]
-    return found if all(right is not None and value(left) == right for left, right in found) else []
+def uses(chain: Chain, given: set[Fraction]) -> set[Fraction]:
+    """The given numbers that the equations use; none if there is a doubt about one of them.
 
-
-def uses(chain: Sequence[tuple[str, Fraction]], given: set[Fraction]) -> set[Fraction]:
-    """The given numbers that the equations use; empty if there is a doubt about one: it is neither given nor an earlier result, or could be
-    both; it is small and used twice (three boxes, and three children nobody counted); or a result but the last is not used."""
+    It is neither given nor an earlier result, or could be both; it is small and used twice (three
+    boxes, and three children nobody counted); or a result other than the last is not used.
+    """
     results, used, pending = set(), set(), set()
     for left, right in chain:
-        for number in (Fraction(token.replace(",", "")) for token in NUMBER.findall(left)):
+        for text in NUMBER.findall(left):
+            number = Fraction(text.replace(",", ""))
             if (number in given) == (number in results) or (number in used and number <= SMALL):
                 return set()
-            (pending.discard if number in results else used.add)(number)
+            if number in results:
+                pending.discard(number)
+            else:
+                used.add(number)
         if right in results:
             return set()
         results.add(right)
@@ -132,79 +133,71 @@ def uses(chain: Sequence[tuple[str, Fraction]], given: set[Fraction]) -> set[Fra
 
 def spoken(question: str) -> set[Fraction]:
     """The numbers that a question gives in words."""
-    return {
-        Fraction(number)
-        for number, words in SPOKEN.items()
-        if re.search(
-            rf"(?:\b(?:{words})|%)" if "%" in words else rf"\b(?:{words})", question, re.IGNORECASE
-        )
-    }
+    found = set()
+    for number, words in SPOKEN.items():
+        if re.search(rf"\b(?:{words})", question, re.IGNORECASE):
+            found.add(Fraction(number))
+    return found | ({Fraction(100)} if "%" in question else set())
 
 
 def other_than(number: int, rng: random.Random) -> int:
-    """A number with as many digits, from two thirds to three halves; the same only where there is no other."""
-    near = [
-        n
-        for n in range(max(2, -(-number * 2 // 3)), number * 3 // 2 + 1)
-        if n != number and len(str(n)) == len(str(number))
-    ]
+    """Another number with as many digits, from two thirds to three halves, where there is one."""
+    near = range(max(2, -(-number * 2 // 3)), number * 3 // 2 + 1)
+    near = [n for n in near if n != number and len(str(n)) == len(str(number))]
     return rng.choice(near) if near else number
 
 
-def follow(
-    chain: Sequence[tuple[str, Fraction]], changed: Mapping[Fraction, Fraction]
-) -> Fraction | None:
-    """The last result with other numbers at the start; None where a step is not of the old kind (whole, positive)."""
+def follow(chain: Chain, changed: Mapping[Fraction, Fraction]) -> Fraction | None:
+    """The last result from other numbers; None where a step is not as whole, or positive."""
     now = dict(changed)
     for left, right in chain:
-        tokens = [
-            token
-            if token in "+-*/x×"
-            else written(now.get(number := Fraction(token.replace(",", "")), number))
-            for token in TOKEN.findall(left)
-        ]
-        result = value("".join(tokens))
-        if (
-            result is None
-            or (result <= 0) != (right <= 0)
-            or (result.denominator != 1) != (right.denominator != 1)
-            or (result * 100).denominator != 1
-        ):
+        result = value(exchange(NUMBER, left, now))
+        if result is None or (result <= 0) != (right <= 0):
+            return None
+        if (result.denominator == 1) != (right.denominator == 1) or (result * 100) % 1:
             return None
         now[right] = result
     return now[chain[-1][1]]
 
 
 def written(number: Fraction) -> str:
-    """A number as people write it, with at most two decimals where it is not whole."""
-    return str(number.numerator) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
+    """As people write it, with at most two decimals where it is not whole."""
+    return str(number) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
 
 
-def fresh(
-    recipe: Recipe, count: int, known: Iterable[Example] = (), seed: int = 0
-) -> list[Example]:
-    """Generated problems of the recipe's kind, formulas where it asks for formulas, that are not among the known examples."""
-    from helpers.tiny.problems import generate
-
-    asked = {normalised(e.question) for e in known}
+def fresh(recipe: Recipe, count: int, known: Iterable[Example], seed: int) -> list[Example]:
+    """Generated problems of the recipe's kind that are not among the known examples."""
+    asked = {normalised(example.question) for example in known}
     kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    made = [
-        p
-        for p in generate("test", 3 * count, 1_000 + seed, kind)
-        if normalised(p.question) not in asked
-    ]
-    return [
-        Example(f"fresh-{seed}-{i}", problem.question, "", problem.result)
-        for i, problem in enumerate(made[:count])
-    ]
+    found = []
+    for problem in generate("test", 3 * count, 1_000 + seed, kind):
+        if normalised(problem.question) not in asked and len(found) < count:
+            name = f"fresh-{seed}-{len(found)}"
+            found.append(Example(name, problem.question, "", problem.result))
+    return found
 
 
-def drop(records: Sequence[Mapping], control: Sequence[Mapping], key: str = "flexible") -> dict:
-    """The control's mean minus the recipe's own, with its 95 % interval: in pairs, with p, for twins; apart for fresh problems.
+def control_problems(
+    recipe: Recipe, asked: Sequence[Example], splits: Mapping[str, Split], seed: int
+) -> dict[str, list[Example]]:
+    """Twins of the problems asked, where there are any, and about as many fresh ones."""
+    known = [*splits["train"].examples, *splits["test"].examples]
+    new = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
+    others = twins(asked, known, seed)
+    return {"twins": others, "fresh": new} if others else {"fresh": new}
 
-    Flexible accuracy by default: it is answers that one remembers, whatever their format.
+
+def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:
+    """Flexible accuracy on each set of control problems against that on the recipe's own.
+
+    In pairs, with p, for twins; apart for fresh problems. One remembers answers in any format.
     """
-    own, other = per_problem(records, key), per_problem(control, key)
-    if set(other.index) <= set(own.index):
-        return measures.paired(own.loc[other.index], other)
-    return measures.apart(own, other) | {"n": len(other)}
+    found = {}
+    before = per_problem(own, "flexible")
+    for kind, records in others.items():
+        after = per_problem(records, "flexible")
+        if after.index.isin(before.index).all():
+            found[kind] = statistics.paired(before[after.index], after)
+        else:
+            found[kind] = statistics.apart(before, after) | {"n": len(after)}
+    return found

@@ -1,6 +1,6 @@
-"""What the records of an evaluation say: shares with intervals, outcomes, pairs, several tries, and how far agreement can be trusted.
+"""What an evaluation's records say: shares with intervals, pairs, tries, agreement, and tables.
 
-A record is a dictionary, one a completion, with the keys of `evaluation.grade`; drawn answers also carry `sample`.
+The unit is the problem: its drawn answers are averaged first.
 """
 
 from __future__ import annotations
@@ -11,287 +11,185 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.answers.equations import hallucinates
-from helpers.evaluation import statistics as measures
+from helpers.answers import hallucinates
+from helpers.evaluation import statistics
+from helpers.evaluation.grading import Record
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
-NEEDED = (
-    "id",
-    "question",
-    "gold",
-    "completion",
-    "tokens",
-    "extracted",
-    "flexible_right",
-    "score",
-    "follows",
-    "outcome",
-    "reward",
-    "rewards",
-)
-MEASURES = {
-    "strict": lambda r: r["outcome"] == "correct",
-    "flexible": lambda r: r["flexible_right"],
-    "format": lambda r: r["follows"],
-    "score": lambda r: r["score"],
-    "reward": lambda r: r["reward"],
-}
+MEASURES = ("strict", "flexible", "format", "score", "reward")
 RIGHT = 0  # the vote of a right answer
-Same = Callable[
-    [str | None, str], float | None
-]  # a recipe's score: 1.0 where two answers say the same
+Same = Callable[[str, str], float | None]  # a recipe's score: 1.0 where two answers say the same
+Records = Sequence[Record]
+Answers = tuple[Records, Records]  # greedy and drawn ones
 
 
-def check(records: Sequence[Mapping]) -> None:
-    """Raises ValueError, with the cause and the cure, unless these are the whole records of one evaluation."""
-    if not records:
-        raise ValueError("There are no records to summarise.\nRun the evaluation first.")
-    missing = next((key for key in NEEDED for r in records if key not in r), None)
-    if missing or not all(r["outcome"] in OUTCOMES for r in records):
-        raise ValueError(
-            f"These are not records of an evaluation: {missing or 'the outcome'} is missing or unknown.\nEvaluate the model again."
-        )
-    answers = Counter(r["id"] for r in records)
-    seen = Counter((r["id"], r.get("sample")) for r in records)
-    twice = next((name for (name, _), count in seen.items() if count > 1), None)
-    if twice is not None:
-        raise ValueError(
-            f"The problem {twice!r} is in these records twice.\nGive each problem an id of its own, and each drawn answer its sample number."
-        )
-    if len(set(answers.values())) > 1:
-        raise ValueError(
-            f"Some problems have {max(answers.values())} answers and others {min(answers.values())}.\nThe evaluation is not whole: run it again, it goes on."
-        )
+def by_problem(records: Records) -> pd.DataFrame:
+    """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
+    rows = []
+    for record in records:
+        measures = {
+            "strict": record.outcome == "correct",
+            "flexible": record.flexible_right,
+            "format": record.follows,
+            "score": record.score,
+            "reward": record.reward,
+        }
+        rows.append({**record.rewards, **measures})
+    index = [record.id for record in records]
+    return pd.DataFrame(rows, index, dtype=float).groupby(level=0).mean()
 
 
-def per_problem(records: Sequence[Mapping], key: str = "strict") -> pd.Series:
-    """One number a problem, its mean over samples; index: id. key: strict, flexible, format, score, reward, or a reward's name."""
-    value = MEASURES.get(key, lambda r: r["rewards"][key])
-    table = pd.Series([float(value(r)) for r in records], index=[r["id"] for r in records])
-    return table.groupby(level=0).mean()
+def per_problem(records: Records, key: str = "strict") -> pd.Series:
+    """One number a problem: strict, flexible, format, score, reward, or a reward by its name."""
+    return by_problem(records)[key]
 
 
-def summarise(records: Sequence[Mapping]) -> dict:
-    """n problems; strict, flexible, format, score, total reward and each reward (under `rewards`) with 95 % intervals; outcomes (they sum to the
-    completions); tokens, and tokens of each outcome that occurs; hallucination rate."""
-    check(records)
-    counts = Counter(r["outcome"] for r in records)
+def summarise(records: Records) -> dict:
+    """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
+    problems = by_problem(records)
+    outcomes = Counter(record.outcome for record in records)
+    tokens = pd.Series([r.tokens for r in records]).groupby([r.outcome for r in records]).mean()
+    invented = [hallucinates(record.question, record.completion) for record in records]
     return {
-        "n": len({r["id"] for r in records}),
+        "n": len(problems),
         "completions": len(records),
-        **{key: measures.share(per_problem(records, key)) for key in MEASURES},
-        "rewards": {
-            name: measures.share(per_problem(records, name)) for name in records[0]["rewards"]
-        },
-        "outcomes": {name: counts[name] for name in OUTCOMES},
-        "tokens": float(np.mean([r["tokens"] for r in records])),
-        "tokens_by_outcome": {
-            name: float(np.mean([r["tokens"] for r in records if r["outcome"] == name]))
-            for name in OUTCOMES
-            if counts[name]
-        },
-        "hallucination": float(
-            np.mean([hallucinates(r["question"], r["completion"]) for r in records])
-        ),
+        **{key: statistics.share(problems[key]) for key in MEASURES},
+        "rewards": {name: statistics.share(problems[name]) for name in records[0].rewards},
+        "outcomes": {name: outcomes[name] for name in OUTCOMES},
+        "tokens": float(np.mean([record.tokens for record in records])),
+        "tokens_by_outcome": {name: tokens[name] for name in OUTCOMES if name in tokens},
+        "hallucination": float(np.mean(invented)),
     }
 
 
-def compare(
-    before: Sequence[Mapping], after: Sequence[Mapping], key: str = "strict", seed: int = 0
-) -> dict:
-    """Two evaluations of the same problems, paired, as `measures.paired` has it. Raises ValueError if the problems differ."""
-    check(before)
-    check(after)
-    a, b = per_problem(before, key), per_problem(after, key)
-    if set(a.index) != set(b.index):
-        raise ValueError(
-            f"The evaluations are of different problems ({len(a)} and {len(b)}, {len(set(a.index) & set(b.index))} in common).\n"
-            "Evaluate both on the same problems."
-        )
-    golds = {r["id"]: (r["question"], r["gold"]) for r in before}
-    changed = next((r["id"] for r in after if golds[r["id"]] != (r["question"], r["gold"])), None)
-    if changed is not None:
-        raise ValueError(
-            f"The problem {changed!r} is not the same in both evaluations.\nEvaluate both on the same problems."
-        )
-    return measures.paired(a, b.reindex(a.index), seed)
+def compare(before: Records, after: Records, key: str = "strict") -> dict:
+    """Two evaluations in pairs, as `statistics.paired`; ValueError if the problems differ."""
+    first = {(record.id, record.question, record.gold) for record in before}
+    second = {(record.id, record.question, record.gold) for record in after}
+    if first != second:
+        counts = f"{len(first)} and {len(second)}, {len(first & second)} in common"
+        cure = "Evaluate both on the same problems."
+        raise ValueError(f"The evaluations are of different problems ({counts}).\n{cure}")
+    return statistics.paired(per_problem(before, key), per_problem(after, key))
 
 
-def votes(records: Sequence[Mapping], same: Same) -> dict[str, list[int | None]]:
-    """For each problem, a number for each of its answers: 0 for right ones, else equal where `same` says that the answers are; None where
-    there is none that is in its place, in a reply that has the whole shape and is finished.
+def votes(records: Records, same: Same) -> dict[str, list[int | None]]:
+    """For each problem the votes of its answers: 0 for right ones, 1, 2, … for each other one.
 
-    Right ones stand alone because `same` need not be transitive: 50 % is 50 and 0.5, which are not each other.
+    None where a reply is cut off, out of shape or without an answer. Right ones stand alone because
+    `same` need not be transitive: 50 % is 50 and 0.5, which are not each other.
     """
-    found: dict[str, list[int | None]] = {}
-    kinds: dict[str, list[str]] = {}
+    found, others = {}, {}
     for record in records:
-        known = kinds.setdefault(record["id"], [])
-        answer = (
-            record["extracted"] if record["follows"] and record["outcome"] != "truncated" else None
-        )
-        kind = (
-            None
-            if answer is None
-            else RIGHT
-            if record["score"] == 1.0
-            else next(
-                (
-                    i
-                    for i, other in enumerate(known, 1)
-                    if answer == other or same(answer, other) == 1.0
-                ),
-                len(known) + 1,
-            )
-        )
-        if kind == len(known) + 1:
-            known.append(answer)
-        found.setdefault(record["id"], []).append(kind)
+        known = others.setdefault(record.id, [])
+        found.setdefault(record.id, []).append(vote(record, known, same))
     return found
 
 
-def tries(records: Sequence[Mapping], same: Same) -> dict[str, dict[str, dict]]:
-    """`pass` and `majority` at k = 1 … samples, each with its 95 % interval over problems; keys "1", "2", ….
+def vote(record: Record, known: list[str], same: Same) -> int | None:
+    """One answer's vote; a wrong one that is none of the known ones joins them."""
+    answer = record.extracted
+    if answer is None or not record.follows or not record.finished:
+        return None
+    if record.score == 1.0:
+        return RIGHT
+    for number, other in enumerate(known, 1):
+        if answer == other or same(answer, other) == 1.0:
+            return number
+    known.append(answer)
+    return len(known)
 
-    pass: at least one of k answers is strictly right. majority: the most frequent answer of k is. At k = 1 both are strict accuracy.
+
+def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
+    """`pass` and `majority` at k = "1", "2", …, each with its 95 % interval over problems.
+
+    pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
     """
-    check(records)
-    groups = dict(sorted(grouped(records).items()))
-    voted, n = votes(records, same), len(next(iter(groups.values())))
-    correct = {
-        name: sum(r["outcome"] == "correct" for r in group) for name, group in groups.items()
-    }
-    return {
-        "pass": {
-            str(k): measures.share(
-                pd.Series([measures.pass_at_k(n, c, k) for c in correct.values()])
-            )
-            for k in range(1, n + 1)
-        },
-        "majority": {
-            str(k): measures.share(
-                pd.Series([measures.majority_at_k(voted[name], RIGHT.__eq__, k) for name in groups])
-            )
-            for k in range(1, n + 1)
-        },
-    }
-
-
-def agreement(records: Sequence[Mapping], same: Same) -> dict:
-    """How far agreement among a problem's samples tells that its most frequent answer is right.
-
-    Returns `levels`, one for each share of agreeing samples, with n and the share of right answers. Several equally frequent answers
-    count by their share; the 95 % Wilson interval is that of the nearest whole number of right ones.
-    """
-    check(records)
-    rows = []
     voted = votes(records, same)
-    for name, group in grouped(records).items():
-        counts = Counter(vote for vote in voted[name] if vote is not None)
-        rows.append(
-            (
-                max(counts.values(), default=0) / len(group),
-                measures.right_of_most(voted[name], RIGHT.__eq__),
-            )
-        )
+    problems = sorted(voted)
+    correct = Counter(record.id for record in records if record.outcome == "correct")
+    samples = len(voted[problems[0]])
+    found = {"pass": {}, "majority": {}}
+    for k in range(1, samples + 1):
+        passed = [statistics.pass_at_k(samples, correct[p], k) for p in problems]
+        agreed = [statistics.majority_at_k(voted[p], RIGHT.__eq__, k) for p in problems]
+        found["pass"][str(k)] = statistics.share(pd.Series(passed))
+        found["majority"][str(k)] = statistics.share(pd.Series(agreed))
+    return found
+
+
+def agreement(records: Records, same: Same) -> dict:
+    """Whether agreement among a problem's samples tells that its most frequent answer is right.
+
+    `levels`: for each share of agreeing samples n, and the share of right answers, ties by their
+    share, with the Wilson interval of the nearest whole number of right ones.
+    """
+    rows = []
+    for answers in votes(records, same).values():
+        counts = Counter(answer for answer in answers if answer is not None)
+        agreeing = max(counts.values(), default=0) / len(answers)
+        right = statistics.right_of_most(answers, RIGHT.__eq__)
+        rows.append({"agreement": agreeing, "right": right})
     levels = []
-    for level, part in pd.DataFrame(rows, columns=["agreement", "right"]).groupby("agreement")[
-        "right"
-    ]:
-        low, high = measures.wilson(round(part.sum()), len(part))
-        levels.append(
-            {
-                "agreement": float(level),
-                "n": len(part),
-                "right": float(part.mean()),
-                "low": low,
-                "high": high,
-            }
-        )
+    for level, part in pd.DataFrame(rows).groupby("agreement")["right"]:
+        low, high = statistics.wilson(round(part.sum()), len(part))
+        right = {"right": float(part.mean()), "low": low, "high": high}
+        levels.append({"agreement": float(level), "n": len(part), **right})
     return {"levels": levels}
 
 
-def grouped(records: Sequence[Mapping]) -> dict[str, list[Mapping]]:
-    """The records of each problem, by id, in their order."""
-    groups: dict[str, list[Mapping]] = {}
-    for record in records:
-        groups.setdefault(record["id"], []).append(record)
-    return groups
-
-
-def results(found: Mapping[str, tuple[Sequence[Mapping], Sequence[Mapping]]], same: Same) -> dict:
-    """What `summary.json` holds of each model's greedy and sampled records: summaries, several tries, agreement, and each
-    model's strict sampled accuracy against that of the one before."""
-    order = list(found)
-    return {
-        "greedy": {name: summarise(greedy) for name, (greedy, _) in found.items()},
-        "sampled": {name: summarise(sampled) for name, (_, sampled) in found.items()},
-        "tries": {name: tries(sampled, same) for name, (_, sampled) in found.items()},
-        "agreement": {name: agreement(sampled, same) for name, (_, sampled) in found.items()},
-        "compare": {
-            f"{a} → {b}": compare(found[a][1], found[b][1])
-            for a, b in zip(order, order[1:], strict=False)
-        },
-    }
+def results(found: Mapping[str, Answers], same: Same) -> dict:
+    """What summary.json holds of each model's records, and of each against the one before."""
+    all_of = {"greedy": {}, "sampled": {}, "tries": {}, "agreement": {}, "compare": {}}
+    before = None
+    for name, (greedy, sampled) in found.items():
+        all_of["greedy"][name] = summarise(greedy)
+        all_of["sampled"][name] = summarise(sampled)
+        all_of["tries"][name] = tries(sampled, same)
+        all_of["agreement"][name] = agreement(sampled, same)
+        if before:
+            change = compare(found[before][1], sampled)
+            all_of["compare"][f"{before} → {name}"] = change
+        before = name
+    return all_of
 
 
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
-    """A table for people: a row a model, shares in percent with their 95 % intervals."""
-    return pd.DataFrame(
-        {
-            name: {
-                "strict": percent(s["strict"]),
-                "flexible": percent(s["flexible"]),
-                "format": percent(s["format"]),
-                "n": s["n"],
-                "tokens": f"{s['tokens']:.0f}",
-                "hallucinated": f"{s['hallucination']:.1%}",
-            }
-            for name, s in summaries.items()
-        }
-    ).T
+    """A table for people: a row a model, shares with their 95 % intervals."""
+    rows = {}
+    for name, summary in summaries.items():
+        rows[name] = {key: percent(summary[key]) for key in ("strict", "flexible", "format")}
+        rows[name]["n"] = summary["n"]
+        rows[name]["tokens"] = f"{summary['tokens']:.0f}"
+        rows[name]["hallucinated"] = f"{summary['hallucination']:.1%}"
+    return pd.DataFrame(rows).T
 
 
 def show_rewards(summaries: Mapping[str, dict]) -> pd.DataFrame:
-    """A table for people: a row a model, the mean of each reward and of their weighted sum with 95 % intervals."""
-
-    def cell(part: dict) -> str:
-        return f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]"
-
-    return pd.DataFrame(
-        {
-            name: {
-                **{reward: cell(part) for reward, part in s["rewards"].items()},
-                "total": cell(s["reward"]),
-            }
-            for name, s in summaries.items()
-        }
-    ).T
+    """A row a model: the mean of each reward and of their weighted sum with 95 % intervals."""
+    rows = {}
+    for name, summary in summaries.items():
+        parts = summary["rewards"] | {"total": summary["reward"]}
+        rows[name] = {reward: interval(part) for reward, part in parts.items()}
+    return pd.DataFrame(rows).T
 
 
 def show_tries(found: Mapping[str, dict]) -> pd.DataFrame:
-    """A table for people: a row a model, pass@k and majority@k with 95 % intervals."""
-    return pd.DataFrame(
-        {
-            name: {
-                f"{kind}@{k}": percent(part)
-                for kind, parts in both.items()
-                for k, part in parts.items()
-            }
-            for name, both in found.items()
-        }
-    ).T
+    """A row a model: pass@k and majority@k with 95 % intervals."""
+    rows = {name: {} for name in found}
+    for name, kinds in found.items():
+        for kind, parts in kinds.items():
+            rows[name] |= {f"{kind}@{k}": percent(part) for k, part in parts.items()}
+    return pd.DataFrame(rows).T
 
 
 def show_control(found: Mapping[str, Mapping]) -> pd.DataFrame:
-    """A table for people: a row a model and a kind of control problems, how much better or worse it does on them than on the recipe's own."""
-    return pd.DataFrame(
-        {
-            f"{name}, {kind}": {"difference": points(c), "n": c["n"]}
-            for name, parts in found.items()
-            for kind, c in parts.items()
-        }
-    ).T
+    """A row a model and kind of control problems: how much better it does on them."""
+    rows = {}
+    for name, kinds in found.items():
+        for kind, change in kinds.items():
+            rows[f"{name}, {kind}"] = {"difference": points(change), "n": change["n"]}
+    return pd.DataFrame(rows).T
 
 
 def points(change: Mapping[str, float]) -> str:
@@ -300,8 +198,13 @@ def points(change: Mapping[str, float]) -> str:
     >>> points({"difference": 0.412, "low": 0.352, "high": 0.47})
     '+41.2 points [+35.2, +47.0]'
     """
-    return f"{100 * change['difference']:+.1f} points [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
+    difference, low, high = (100 * change[key] for key in ("difference", "low", "high"))
+    return f"{difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
 def percent(part: Mapping[str, float]) -> str:
     return f"{part['value']:.1%} [{part['low']:.1%}, {part['high']:.1%}]"
+
+
+def interval(part: Mapping[str, float]) -> str:
+    return f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]"

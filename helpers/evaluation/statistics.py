@@ -1,7 +1,8 @@
-"""The statistics of an evaluation, on plain numbers: shares and means with intervals, pairs, several tries, and how many problems it takes.
+"""The statistics of an evaluation: shares and means with intervals, pairs, tries, and sizes.
 
-statsmodels and scipy do the work. Sources: Wilson (1927) for shares; Miller, "Adding Error Bars to Evals" (2024), for problems as
-the unit and pairs; Chen et al. (2021) for pass@k; Connor (1987) for the size of a paired comparison.
+Sources: Wilson (1927) for shares; Miller, "Adding Error Bars to Evals" (2024), for problems as the
+unit and pairs; Zou and Donner (2008) for sets of different problems; Chen et al. (2021) for pass@k;
+Connor (1987) for the size of a paired comparison.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint, samplesize_proportions_2indep_onetail
 
 RESAMPLES = 2000
-SUBSETS = 5000  # of the answers to a problem; up to this many are all counted, of more a draw
+SUBSETS = 5000  # of a problem's answers: up to so many are all counted, of more a draw
+POWER, LEVEL = 0.8, 0.05  # of the test that `problems_needed` plans
+
+Interval = tuple[float, float]
+Right = Callable[[Hashable], bool]  # whether an answer is right
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: int, n: int) -> Interval:
     """The 95 % Wilson interval of a share, which stays sensible at 0 and at n.
 
     >>> [round(x, 3) for x in wilson(7, 10)]
@@ -31,79 +36,61 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval_of_mean(
-    values: Sequence[float], seed: int = 0, least: float | None = None
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a mean over problems. Where all are equal, which a bootstrap takes for certain: what a share of unlike
-    problems that n tries can miss would change, for values from `least` (by default 0, or -1 where they are negative) to 1.
+def interval_of_mean(values: Sequence[float], least: float | None = None) -> Interval:
+    """The 95 % bootstrap interval of a mean over problems.
 
-    >>> [round(x, 2) for x in interval_of_mean([0.5] * 20)], [round(x, 2) for x in interval_of_mean([-1.0] * 5)]
-    ([0.42, 0.58], [-1.0, 0.04])
+    A bootstrap takes equal values for certain. Theirs is what a share of unlike problems that n
+    tries can miss would change, for values from `least` (0, or -1 where they are negative) to 1.
     """
     values = np.asarray(values, dtype=float)
     if np.ptp(values) == 0:
-        value, missed = float(values.mean()), 1 - 0.025 ** (1 / len(values))
-        lowest = (-1.0 if value < 0 else 0.0) if least is None else least
-        return value - missed * (value - min(value, lowest)), value + missed * (
-            max(value, 1.0) - value
-        )
-    found = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        rng=np.random.default_rng(seed),
-        method="percentile",
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        value = float(values.mean())
+        missed = 1 - 0.025 ** (1 / len(values))
+        if least is None:
+            least = -1.0 if value < 0 else 0.0
+        low = value - missed * (value - min(value, least))
+        return low, value + missed * (max(value, 1.0) - value)
+    rng = np.random.default_rng(0)
+    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": rng}
+    found = stats.bootstrap((values,), np.mean, **settings).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def share(values: pd.Series) -> dict[str, float]:
-    """A mean over problems with its interval: Wilson's where each problem counts 0 or 1, bootstrap over problems where it is a mean."""
-    low, high = (
-        wilson(int(values.sum()), len(values)) if is_whole(values) else interval_of_mean(values)
-    )
+    """A mean over problems: Wilson's interval where each counts 0 or 1, else a bootstrap."""
+    if counts_whole(values):
+        low, high = wilson(int(values.sum()), len(values))
+    else:
+        low, high = interval_of_mean(values)
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
-def is_whole(*series: pd.Series) -> bool:
-    return all(set(values.unique()) <= {0.0, 1.0} for values in series)
+def counts_whole(values: pd.Series) -> bool:
+    return bool(values.isin([0.0, 1.0]).all())
 
 
-def paired(before: pd.Series, after: pd.Series, seed: int = 0) -> dict:
+def paired(before: pd.Series, after: pd.Series) -> dict:
     """Two series over the same problems, compared problem by problem.
 
-    Returns n, the difference of the means with its 95 % bootstrap interval over problems, and p: exact McNemar where each problem
-    counts 0 or 1 (with the 2×2 `table`: both, only before, only after, neither), else a paired permutation test.
+    Returns n, the difference of the means with its 95 % interval, and p: of exact McNemar where
+    each problem counts 0 or 1 (with the 2×2 `table`), else of a permutation test.
     """
-    low, high = interval_of_mean(after - before, seed, least=-1.0)
-    result = {
-        "n": len(before),
-        "difference": float((after - before).mean()),
-        "low": low,
-        "high": high,
-    }
-    if not is_whole(before, after):
-        return result | {"p": paired_p(before, after, seed)}
-    both, lost, won = (
-        int((before * after).sum()),
-        int((before * (1 - after)).sum()),
-        int(((1 - before) * after).sum()),
-    )
-    table = {
-        "both": both,
-        "only_before": lost,
-        "only_after": won,
-        "neither": len(before) - both - lost - won,
-    }
-    return result | {
-        "p": float(mcnemar([[both, lost], [won, table["neither"]]], exact=True).pvalue),
-        "table": table,
-    }
+    low, high = interval_of_mean(after - before, least=-1.0)
+    difference = float((after - before).mean())
+    found = {"n": len(before), "difference": difference, "low": low, "high": high}
+    if not (counts_whole(before) and counts_whole(after)):
+        return found | {"p": paired_p(before, after)}
+    both = int((before * after).sum())
+    lost = int(before.sum()) - both
+    won = int(after.sum()) - both
+    neither = len(before) - both - lost - won
+    test = mcnemar([[both, lost], [won, neither]], exact=True)
+    table = {"both": both, "only_before": lost, "only_after": won, "neither": neither}
+    return found | {"p": float(test.pvalue), "table": table}
 
 
-def paired_p(before: pd.Series, after: pd.Series, seed: int = 0) -> float:
-    """The two-sided p of a paired permutation test: how often would random signs of the differences give one as large? With over 13
-    problems 0.0002 is the least it can say. One problem alone says nothing: 1."""
+def paired_p(before: pd.Series, after: pd.Series) -> float:
+    """The two-sided p of random signs of the differences; 1 of one problem, which says nothing."""
     if len(before) < 2:
         return 1.0
     test = stats.permutation_test(
@@ -112,25 +99,22 @@ def paired_p(before: pd.Series, after: pd.Series, seed: int = 0) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=9999,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
 
 
-def apart(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
-    """The mean of `other` minus that of `one`, for two different sets of problems, with the 95 % interval that follows from those of both
-    (Newcombe's hybrid; Zou and Donner, 2008)."""
-    one, other = share(pd.Series(one, dtype=float)), share(pd.Series(other, dtype=float))
-    difference = other["value"] - one["value"]
-    return {
-        "difference": difference,
-        "low": difference - math.hypot(one["high"] - one["value"], other["value"] - other["low"]),
-        "high": difference + math.hypot(one["value"] - one["low"], other["high"] - other["value"]),
-    }
+def apart(one: pd.Series, other: pd.Series) -> dict[str, float]:
+    """The means' difference over different problems: Newcombe's hybrid of both intervals."""
+    a, b = share(one), share(other)
+    difference = b["value"] - a["value"]
+    down = math.hypot(a["high"] - a["value"], b["value"] - b["low"])
+    up = math.hypot(a["value"] - a["low"], b["high"] - b["value"])
+    return {"difference": difference, "low": difference - down, "high": difference + up}
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The unbiased chance that at least one of k answers is right, from n drawn answers. Source: Chen et al., 2021.
+    """The unbiased chance that one or more of k answers is right, from n drawn ones.
 
     >>> round(pass_at_k(4, 1, 2), 3)
     0.5
@@ -139,12 +123,10 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - float(np.prod([(n - correct - i) / (n - i) for i in range(k)]))
 
 
-def majority_at_k(
-    votes: Sequence[Hashable], right: Callable[[Hashable], bool], k: int, seed: int = 0
-) -> float:
-    """The chance that the most frequent of k answers is right, over all choices of k from the drawn ones.
+def majority_at_k(votes: Sequence[Hashable], right: Right, k: int) -> float:
+    """The chance that the most frequent of k answers is right, over all choices from `votes`.
 
-    votes: one answer a sample, equal answers equal; None has no vote. A tie counts by the share of right answers in it.
+    votes: a problem's answers; None has no vote. A tie counts by its share of right answers.
 
     >>> round(majority_at_k(["7", "7", "8", None], lambda answer: answer == "7", 3), 3)
     0.75
@@ -152,58 +134,41 @@ def majority_at_k(
     check_k(len(votes), k)
     subsets = itertools.combinations(votes, k)
     if math.comb(len(votes), k) > SUBSETS:
-        rng = np.random.default_rng(seed)
-        subsets = (
-            [votes[i] for i in rng.choice(len(votes), k, replace=False)] for _ in range(SUBSETS)
-        )
+        rng = np.random.default_rng(0)
+        draws = [rng.choice(len(votes), k, replace=False) for _ in range(SUBSETS)]
+        subsets = [[votes[i] for i in draw] for draw in draws]
     return float(np.mean([right_of_most(subset, right) for subset in subsets]))
 
 
-def right_of_most(votes: Sequence[Hashable], right: Callable[[Hashable], bool]) -> float:
+def right_of_most(votes: Sequence[Hashable], right: Right) -> float:
     counts = Counter(vote for vote in votes if vote is not None)
-    first = [vote for vote, count in counts.items() if count == max(counts.values())]
-    return float(np.mean([right(vote) for vote in first])) if first else 0.0
+    most = max(counts.values(), default=0)
+    first = [right(vote) for vote, count in counts.items() if count == most]
+    return float(np.mean(first)) if first else 0.0
 
 
 def check_k(n: int, k: int) -> None:
     if not 1 <= k <= n:
-        raise ValueError(
-            f"{k} tries need at least {k} samples a problem; there are {n}.\nDraw more samples."
-        )
+        what = f"{k} tries need at least {k} samples a problem; there are {n}."
+        raise ValueError(f"{what}\nDraw more samples.")
 
 
-def problems_needed(
-    before: float,
-    after: float,
-    differing: float | None = None,
-    power: float = 0.8,
-    alpha: float = 0.05,
-) -> int:
-    """How many problems it takes to see the step from one share to another, at this power and level, two-sided.
+def problems_needed(before: float, after: float, differing: float | None = None) -> int:
+    """How many problems show the step between two shares with 80 % power at the 5 % level.
 
-    differing: the share of problems on which exactly one of the two models is right, for a comparison in pairs (McNemar); None for
-    two separate sets of problems, then n is that of each.
+    differing: the share of problems on which one of the models alone is right, for a comparison in
+    pairs (McNemar); None for two sets of problems, each of that size.
 
     >>> problems_needed(0.70, 0.75), problems_needed(0.70, 0.75, differing=0.15)
     (1251, 469)
     """
-    difference = abs(after - before)
-    if not (0 <= before <= 1 and 0 <= after <= 1 and difference):
-        raise ValueError(
-            f"The shares are {before} and {after}.\nGive two different ones between 0 and 1."
-        )
+    least, most = sorted((before, after))
+    step = most - least
+    if not (0 <= least < most <= 1 and (differing is None or step <= differing <= 1)):
+        cure = "Give two shares between 0 and 1, and differing from their difference to 1."
+        raise ValueError(f"No step from {before} to {after} where {differing} differ.\n{cure}")
     if differing is None:
-        return math.ceil(
-            samplesize_proportions_2indep_onetail(
-                difference, min(before, after), power, alpha=alpha
-            )
-        )
-    if not difference <= differing <= 1:
-        raise ValueError(
-            f"{differing} of the problems cannot differ where the shares differ by {difference:.3f}.\nIt is at least the difference, and at most 1."
-        )
-    z, reach = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
-    return math.ceil(
-        (z * math.sqrt(differing) + reach * math.sqrt(differing - difference**2)) ** 2
-        / difference**2
-    )
+        return math.ceil(samplesize_proportions_2indep_onetail(step, least, POWER, alpha=LEVEL))
+    level, reach = stats.norm.ppf(1 - LEVEL / 2), stats.norm.ppf(POWER)
+    spread = level * math.sqrt(differing) + reach * math.sqrt(differing - step**2)
+    return math.ceil(spread**2 / step**2)

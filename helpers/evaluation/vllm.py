@@ -1,41 +1,34 @@
-"""Evaluation's generation by vLLM, where it is installed and asked for: many replies at once on a GPU, base and adapters with one load."""
+"""Generation by vLLM, where it is installed and asked for: base and adapters with one load."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from helpers import machine as machines
 from helpers.machine import Machine
 from helpers.recipes import Recipe
-from helpers.training import END_OF_TURN, Completion, progress
+from helpers.training import END_OF_TURN, Adapter, Completion, progress
 
-CHUNK = 8  # evaluation batches that vLLM gets at once: it fills its own batches, and what is done is kept between chunks
+CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done is kept in between
 
 
 class Engine:
-    """A base in vLLM with the adapter that `choose` names. Raises ImportError, with the cure, where vLLM is not installed."""
+    """A base in vLLM, and the adapter that answers (None for none), which has its own number."""
+
+    adapter: Adapter | None = None
+    number = 0
 
     def __init__(self, base: str, recipe: Recipe, machine: Machine, tokenizer):
         try:
-            import vllm
-            from vllm.lora.request import LoRARequest
+            import vllm.lora.request
         except ImportError as error:
-            raise ImportError(
-                "vLLM is not installed, or does not fit this machine.\npip install vllm (Linux with a GPU), or leave --vllm out."
-            ) from error
-        self.library, self.request_of, self.base, self.adapter, self.numbers = (
-            vllm,
-            LoRARequest,
-            base,
-            None,
-            {},
-        )
-        self.ends = (
-            [tokenizer.convert_tokens_to_ids(END_OF_TURN)]
-            if END_OF_TURN in tokenizer.get_vocab()
-            else []
-        )
+            what = "vLLM is not installed, or does not fit this machine."
+            cure = "pip install vllm (Linux with a GPU), or leave --vllm out."
+            raise ImportError(f"{what}\n{cure}") from error
+        self.vllm = vllm
+        self.base = base
+        self.ends = []
+        if END_OF_TURN in tokenizer.get_vocab():
+            self.ends = [tokenizer.convert_tokens_to_ids(END_OF_TURN)]
         self.model = vllm.LLM(
             model=base,
             dtype=machine.dtype,
@@ -46,61 +39,33 @@ class Engine:
             quantization="bitsandbytes" if recipe.lora.load_in_4bit else None,
         )
 
-    def choose(self, adapter: str | Path | None) -> None:
-        """The adapter that answers from now on; None for the base."""
-        self.adapter = str(adapter) if adapter else None
-
     @property
-    def identity(self) -> str:
-        """What stands for the weights in an evaluation's fingerprint: the base's name, and the adapter's hash."""
-        return f"vllm {self.base} " + (
-            machines.file_hash(Path(self.adapter) / "adapter_model.safetensors")
-            if self.adapter
-            else ""
-        )
+    def identity(self) -> dict:
+        """What stands for the weights in an evaluation's fingerprint."""
+        adapter = self.adapter.hash if self.adapter else ""
+        return {"weights": f"vllm {self.base} {adapter}", "adapter": adapter, "scale": []}
 
     def in_batches(
-        self,
-        prompts: Sequence[str],
-        max_new_tokens: int,
-        temperature: float,
-        batch: int,
-        label: str,
-        done: int = 0,
+        self, prompts: Sequence[str], limit: int, temperature: float, batch: int, label: str, done=0
     ) -> Iterator[tuple[list[int], list[Completion]]]:
-        """As `models.in_batches`; each drawn reply has a seed of its own, so that an interruption changes none."""
+        """As `training.in_batches`; each reply has a seed of its own, wherever it was cut off."""
         request = None
         if self.adapter:
-            request = self.request_of(
-                Path(self.adapter).parent.name,
-                self.numbers.setdefault(self.adapter, len(self.numbers) + 1),
-                self.adapter,
-            )
+            folder = str(self.adapter.folder)
+            request = self.vllm.lora.request.LoRARequest(folder, self.number, folder)
+        settings = {"temperature": temperature, "top_p": 1.0, "max_tokens": limit}
+        settings["stop_token_ids"] = self.ends
         with progress(len(prompts), label, done) as bar:
             for start in range(done, len(prompts), CHUNK * batch):
-                places = list(range(start, min(start + CHUNK * batch, len(prompts))))
-                settings = [
-                    self.library.SamplingParams(
-                        temperature=temperature,
-                        top_p=1.0,
-                        max_tokens=max_new_tokens,
-                        stop_token_ids=self.ends,
-                        seed=i,
-                    )
-                    for i in places
-                ]
-                replies = self.model.generate(
-                    [prompts[i] for i in places], settings, lora_request=request, use_tqdm=False
-                )
-                yield (
-                    places,
-                    [
-                        Completion(
-                            r.outputs[0].text,
-                            len(r.outputs[0].token_ids),
-                            r.outputs[0].finish_reason == "stop",
-                        )
-                        for r in replies
-                    ],
-                )
+                texts = prompts[start : start + CHUNK * batch]
+                places = list(range(start, start + len(texts)))
+                sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
+                completions = []
+                for output in self.model.generate(
+                    texts, sampling, lora_request=request, use_tqdm=False
+                ):
+                    reply = output.outputs[0]
+                    ended = reply.finish_reason == "stop"
+                    completions.append(Completion(reply.text, len(reply.token_ids), ended))
+                yield places, completions
                 bar.update(len(places))

@@ -422,7 +422,7 @@ def scores(records: Mapping[str, Sequence[Mapping]]) -> Figure:
         layout="constrained",
     )
     for axis, (name, lines) in zip(axes.flat, records.items(), strict=True):
-        values = [line["score"] for line in lines]
+        values = [record.score for record in lines]
         axis.hist(
             values,
             bins=[i / 20 for i in range(21)],

@@ -59,8 +59,8 @@ def differences(completions):
     for text, gold in completions:
         record = evaluation.grade(recipe, Example("p", "", "", gold), text, 1, True)
         for name, ours in (
-            ("strict-match", record["outcome"] == "correct"),
-            ("flexible-extract", record["flexible_right"]),
+            ("strict-match", record.outcome == "correct"),
+            ("flexible-extract", record.flexible_right),
         ):
             theirs, taken = (
                 harness.verdict(name, text, f"Some steps.\n#### {gold}"),

@@ -1,4 +1,4 @@
-"""`python -m helpers evaluate`: adapters, whole models, several bases; one load each; refused, resumed, by vLLM."""
+"""`python -m helpers evaluate`: adapters, whole models, several bases; one load each; by vLLM."""
 
 import json
 import shutil
@@ -9,496 +9,245 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from helpers import evaluation
+from helpers import data, evaluation, training
 from helpers.__main__ import app
-from helpers.data import examples as data
-from helpers.evaluation import candidates, grading
-from helpers.machine.computer import file_hash, random_state
-from helpers.runs.run import append_lines, read_lines, write_json
-from helpers.training import models
-from helpers.training import trainers as training
-from tests.conftest import held_by_another
+from helpers.evaluation import candidates
+from helpers.evaluation.generating import stored_state
+from helpers.machine import file_hash
+from helpers.runs import write_json
+from helpers.training import Adapter
+from helpers.training.trainers import save_adapter
 from tests.learning import BASE
 
-from safetensors.torch import load_file, save_file  # isort: skip  (after Unsloth)
+import torch  # isort: skip  (after Unsloth)
+from safetensors.torch import load_file, save_file  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def small(recipe):
+    settings = replace(recipe.evaluation, problems=4, samples=2, batch=16)
+    return replace(recipe, evaluation=settings)
 
 
 @pytest.fixture(scope="module")
 def adapter(recipe, machine, tmp_path_factory):
     """An adapter that says something else than the base, in a run's folder `grpo/adapter`."""
-    import torch
-
     folder = tmp_path_factory.mktemp("trained") / "grpo" / "adapter"
-    model, tokenizer = models.load(BASE, recipe, machine)
-    model = models.add_lora(model, recipe, machine, 0)
+    model, tokenizer = training.load(BASE, recipe, machine)
+    model = training.add_lora(model, recipe, machine, 0)
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data = 0.02 * torch.randn_like(parameter)
-    training.save_adapter(model, tokenizer, folder)
+    save_adapter(model, tokenizer, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def splits(recipe):
-    return data.load(recipe, None, "tiny")
+def measured(small, machine):
+    """Evaluates what names mean; the records of each, greedy and sampled."""
+    splits = data.load(small, None, "tiny")
+
+    def measure(names, folder, vllm=False, **options):
+        chosen = evaluation.find_candidates([str(name) for name in names], small, **options)
+        return evaluation.evaluate_all(chosen, small, machine, splits, folder, vllm=vllm)[0]
+
+    return measure
+
+
+def evaluate(*words):
+    return CliRunner().invoke(app, ["evaluate", *map(str, words)])
 
 
 def test_names_are_understood(recipe, adapter, tmp_path):
     other = shutil.copytree(adapter, tmp_path / "my adapter.v2")
-    found = candidates.find_candidates(
-        [str(adapter), str(other), "Qwen/Qwen3-4B", str(adapter)], recipe, with_base=True
-    )
-    assert [c.label for c in found] == ["base", "grpo", "my-adapter-v2", "Qwen3-4B", "grpo-2"]
-    assert (
-        [c.adapter for c in found] == [None, adapter, other, None, adapter]
-        and found[0].base == found[1].base
-        and found[3].base == "Qwen/Qwen3-4B"
-    )
-    assert [c.four_bit for c in found] == [
-        True,
-        True,
-        True,
-        False,
-        True,
-    ]  # a whole model is measured as it is stored
-    assert not any(
-        c.four_bit for c in candidates.find_candidates([str(adapter)], recipe, use_4bit=False)
-    )
-
-
-def test_the_base_is_the_base_whatever_else_is_called_so(
-    recipe, machine, adapter, splits, tmp_path
-):
-    """A model's folder called base, before and after: --base adds the adapter's own, and tables keep the order that was asked for."""
-    other = shutil.copytree(BASE, tmp_path / "base")
-    found = candidates.find_candidates([str(other), str(adapter)], recipe, with_base=True)
-    assert (
-        [c.label for c in found] == ["base-2", "base", "grpo"]
-        and found[0].base == found[2].base
-        and found[1].base == str(other)
-    )
-    chosen = candidates.find_candidates([str(adapter), str(other), str(adapter)], recipe)
-    results, _ = candidates.evaluate_all(
-        chosen, recipe, machine, splits, tmp_path / "out", problems=1, samples=2
-    )
-    assert list(results) == ["grpo", "base", "grpo-2"]
-    assert list(evaluation.results(results, recipe.score)["compare"]) == [
-        "grpo → base",
-        "base → grpo-2",
-    ]  # with a single problem, too
+    base = shutil.copytree(BASE, tmp_path / "base")
+    names = [str(adapter), str(other), "Qwen/Qwen3-4B", str(adapter), str(base)]
+    found = evaluation.find_candidates(names, recipe, with_base=True)
+    labels = ["base", "grpo", "my-adapter-v2", "Qwen3-4B", "grpo-2", "base-2"]
+    assert [candidate.label for candidate in found] == labels
+    folders = [candidate.adapter and candidate.adapter.folder for candidate in found]
+    assert folders == [None, adapter, other, None, adapter, None]
+    trained_on = found[1].adapter.base
+    assert [c.base for c in found] == [trained_on] * 3 + ["Qwen/Qwen3-4B", trained_on, str(base)]
+    # A whole model is measured as it is stored.
+    assert [c.four_bit for c in found] == [True, True, True, False, True, False]
+    found = evaluation.find_candidates(names, recipe, use_4bit=False)
+    assert not any(candidate.four_bit for candidate in found)
     with pytest.raises(ValueError, match="no base to add.\nLeave --base out"):
-        candidates.find_candidates([str(other)], recipe, with_base=True)
-    config = shutil.copytree(adapter, tmp_path / "moved") / "adapter_config.json"
-    config.write_text(config.read_text().replace(found[0].base, "/not/here"))
-    with pytest.raises(FileNotFoundError, match="was trained on /not/here, which is not there"):
-        candidates.find_candidates([str(tmp_path / "moved")], recipe)
+        evaluation.find_candidates([str(base)], recipe, with_base=True)
 
 
-def test_a_folder_called_default_answers_with_its_own_adapter(
-    recipe, machine, adapter, splits, tmp_path
-):
-    """What was loaded with the model is its adapter "default": another rank did not fit there, and another scale was not taken."""
-    for name in ("default", "other"):
-        config = shutil.copytree(adapter, tmp_path / name) / "adapter_config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 1000}))
-    chosen = candidates.find_candidates(
-        [str(adapter), str(tmp_path / "default"), str(tmp_path / "other")], recipe
-    )
-    found, _ = candidates.evaluate_all(
-        chosen, recipe, machine, splits, tmp_path / "out", problems=2, samples=2
-    )
-    assert found["default"] == found["other"] != found["grpo"]
-    shutil.copy(adapter / "adapter_config.json", tmp_path / "other")
-    chosen = candidates.find_candidates([str(tmp_path / "other")], recipe)
-    found_now, _ = candidates.evaluate_all(
-        chosen, recipe, machine, splits, tmp_path / "out", problems=2, samples=2
-    )
-    assert found_now["other"] == found["grpo"]  # not the records of the other scale
+def test_one_load_for_a_base_and_its_adapters(adapter, measured, tmp_path, monkeypatch):
+    """Each answers as it does alone, also after the others and under the name `default`."""
+    default = shutil.copytree(adapter, tmp_path / "default")
+    config = json.loads((default / "adapter_config.json").read_text())
+    write_json(default / "adapter_config.json", config | {"lora_alpha": 1000})
+    scaled = shutil.copytree(default, tmp_path / "scaled")
+    loads, load = [], training.load
+    monkeypatch.setattr(training, "load", lambda *args: loads.append(args[0]) or load(*args))
+    names = [adapter, default, scaled, adapter]
+    found = measured(names, tmp_path / "together", with_base=True)
+    assert len(loads) == 1
+    assert list(found) == ["base", "grpo", "default", "scaled", "grpo-2"]
+    assert [len(records) for records in found["base"]] == [4, 8]
+    assert found["grpo"] == found["grpo-2"] != found["base"]
+    assert found["default"] == found["scaled"] != found["grpo"]
+    alone = measured([adapter], tmp_path / "alone")
+    assert alone["grpo"] == found["grpo"]
+    whole = measured([BASE], tmp_path / "whole", use_4bit=True)
+    assert list(whole.values()) == [found["base"]]
+    shutil.copy(adapter / "adapter_config.json", scaled)  # its records are of another scale
+    assert measured([scaled], tmp_path / "together")["scaled"] == found["grpo"]
+    mixed = measured([adapter, BASE, adapter], tmp_path / "mixed")
+    assert list(mixed) == ["grpo", "model", "grpo-2"]  # in the order that was asked for
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("{", "is no adapter's configuration"),
-        ("{}", "is no adapter's configuration"),
-        ("[]", "is no adapter's configuration"),
-        ('{"base_model_name_or_path": null}', "is no adapter's configuration"),
-    ],
-)
-def test_a_broken_adapter_is_named(recipe, content, words, tmp_path):
-    (tmp_path / "adapter_config.json").write_text(content)
-    with pytest.raises(ValueError, match=words + r".*\n\w"):
-        candidates.find_candidates([str(tmp_path)], recipe)
-
-
-@pytest.mark.parametrize("words", [["evaluate"], ["grpo", "--adapter"]])
-def test_a_damaged_adapter_stops_a_command_at_once(words, adapter, tmp_path):
-    """Cut off, of another rank than its configuration says, and of no numbers."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    cut, ranked, nan = (
-        shutil.copytree(adapter, tmp_path / name) for name in ("cut", "ranked", "nan")
-    )
-    (cut / "adapter_model.safetensors").write_bytes(
-        (adapter / "adapter_model.safetensors").read_bytes()[:1000]
-    )
-    (ranked / "adapter_config.json").write_text(
-        json.dumps(json.loads((adapter / "adapter_config.json").read_text()) | {"r": 7})
-    )
-    save_file(
-        {
-            name: torch.full_like(w, float("nan"))
-            for name, w in load_file(adapter / "adapter_model.safetensors").items()
-        },
-        nan / "adapter_model.safetensors",
-    )
-    for folder, said in (
-        (cut, "SafetensorError"),
-        (ranked, "says r = 7"),
-        (nan, "NaN or infinite numbers"),
-    ):
-        done = CliRunner().invoke(app, [*words, str(folder), "--output_dir", str(tmp_path / "out")])
-        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
-        assert (
-            f"error: The adapter in {folder} is damaged (" in done.output
-            and said in done.output
-            and done.output.endswith("\nTrain it again, or name another one.\n")
-        )
-
-
-def test_one_load_for_a_base_and_its_adapters(
-    recipe, machine, adapter, splits, tmp_path, monkeypatch
-):
-    """Base, adapter, and the same adapter: loaded once, and each answers as it does alone, also after the others."""
-    loads, load = [], models.load
-    monkeypatch.setattr("helpers.training.load", lambda *args: loads.append(args[0]) or load(*args))
-    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=16))
-    chosen = candidates.find_candidates([str(adapter), str(adapter)], small, with_base=True)
-    found, _ = candidates.evaluate_all(
-        chosen, small, machine, splits, tmp_path / "together", problems=6, samples=2
-    )
-    assert len(loads) == 1 and list(found) == ["base", "grpo", "grpo-2"]
-    assert found["grpo"] == found["grpo-2"] != found["base"] and [
-        len(part) for part in found["base"]
-    ] == [6, 12]
-    alone, _ = candidates.evaluate_all(
-        candidates.find_candidates([str(adapter)], small),
-        small,
-        machine,
-        splits,
-        tmp_path / "alone",
-        problems=6,
-        samples=2,
-    )
-    base, _ = candidates.evaluate_all(
-        candidates.find_candidates([BASE], small, use_4bit=True),
-        small,
-        machine,
-        splits,
-        tmp_path / "base",
-        problems=6,
-        samples=2,
-    )
-    assert alone["grpo"] == found["grpo"] and next(iter(base.values())) == found["base"]
-
-
-def test_the_command_measures_and_reports(adapter, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    asked = [
-        "evaluate",
-        "--base",
-        str(adapter),
-        "--max_samples",
-        "5",
-        "--samples",
-        "2",
-        "--output_dir",
-        str(tmp_path / "out"),
-        "--control",
-    ]
-    done = CliRunner().invoke(app, asked)
+def test_the_command_measures_and_reports(adapter, tmp_path):
+    out = tmp_path / "out"
+    asked = ["--base", adapter, "--max_samples", 5, "--samples", 2, "--output_dir", out]
+    done = evaluate(*asked, "--control")
     assert done.exit_code == 0, (done.output, done.exception)
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert (
-        list(summary["greedy"]) == ["base", "grpo"]
-        and summary["greedy"]["grpo"]["n"] == 5
-        and summary["control"]["grpo"]["fresh"]["n"] == 5
-    )
-    assert (tmp_path / "out" / "report.html").is_file() and "base → grpo" in done.output
-    assert (
-        "\nbase " in done.output and "report.html" in done.output and "Traceback" not in done.output
-    )
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jsonl")}
-    assert CliRunner().invoke(app, asked).exit_code == 0
-    assert before == {
-        path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jsonl")
-    }  # read, not made again
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary["greedy"]) == ["base", "grpo"]
+    assert summary["greedy"]["grpo"]["n"] == summary["control"]["grpo"]["fresh"]["n"] == 5
+    assert summary["sampled"]["grpo"]["completions"] == 10
+    assert (out / "report.html").is_file() and "report.html" in done.output
+    assert "base → grpo" in done.output and "\nbase " in done.output
+    written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
+    assert evaluate(*asked, "--control").exit_code == 0
+    again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
+    assert written == again  # read, not made again
 
 
 def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
-    """By the first one's where they differ, with a warning; by another one only if that is asked for."""
+    """By the first one's where they differ, with a warning; by another only if asked for."""
     runs = []
     for name in ("gsm8k_hash", "gsm8k_xml"):
-        runs.append(str(shutil.copytree(adapter, tmp_path / name / "grpo" / "adapter")))
+        runs.append(shutil.copytree(adapter, tmp_path / name / "grpo" / "adapter"))
         write_json(tmp_path / name / "grpo" / "run.json", {"status": "finished", "recipe": name})
     for names, judge, warned in (
         (runs[:1], "gsm8k_hash", False),
         (runs, "gsm8k_hash", True),
         (runs[1:], "gsm8k_xml", False),
-        ([str(adapter)], "gsm8k_xml", False),
+        ([adapter], "gsm8k_xml", False),
         ([*runs[:1], "--recipe", "gsm8k_xml"], "gsm8k_xml", False),
     ):
-        done = CliRunner().invoke(
-            app, ["evaluate", *names, "--dataset", "./none.csv", "--out", str(tmp_path / "out")]
-        )
-        assert (
-            f"judged by {judge}\n" in done.output
-            and (
-                "warning: the adapters are of different recipes (gsm8k_hash, gsm8k_xml)"
-                in done.output
-            )
-            is warned
-        )
-    done = CliRunner().invoke(
-        app,
-        ["evaluate", runs[0], "--problems", "1", "--samples", "1", "--out", str(tmp_path / "out")],
-    )
-    assert (
-        done.exit_code == 0
-        and json.loads((tmp_path / "out" / "summary.json").read_text())["recipe"] == "gsm8k_hash"
-    ), done.output
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            ["nobody/no..thing", "--recipe", "gsm8k_xml"],
-            "Check the network and the id, or set MODEL",
-        ),
-        (
-            ["outputs/gsm8k_xml/none/adapter"],
-            "There is no model and no adapter at outputs/gsm8k_xml/none/adapter",
-        ),
-        (["./nothing"], "no adapter at ./nothing"),
-        ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
-        ([BASE, "--dataset", "./none.csv"], "There is nothing at ./none.csv"),
-        ([BASE, "--problems", "2", "--vllm"], "vLLM is not installed"),
-    ],
-)
-def test_what_cannot_be_measured_is_said_in_two_lines(words, said, tmp_path):
-    done = CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path / "out")])
-    assert (
-        done.exit_code == 1
-        and said in done.stderr
-        and "Traceback" not in done.output
-        and len(done.stderr.strip().splitlines()) <= 3
-    )
+        done = evaluate(*names, "--dataset", "./none.csv", "--out", tmp_path / "out")
+        assert f"judged by {judge}\n" in done.output
+        warning = "warning: the adapters are of different recipes (gsm8k_hash, gsm8k_xml)"
+        assert (warning in done.output) is warned
 
 
 def test_an_export_says_which_recipe_it_learned(tmp_path):
     for name, recipe in (("merged", "gsm8k_hash"), ("other", "dapo_think")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "export.json").write_text(json.dumps({"recipe": recipe}))
-    assert candidates.recipes_of(
-        [str(tmp_path / "merged"), BASE, "nobody/nothing", str(tmp_path / "other")]
-    ) == ["gsm8k_hash", "dapo_think"]
+        write_json(tmp_path / name / "export.json", {"recipe": recipe})
+    names = [str(tmp_path / "merged"), BASE, "nobody/nothing", str(tmp_path / "other")]
+    assert evaluation.recipes_of(names) == ["gsm8k_hash", "dapo_think"]
 
 
-def test_records_of_another_model_are_refused_and_kept(
-    recipe, machine, splits, adapter, tmp_path, capsys
-):
-    path, problems = tmp_path / "mine.jsonl", splits["test"].take(4)
-    model, tokenizer = models.load(BASE, recipe, machine)
-    first = evaluation.evaluate(model, tokenizer, recipe, problems, path)
-    other, _ = models.load(str(adapter), recipe, machine)
-    second = evaluation.evaluate(other, tokenizer, recipe, problems, path)
-    assert (
-        second != first
-        and read_lines(path) == second
-        and read_lines(tmp_path / "mine-before.jsonl") == first
-    )
-    assert (
-        "mine.jsonl held records of something else, kept as mine-before.jsonl: weights: "
-        in capsys.readouterr().out
-    )
-    (tmp_path / "mine.json").write_text("[]")  # nothing says any more whose records these are
-    assert (
-        evaluation.evaluate(other, tokenizer, recipe, problems, path) == second
-        and read_lines(tmp_path / "mine-before-2.jsonl") == second
-    )
-    assert (
-        "kept as mine-before-2.jsonl: no fingerprint beside them" in capsys.readouterr().out
-        and read_lines(tmp_path / "mine-before.jsonl") == first
-    )
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody/no..thing", "--recipe", "gsm8k_xml"], "Check the network and the id, or set MOD"),
+        (["outputs/gsm8k_xml/none/adapter"], "There is no model and no adapter at outputs/gsm8k_x"),
+        (["./nothing"], "no adapter at ./nothing"),
+        (["CUT"], "is damaged (SafetensorError"),
+        (["MOVED"], "The base '/not/here', which the adapter in"),
+        ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
+        ([BASE, "--dataset", "./none.csv"], "There is nothing at ./none.csv"),
+        ([BASE, "--problems", "2", "--vllm"], "vLLM is not installed"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_path):
+    """CUT: an adapter whose file is cut off. MOVED: one whose base is not there any more."""
+    cut, moved = (shutil.copytree(adapter, tmp_path / name) for name in ("CUT", "MOVED"))
+    weights = cut / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    write_json(moved / "adapter_config.json", config | {"base_model_name_or_path": "/not/here"})
+    places = {"CUT": cut, "MOVED": moved}
+    done = evaluate(*(places.get(word, word) for word in words), "--out", tmp_path / "out")
+    assert done.exit_code == 1 and said in done.stderr and "Traceback" not in done.output
+    assert len(done.stderr.strip().splitlines()) <= 3
 
 
-def test_two_processes_do_not_mix_their_records(recipe, machine, splits, tmp_path):
-    """The second one is told; records in which an answer stands twice, finished or not, are made again."""
-    path, problems = tmp_path / "mine.jsonl", splits["test"].take(4)
-    model, tokenizer = models.load(BASE, recipe, machine)
-    with (
-        held_by_another(path),
-        pytest.raises(
-            RuntimeError,
-            match="Another process is evaluating into .*mine.jsonl.\nStop it .* or set OUTPUT",
-        ),
-    ):
-        evaluation.evaluate(model, tokenizer, recipe, problems, path)
-    first = evaluation.evaluate(model, tokenizer, recipe, problems, path)
-    state = grading.stored_state(path)
-    grading.write_records(path, first[:2] * 2)
-    write_json(tmp_path / "mine.json", state | {"records": file_hash(path)})
-    assert evaluation.evaluate(model, tokenizer, recipe, problems, path) == first
-    path.rename(tmp_path / "away")
-    append_lines(
-        tmp_path / "mine.jsonl.part", [r | {"place": n} for n, r in enumerate(first[:2])] * 2
-    )
-    write_json(
-        tmp_path / "mine.json",
-        {key: value for key, value in state.items() if key != "records"}
-        | {"random": random_state()},
-    )
-    assert evaluation.evaluate(model, tokenizer, recipe, problems, path) == first
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["away", "mine.json", "mine.jsonl"]
+def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp_path, capsys):
+    """Also after one was trained anew; and only for those that lie beside: only they get a card."""
+    own = shutil.copytree(adapter, tmp_path / "grpo" / "adapter")
+    sft = shutil.copytree(adapter, tmp_path / "sft" / "adapter")
+    weights = own / "adapter_model.safetensors"
+    trained, tensors = file_hash(weights), load_file(weights)
+    run, folder = tmp_path / "grpo" / "run.json", tmp_path / "eval"
+    write_json(run, {"status": "finished", "parent_hash": trained})
+    found = measured([sft, own], folder, with_base=True)
 
+    def concluded():
+        summary = evaluation.conclude(found, recipe, folder, "embedded", {})
+        return summary["weights"], "trained from another sft" in capsys.readouterr().out
 
-def test_the_summary_says_which_adapters_answered(
-    recipe, machine, adapter, splits, tmp_path, capsys
-):
-    """Also after one was trained anew, and only for those that lie beside: the rest are somebody's, and have no card here."""
-    own, eval_ = shutil.copytree(adapter, tmp_path / "grpo" / "adapter"), tmp_path / "eval"
-    shutil.copytree(adapter, tmp_path / "sft" / "adapter")
-    weights, trained = (
-        own / "adapter_model.safetensors",
-        file_hash(own / "adapter_model.safetensors"),
-    )
-    (tmp_path / "grpo" / "run.json").write_text(
-        json.dumps({"status": "finished", "parent_hash": trained})
-    )
-    chosen = candidates.find_candidates(
-        [str(tmp_path / "sft" / "adapter"), str(own)], recipe, with_base=True
-    )
-    found, _ = candidates.evaluate_all(
-        chosen, recipe, machine, splits, eval_, problems=2, samples=2
-    )
-    assert (
-        candidates.conclude(found, recipe, eval_, "embedded", {})["weights"]
-        == {"sft": trained, "grpo": trained}
-        and "another sft" not in capsys.readouterr().out
-    )
-    tensors = load_file(weights)
-    assert candidates.is_in(
-        weights,
-        models.adapter_identity((name, tensor.bfloat16()) for name, tensor in tensors.items()),
-    )  # loaded in 16 bits
-    (tmp_path / "grpo" / "run.json").write_text(
-        json.dumps({"status": "finished", "parent_hash": "another"})
-    )
-    candidates.conclude(found, recipe, eval_, "embedded", {})
-    assert (
-        "grpo was trained from another sft: their comparison says nothing; run 02 again, without ADAPTER"
-        in capsys.readouterr().out
-    )
+    assert concluded() == ({"sft": trained, "grpo": trained}, False)
+    half = ((name, tensor.bfloat16()) for name, tensor in tensors.items())
+    assert candidates.is_in(weights, training.adapter_identity(half))  # loaded in 16 bits
+    write_json(run, {"status": "finished", "parent_hash": "another"})
+    assert concluded() == ({"sft": trained, "grpo": trained}, True)
     name = next(name for name in tensors if "lora_B" in name)
     save_file(tensors | {name: tensors[name] + 0.01}, weights)
-    assert candidates.conclude(found, recipe, eval_, "embedded", {})["weights"] == {
-        "sft": trained,
-        "grpo": None,
-    }
-    assert (
-        "another sft" not in capsys.readouterr().out
-    )  # run.json there is not of the grpo that answered
+    # What lies there now did not answer, and its run says nothing of the one that did.
+    assert concluded() == ({"sft": trained, "grpo": None}, False)
 
 
 @pytest.fixture
 def vllm(monkeypatch, recipe, machine):
-    """A stand-in for the package, which needs a GPU: it checks what it is asked, and answers by the tiny model.
+    """A stand-in for the package, which needs a GPU: it takes what vLLM's documentation says.
 
-    What it cannot show: that vLLM itself takes these arguments. They are those of its documentation.
+    It answers by the tiny model. That vLLM itself takes these arguments it cannot show.
     """
     asked = SimpleNamespace(engines=[], calls=[])
-    module, lora = ModuleType("vllm"), ModuleType("vllm.lora.request")
 
     class LLM:
         def __init__(
             self, model, dtype, enable_lora, max_lora_rank, seed, max_model_len, quantization
         ):
-            asked.engines.append(
-                {
-                    "model": model,
-                    "max_lora_rank": max_lora_rank,
-                    "quantization": quantization,
-                    "max_model_len": max_model_len,
-                }
-            )
+            asked.engines.append((max_lora_rank, quantization))
+            self.base = model
 
         def generate(self, prompts, settings, lora_request, use_tqdm):
-            asked.calls.append((len(prompts), lora_request, settings))
-            model, tokenizer = models.load(
-                lora_request[2] if lora_request else asked.engines[-1]["model"], recipe, machine
-            )
-            replies = models.generate(
-                model, tokenizer, prompts, settings[0]["max_tokens"], settings[0]["temperature"]
-            )
-            return [
-                SimpleNamespace(
-                    outputs=[
-                        SimpleNamespace(
-                            text=r.text,
-                            token_ids=[0] * r.tokens,
-                            finish_reason="stop" if r.finished else "length",
-                        )
-                    ]
-                )
-                for r in replies
-            ]
+            asked.calls.append((lora_request, settings))
+            name = Adapter.read(lora_request[2]) if lora_request else self.base
+            model, tokenizer = training.load(name, recipe, machine)
+            first = settings[0]
+            limit, temperature = first["max_tokens"], first["temperature"]
+            outputs = []
+            for r in training.generate(model, tokenizer, prompts, limit, temperature):
+                end = "stop" if r.finished else "length"
+                reply = SimpleNamespace(text=r.text, token_ids=[0] * r.tokens, finish_reason=end)
+                outputs.append(SimpleNamespace(outputs=[reply]))
+            return outputs
 
-    module.LLM, module.SamplingParams, lora.LoRARequest = (
-        LLM,
-        lambda **settings: settings,
-        lambda *args: args,
-    )
-    for name, part in (
-        ("vllm", module),
-        ("vllm.lora", ModuleType("vllm.lora")),
-        ("vllm.lora.request", lora),
-    ):
-        monkeypatch.setitem(sys.modules, name, part)
+    package = ModuleType("vllm")
+    package.lora, package.lora.request = ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
+    package.LLM, package.SamplingParams = LLM, dict
+    package.lora.request.LoRARequest = lambda *args: args
+    for part in (package, package.lora, package.lora.request):
+        monkeypatch.setitem(sys.modules, part.__name__, part)
     return asked
 
 
-def test_vllm_is_used_where_it_is_asked_for(vllm, recipe, machine, adapter, splits, tmp_path):
-    chosen = candidates.find_candidates([str(adapter)], recipe, with_base=True)
-    found, _ = candidates.evaluate_all(
-        chosen, recipe, machine, splits, tmp_path / "vllm", problems=4, samples=2, vllm=True
-    )
-    ours, _ = candidates.evaluate_all(
-        chosen, recipe, machine, splits, tmp_path / "ours", problems=4, samples=2
-    )
+def test_vllm_is_used_where_it_is_asked_for(vllm, small, adapter, measured, tmp_path):
+    found = measured([adapter], tmp_path / "vllm", vllm=True, with_base=True)
+    ours = measured([adapter], tmp_path / "ours", with_base=True)
     assert [greedy for greedy, _ in found.values()] == [greedy for greedy, _ in ours.values()]
-    assert grading.stored_state(tmp_path / "vllm" / "grpo_greedy.jsonl")["adapter"] == file_hash(
-        adapter / "adapter_model.safetensors"
-    )
-    assert (
-        len(vllm.engines) == 1
-        and vllm.engines[0]["quantization"] == "bitsandbytes"
-        and vllm.engines[0]["max_lora_rank"] == recipe.lora.r
-    )
-    assert [request and (request[0], request[1], request[2]) for _, request, _ in vllm.calls] == [
-        None,
-        None,
-        *[("grpo", 1, str(adapter))] * 2,
-    ]
-    greedy, drawn = vllm.calls[0][2], vllm.calls[1][2]
-    assert (
-        greedy[0]["temperature"] == 0.0
-        and len({settings["seed"] for settings in drawn}) == len(drawn) == 8
-    )
-    assert (
-        drawn[0]["temperature"] == recipe.grpo.temperature
-        and drawn[0]["max_tokens"] == recipe.grpo.max_completion
-        and drawn[0]["stop_token_ids"]
-    )
+    state = stored_state(tmp_path / "vllm" / "grpo_greedy.jsonl")
+    assert state["adapter"] == file_hash(adapter / "adapter_model.safetensors")
+    assert candidates.is_in(adapter / "adapter_model.safetensors", state["adapter"])
+    assert vllm.engines == [(small.lora.r, "bitsandbytes")]
+    requests = [request for request, _ in vllm.calls]
+    assert requests[:2] == [None, None] and requests[2] == requests[3]
+    assert requests[2][1] > 0 and requests[2][2] == str(adapter)
+    greedy, drawn = vllm.calls[0][1], vllm.calls[1][1]
+    assert greedy[0]["temperature"] == 0.0
+    assert len({settings["seed"] for settings in drawn}) == len(drawn) == 8
+    assert drawn[0]["temperature"] == small.grpo.temperature
+    assert drawn[0]["max_tokens"] == small.grpo.max_completion and drawn[0]["stop_token_ids"]

@@ -1,76 +1,55 @@
-"""The one-page report: opened in headless Chromium, filtered, and safe against what a model may write."""
+"""The one-page report: opened in headless Chromium, filtered, safe against a model's text."""
 
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from helpers import evaluation
-from helpers.evaluation import candidates, report
-from helpers.plots import figures as plots
 from helpers.rows import Example
 
-CHROMIUM = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
+FOUND = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+CHROMIUM = next((path for path in FOUND if path), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+THEFT = "document.title='stolen'"
+HOSTILE = (
+    f'</script><script>{THEFT}</script><img src=x onerror="{THEFT}"><!--<script>\u2028 & \x00 '
+    "</pre>"
 )
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium to open the report with"
-)
-HOSTILE = "</script><script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\"><!--<script>\u2028 & \x00 </pre>"
+FIGURES = {"accuracy.png", "outcomes.png", "scores.png", "tokens.png", "agreement.png"}
+
+
+def concluded(recipe, texts, folder):
+    """The page of models that answered ten problems so."""
+    found = {}
+    for name, lines in texts.items():
+        problems = [Example(f"p{i}", f"Question {i}: 3 and 4?", "", "7") for i in range(10)]
+        graded = [
+            evaluation.grade(recipe, problem, text, 9, True)
+            for problem, text in zip(problems, lines, strict=True)
+        ]
+        found[name] = (graded, [replace(record, sample=0) for record in graded])
+    evaluation.conclude(found, recipe, folder, "my <i>data</i>", {})
+    return folder / "report.html"
 
 
 @pytest.fixture(scope="module")
 def page(recipe, tmp_path_factory):
-    """Ten problems and two models: `old` is right on 3, says nothing on 2 and something hostile on one; `new` is right on all."""
-
-    def record(i, text, sample=None):
-        return evaluation.grade(
-            recipe, Example(f"p{i}", f"Question {i}: 3 and 4?", "", "7"), text, 9, True
-        ) | ({} if sample is None else {"sample": sample})
-
+    """`old` is right on 3, says nothing on 2, something hostile on one; `new` is always right."""
     right = recipe.format.write("3 + 4 = 7", "7")
     old = [right] * 3 + [""] * 2 + [HOSTILE] + [right.replace("7.\n", "8.\n")] * 4
     texts = {"old": old, "new <b>model</b>": [right] * 10}
-    found = {
-        name: (
-            [record(i, text) for i, text in enumerate(lines)],
-            [record(i, text, 0) for i, text in enumerate(lines)],
-        )
-        for name, lines in texts.items()
-    }
-    folder = tmp_path_factory.mktemp("report")
-    candidates.conclude(found, recipe, folder, "my <i>data</i>", {})
-    return folder / "report.html"
+    return concluded(recipe, texts, tmp_path_factory.mktemp("report"))
 
 
-def opened(page, where="", tmp=None):
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=3000",
-            "--dump-dom",
-            f"{page.as_uri()}{where}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+def opened(page, where=""):
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000"]
+    command = [CHROMIUM, *options, "--dump-dom", f"{page.as_uri()}{where}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout
-
-
-def rows(dom):
-    return re.findall(r'<tr class="row".*?</tr>', dom, re.DOTALL)
 
 
 @needs_chromium
@@ -89,73 +68,41 @@ def rows(dom):
 )
 def test_problems_are_filtered(page, where, count):
     dom = opened(page, where)
-    assert len(rows(dom)) == count and f">{count} of 10 problems<" in dom
+    assert dom.count('<tr class="row"') == count and f">{count} of 10 problems<" in dom
 
 
 @needs_chromium
-def test_nothing_from_a_model_is_executed(page):
+def test_nothing_from_a_model_is_executed_and_a_row_opens(page, tmp_path):
     dom = opened(page)
-    assert (
-        "<title>GSM8K with XML tags: old, new &lt;b&gt;model" in dom
-        and "stolen'</script>" not in dom
-    )
-    assert not re.search(r"<(img src=.?x|b>model|i>data)", dom) and "10 of 10 problems" in dom
-
-
-@needs_chromium
-def test_a_row_opens_with_its_replies(page, tmp_path):
-    """A click, as a script in a copy of the page does it."""
+    assert "<title>GSM8K with XML tags: old, new &lt;b&gt;model" in dom
+    assert "stolen'</script>" not in dom and "10 of 10 problems" in dom
+    assert not re.search(r"<(img src=.?x|b>model|i>data)", dom)
+    click = "document.querySelectorAll('tr.row')[5].click();\n</script>"
     copy = tmp_path / "copy.html"
-    copy.write_text(
-        page.read_text().replace(
-            "\ndraw();\n</script>",
-            "\ndraw();\ndocument.querySelectorAll('tr.row')[5].click();\n</script>",
-        )
-    )
+    copy.write_text(page.read_text().replace("\ndraw();\n</script>", f"\ndraw();\n{click}"))
     dom = opened(copy)
-    assert (
-        dom.count('<tr class="open"') == 1
-        and "&lt;/script&gt;&lt;script&gt;document.title" in dom
-        and "old: no answer, 9 tokens, score 0" in dom
-    )
+    assert dom.count('<tr class="open"') == 1 and "old: no answer, 9 tokens, score 0" in dom
+    assert "&lt;/script&gt;&lt;script&gt;document.title" in dom
 
 
 def test_the_page_stands_alone(page):
     text = page.read_text()
-    assert not re.search(r"(?:src|href)=[\"'](?!data:)", text) and "http" not in re.sub(
-        r"data:image[^\"]*", "", text
-    )
+    assert not re.search(r"(?:src|href)=[\"'](?!data:)", text)
+    assert "http" not in re.sub(r"data:image[^\"]*", "", text)
     assert text.count("data:image/png;base64,") == 5 and len(text) < 1_000_000
-    data = json.loads(
-        re.search(
-            r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL
-        ).group(1)
-    )
-    assert (
-        len(data["problems"]) == 10
-        and data["problems"][5]["replies"]["old"]["completion"] == HOSTILE
-    )
+    inside = r'<script type="application/json" id="data">(.*?)</script>'
+    data = json.loads(re.search(inside, text, re.DOTALL).group(1))
+    assert len(data["problems"]) == 10 and data["models"] == ["old", "new <b>model</b>"]
+    assert data["problems"][5]["replies"]["old"]["completion"] == HOSTILE
+    assert "<i>data" not in text and "<b>model" not in text and "10 problems of my" in text
     assert "100.0% [72.2%, 100.0%]" in text and "p</th>" in text
-    assert {path.name for path in page.parent.iterdir()} == {
+    assert {path.name for path in page.parent.iterdir()} == FIGURES | {
         "report.html",
         "summary.json",
-        "accuracy.png",
-        "outcomes.png",
-        "scores.png",
-        "tokens.png",
-        "agreement.png",
     }
 
 
-def test_all_that_a_recipe_may_have_can_be_drawn(recipe):
-    """Partial credit, one model, an outcome that never occurs, no agreement at all."""
-    lines = [
-        evaluation.grade(recipe, Example(f"p{i}", "q", "", "7"), "", 3, True)
-        | {"sample": 0, "score": i / 10}
-        for i in range(10)
-    ]
-    found = {"one": (lines, lines)}
-    results = evaluation.results(found, recipe.score)
-    figures = candidates.figures(results, {"one": lines})
-    assert len(figures) == 5 and all(len(report.png(figure)) > 1000 for figure in figures.values())
-    plots.plt.close("all")
+def test_one_model_without_any_answer_can_be_drawn(recipe, tmp_path):
+    """An outcome that never occurs, no agreement, nothing to compare with."""
+    text = concluded(recipe, {"one": [""] * 10}, tmp_path).read_text()
+    assert text.count("data:image/png;base64,") == 5 and "Each against" not in text

@@ -1,0 +1,101 @@
+"""Records on disk: read again, refused for another model, and never mixed by two processes."""
+
+from dataclasses import replace
+
+import pytest
+
+from helpers import data, evaluation, training
+from helpers.evaluation.generating import read_records, stored_state
+from helpers.runs import append_lines, read_lines
+from tests.conftest import held_by_another
+from tests.learning import BASE
+
+
+@pytest.fixture
+def model(recipe, machine):
+    return training.load(BASE, recipe, machine)
+
+
+@pytest.fixture
+def problems(recipe):
+    return data.load(recipe, None, "tiny")["test"].take(4)
+
+
+def test_records_of_something_else_are_refused_and_kept(
+    recipe, machine, model, problems, tmp_path, capsys
+):
+    path = tmp_path / "mine.jsonl"
+
+    def evaluate(recipe=recipe, asked=problems, **settings):
+        found = evaluation.evaluate(*model, recipe, asked, path, **settings)
+        assert read_records(path) == found
+        said = capsys.readouterr().out
+        return found, said.partition("mine.jsonl held records of something else, ")[2]
+
+    first, said = evaluate()
+    assert said == "" and [record.id for record in first] == [e.id for e in problems]
+    written = path.stat().st_mtime_ns
+    assert evaluate() == (first, "") and path.stat().st_mtime_ns == written
+    second, said = evaluate(samples=2, seed=3)
+    assert said.startswith("kept as mine-before.jsonl: problems: ") and "; settings: " in said
+    assert read_records(tmp_path / "mine-before.jsonl") == first
+    assert [record.sample for record in second] == [0, 1] * 4
+    fewer, said = evaluate(asked=problems[:3])
+    assert fewer == first[:3] and said.startswith("kept as mine-before-2.jsonl: problems: ")
+    adapted = training.add_lora(model[0], recipe, machine, 0)
+    next(p for name, p in adapted.named_parameters() if "lora_B" in name).data += 0.5
+    adapter = evaluation.evaluate(adapted, model[1], recipe, problems[:3], path)
+    assert "kept as mine-before-3.jsonl: weights: " in capsys.readouterr().out
+    assert adapter != fewer and read_records(tmp_path / "mine-before-3.jsonl") == fewer
+    (tmp_path / "mine.json").unlink()  # nothing says any more whose records these are
+    assert evaluation.evaluate(adapted, model[1], recipe, problems[:3], path) == adapter
+    assert read_records(tmp_path / "mine-before-4.jsonl") == adapter
+    again = evaluation.evaluate(adapted, model[1], recipe, problems[:3], path, resume=False)
+    assert again == adapter and not (tmp_path / "mine-before-5.jsonl").exists()
+    (tmp_path / "mine.json").write_text("[]")
+    with pytest.raises(ValueError, match="mine.json is damaged .*\nDelete it"):
+        evaluation.evaluate(adapted, model[1], recipe, problems[:3], path)
+
+
+class Killed(BaseException):
+    """As good as kill -9: nothing is tidied up."""
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_cut_off_evaluation_goes_on_bit_for_bit(
+    recipe, model, problems, tmp_path, monkeypatch, batches
+):
+    """Cut off after some batches of drawn answers, with half a batch behind them."""
+    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
+    path = tmp_path / "cut" / "mine.jsonl"
+    undisturbed = evaluation.evaluate(*model, small, problems, tmp_path / "whole.jsonl", samples=2)
+    in_batches = training.in_batches
+
+    def cut_off(*args):
+        for number, batch in enumerate(in_batches(*args)):
+            if number == batches:
+                raise Killed
+            yield batch
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "in_batches", cut_off)
+        evaluation.evaluate(*model, small, problems, path, samples=2)
+    assert not path.exists() and stored_state(path)["done"] == 3 * batches
+    part = path.with_name("mine.jsonl.part")
+    append_lines(part, [read_lines(part)[0]])  # of a batch that was being written
+    labels = []
+    monkeypatch.setattr(
+        training, "in_batches", lambda *args: labels.append(args[-1]) or in_batches(*args)
+    )
+    assert evaluation.evaluate(*model, small, problems, path, samples=2) == undisturbed
+    assert labels == [3 * batches]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["mine.json", "mine.jsonl"]
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_two_processes_do_not_mix_their_records(recipe, model, problems, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    said = "Another process is evaluating into .*mine.jsonl.\nStop it .* or set OUTPUT"
+    with held_by_another(path), pytest.raises(RuntimeError, match=said):
+        evaluation.evaluate(*model, recipe, problems, path)
+    assert len(evaluation.evaluate(*model, recipe, problems, path)) == 4
