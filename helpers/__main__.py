@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from helpers import address as addresses
-from helpers import commands, overview
+from helpers import commands
 from helpers import settings as parameters
 from helpers.notebooks import NOTEBOOKS, ROOT, NotebookError, execute
-from helpers.recipes import get_recipe
+from helpers.recipes import get_recipe, overview
 
 SAID = (
     OSError,
@@ -79,7 +79,7 @@ def run(
 @app.command()
 def recipes() -> None:
     """Prints the five recipes side by side, as a Markdown table."""
-    print(markdown(overview.table()))
+    print(markdown(overview()))
 
 
 @app.command()
