@@ -15,10 +15,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from helpers.answers import BOXED
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")
+CHECKS = ("correctness_math_verify", "correctness_llama", "is_reasoning_complete")
 NOTHING = ("nan", "none", "null", "n/a")
 WRAPPER = (  # what DAPO-Math's prompts have before and after the question
     "Solve the following math problem step by step. The last line of your response should be of "
@@ -50,12 +52,12 @@ def plain(value: object) -> str:
         return ""
     if isinstance(value, float):
         if abs(value) >= 2**53:
-            raise TypeError(f"{value} is not exact")
+            raise TypeError("not exact")
         if value == int(value):
             return str(int(value))
         return repr(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError("no text")
     text = str(value).strip()
     return "" if text.lower() in NOTHING else text
 
@@ -73,6 +75,14 @@ def last_user_turn(messages: Sequence[Mapping] | str) -> str:
     return question.strip()
 
 
+def example(identity: object, question: str, solution: object, answer: object) -> Example | None:
+    """The fields of a row as an example; None where there is no answer."""
+    answer = plain(answer)
+    if not answer:
+        return None
+    return Example(plain(identity), question.strip(), plain(solution), answer)
+
+
 def is_own(row: Mapping) -> bool:
     """Whether a row is in this project's own schema, whatever dataset the recipe has."""
     return row.get("messages") is not None and "answer_text" in row
@@ -80,11 +90,8 @@ def is_own(row: Mapping) -> bool:
 
 def read_own(row: Mapping) -> Example | None:
     """A row with `messages` (the last user turn asks), `answer_text` (may be empty), `answer`."""
-    answer = plain(row["answer"])
-    if not answer:
-        return None
     question = last_user_turn(row["messages"])
-    return Example(plain(row.get("id")), question, plain(row["answer_text"]), answer)
+    return example(row.get("id"), question, row["answer_text"], row["answer"])
 
 
 def read_gsm8k(row: Mapping) -> Example | None:
@@ -100,8 +107,7 @@ def read_gsm8k(row: Mapping) -> Example | None:
     solution, mark, answer = plain(row["answer"]).rpartition("####")
     if not mark:
         return None
-    solution = CALCULATOR.sub("", solution).strip()
-    return Example(plain(row.get("id")), row["question"].strip(), solution, answer.strip())
+    return example(row.get("id"), row["question"], CALCULATOR.sub("", solution), answer)
 
 
 def read_openr1(row: Mapping) -> Example | None:
@@ -114,11 +120,9 @@ def read_openr1(row: Mapping) -> Example | None:
     if is_own(row):
         return read_own(row)
     solutions = verified(row)
-    answer = plain(row["answer"])
-    if not solutions or not answer:
+    if not solutions:
         return None
-    solution = min(solutions, key=len).strip()
-    return Example(plain(row.get("uuid")), row["problem"].strip(), solution, answer)
+    return example(row.get("uuid"), row["problem"], min(solutions, key=len), row["answer"])
 
 
 def verified(row: Mapping) -> list[str]:
@@ -126,15 +130,11 @@ def verified(row: Mapping) -> list[str]:
 
     Any of the lists may be null.
     """
-    texts = row["generations"] or []
-    unknown = [None] * len(texts)
-    rules = row.get("correctness_math_verify") or unknown
-    judges = row.get("correctness_llama") or unknown
-    finished = row.get("is_reasoning_complete") or unknown
     found = []
-    for text, rule, judge, whole in zip(texts, rules, judges, finished, strict=False):
+    checks = [row.get(name) or [] for name in CHECKS]
+    for text, rule, judge, finished in zip_longest(row["generations"] or [], *checks):
         right = rule is True or judge is True
-        if text and right and whole is not False:
+        if text and right and finished is not False:
             found.append(text)
     return found
 
@@ -148,21 +148,15 @@ def read_dapo(row: Mapping) -> Example | None:
     if is_own(row):
         return read_own(row)
     if isinstance(row["prompt"], str):
-        answer = plain(row["solution"])
-        question = row["prompt"].strip()
+        question, answer = row["prompt"].strip(), row["solution"]
     else:
-        answer = plain(row["reward_model"]["ground_truth"])
-        question = last_user_turn(row["prompt"])
-    if not answer:
-        return None
+        question, answer = last_user_turn(row["prompt"]), row["reward_model"]["ground_truth"]
     before, after = WRAPPER
-    question = question.removeprefix(before.strip())
-    question = question.removesuffix(after.strip()).strip()
+    question = question.removeprefix(before).removesuffix(after)
     extra = row.get("extra_info")
-    identity = ""
-    if isinstance(extra, Mapping):
-        identity = plain(extra.get("index"))
-    return Example(identity, question, "", answer)
+    if not isinstance(extra, Mapping):  # null, or text in a file that knows no other kind
+        extra = {}
+    return example(extra.get("index"), question, "", answer)
 
 
 def read_phybench(row: Mapping) -> Example | None:
@@ -175,21 +169,11 @@ def read_phybench(row: Mapping) -> Example | None:
         return read_own(row)
     solution = plain(row.get("solution"))
     answer = plain(row["answer"]) or BOXED.extract(solution)
-    if not answer:
-        return None
-    return Example(plain(row.get("id")), row["content"].strip(), solution, answer)
+    return example(row.get("id"), row["content"], solution, answer)
 
 
 def read_math500(row: Mapping) -> Example | None:
-    """A MATH-500 row.
-
-    >>> read_math500({"problem": "2 + 3?", "solution": "so 5", "answer": "5", "unique_id": "t/1"})
-    Example(id='t/1', question='2 + 3?', solution='so 5', answer='5')
-    """
+    """A MATH-500 row."""
     if is_own(row):
         return read_own(row)
-    answer = plain(row["answer"])
-    if not answer:
-        return None
-    solution = plain(row.get("solution"))
-    return Example(plain(row.get("unique_id")), row["problem"].strip(), solution, answer)
+    return example(row.get("unique_id"), row["problem"], row.get("solution"), row["answer"])

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.evaluation import candidates
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe

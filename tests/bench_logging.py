@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.runs import run as runlog

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine import computer as machines
 from helpers.machine.computer import Machine
 from helpers.plots import lab

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from helpers import evaluation
-from helpers.data import examples as data
+from helpers import data, evaluation
 from helpers.machine.computer import Machine
 from helpers.recipes import Recipe
 from helpers.training import models, stages

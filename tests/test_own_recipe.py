@@ -6,8 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from helpers import recipes, rows
-from helpers.data import examples as data
+from helpers import data, recipes, rows
 from helpers.recipes import Recipe, Source
 from helpers.runs import run as runlog
 from helpers.tiny.problems import generate

@@ -9,9 +9,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from helpers import evaluation
+from helpers import data, evaluation
 from helpers.__main__ import app
-from helpers.data import examples as data
 from helpers.evaluation import candidates, grading
 from helpers.machine.computer import file_hash, random_state
 from helpers.runs.run import append_lines, read_lines, write_json

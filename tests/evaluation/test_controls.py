@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.evaluation import controls
 from helpers.recipes import get_recipe
 from helpers.rows import Example

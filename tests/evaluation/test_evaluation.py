@@ -334,7 +334,7 @@ def test_there_is_one_grader(recipe):
 )
 def test_the_score_is_what_training_pays(name):
     """On right, wrong and broken replies of every recipe: the record's score is the accuracy reward's, for the same text."""
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.recipes import RECIPES
     from helpers.training.rewards import reward_table
 
@@ -361,7 +361,7 @@ def test_the_score_is_what_training_pays(name):
 
 def test_what_evaluation_pays_is_what_training_pays():
     """TRL gives the rewards the whole conversation: lines copied from the system prompt are no steps, neither there nor here."""
-    from helpers.data.examples import messages
+    from helpers.data import messages
     from helpers.recipes import get_recipe
     from helpers.training.rewards import reward_table
 

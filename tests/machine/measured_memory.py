@@ -86,7 +86,7 @@ def make_large(folder: Path) -> Path:
 def trainer_of(recipe, stage: str, base: Path, out: Path, machine, rows):
     from trl import GRPOTrainer, SFTTrainer
 
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.runs import run as runlog
     from helpers.training import models, rewards
     from helpers.training import trainers as training
@@ -150,7 +150,7 @@ def measure(recipe, stage: str, base: Path, out: Path, machine, rows) -> dict:
 
 
 def main(out: Path, cases: list[str]) -> None:
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.machine.computer import detect
     from helpers.training import models
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import Machine
 from helpers.recipes import Recipe
 from helpers.runs import health

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import file_hash
 from helpers.runs import run as runlog
 from helpers.training import checkpoints, models, watching

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 import pytest
 from trl import GRPOConfig, SFTConfig
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine import computer as machines
 from helpers.recipes import RECIPES, for_profile
 from helpers.runs import run as runlog
