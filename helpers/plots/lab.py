@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots.figures import BLUE, GREEN, ORANGE, RED, legends, line, panels, table
+from helpers.plots.panels import BLUE, GREEN, ORANGE, RED, legends, line, panels, table
 
 FILE = Path(__file__).with_name("lab.json")
 

@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 
-from helpers import evaluation
+from helpers import evaluation, plots
 from helpers.evaluation import candidates, report
-from helpers.plots import figures as plots
 from helpers.rows import Example
 
 CHROMIUM = next(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.plots import figures as plots
+from helpers import plots
 
 WEIGHTS = {"r_soft": 0.5, "r_correctness": 1.0}
 SFT = [{"step": i, "loss": 1 / i, "grad_norm": 0.1, "learning_rate": 1e-3} for i in range(1, 8)]
@@ -84,7 +84,7 @@ def test_curves_show_the_log_s_own_values():
 def test_smoothing_is_a_running_mean():
     import pandas as pd
 
-    assert list(plots.smooth(pd.Series([1.0, 3.0, 5.0]))) == [2.0, 3.0, 4.0]
+    assert list(smooth(pd.Series([1.0, 3.0, 5.0]))) == [2.0, 3.0, 4.0]
 
 
 def test_a_log_with_gaps_is_drawn():
