@@ -5,7 +5,7 @@ Read it in this order; each module uses only those before it:
     answers/formats.py   how an answer is written, recognised and read out of a text
     answers/grading.py   whether an answer that was read is right (answers/__init__.py gives the order within)
     rows.py              one row of a dataset becomes an example
-    recipes.py           the five published systems, as data (overview.py puts them side by side)
+    recipes.py           the five published systems, as data and side by side in words
     parameters.py        what the notebooks, make and papermill set, checked
     machine.py           what this computer can do, and which profile follows from it
     setting_up.py        makes a bare Colab or Kaggle session ready

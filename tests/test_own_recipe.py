@@ -1,4 +1,4 @@
-"""A sixth recipe, as anyone would add one: the README's ten lines, from a CSV of one's own, through SFT and GRPO."""
+"""A sixth recipe, as anyone would add one: the README's ten lines, through SFT and GRPO."""
 
 import re
 from dataclasses import replace

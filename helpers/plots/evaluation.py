@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots.panels import BLUE, GREEN, HATCHES, ORANGE, PURPLE, RED, SKY, legend, looks
+from helpers.plots.panels import BLUE, EDGE, GREEN, HATCHES, ORANGE, PURPLE, RED, SKY, legend, looks
 
 OUTCOMES = {  # colour and words, in the order of the bars
     "correct": (GREEN, "correct"),
@@ -31,15 +31,9 @@ def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
     bars = {"strict": (-0.26, BLUE), "flexible": (0.0, ORANGE), "format": (0.26, GREEN)}
     for key, (shift, colour) in bars.items():
         parts = pd.DataFrame([summary[key] for summary in summaries.values()])
-        drawn = axis.bar(
-            parts.index + shift,
-            parts["value"],
-            width=0.24,
-            yerr=interval(parts, "value"),
-            capsize=3,
-            color=colour,
-            label=key,
-        )
+        style = {"color": colour, "label": key, "width": 0.24, "capsize": 3}
+        errors = interval(parts, "value")
+        drawn = axis.bar(parts.index + shift, parts["value"], yerr=errors, **style)
         axis.bar_label(drawn, (100 * parts["value"]).map("{:.1f}".format), padding=2, fontsize=8)
     problems = next(iter(summaries.values()))["n"]
     axis.set_xticks(range(len(summaries)), list(summaries))
@@ -57,21 +51,13 @@ def outcomes(summaries: Mapping[str, Mapping]) -> Figure:
     counts = counts.div([summary["completions"] for summary in summaries.values()], axis="index")
     left = 0 * counts["correct"]
     for (name, (colour, words)), hatch in zip(OUTCOMES.items(), HATCHES, strict=True):
-        axis.barh(
-            counts.index,
-            counts[name],
-            left=left,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-            linewidth=0,
-            label=words,
-        )
+        style = {"color": colour, "hatch": hatch, "label": words, **EDGE}
+        axis.barh(counts.index, counts[name], left=left, **style)
         left = left + counts[name]
     axis.invert_yaxis()
     axis.set(xlabel="share of answers", xlim=(0, 1))
-    place = (0.5, 1.0)
-    axis.legend(ncols=5, loc="lower center", bbox_to_anchor=place, fontsize="small", frameon=False)
+    over = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+    axis.legend(ncols=5, fontsize="small", frameon=False, **over)
     return figure
 
 
@@ -82,16 +68,9 @@ def token_counts(summaries: Mapping[str, Mapping]) -> Figure:
     for k, (name, (colour, words)) in enumerate(OUTCOMES.items()):
         if name in counts:
             found = counts[name].dropna()
-            axis.bar(
-                found.index + (k - 2) * 0.17,
-                found,
-                width=0.16,
-                color=colour,
-                hatch=HATCHES[k],
-                edgecolor="white",
-                linewidth=0,
-                label=words,
-            )
+            places = found.index + (k - 2) * 0.17
+            style = {"color": colour, "hatch": HATCHES[k], "label": words, **EDGE}
+            axis.bar(places, found, width=0.16, **style)
     axis.set_xticks(range(len(summaries)), list(summaries))
     axis.set(ylabel="tokens, mean", title="Length of the answers, by outcome")
     legend(axis, 0.1, columns=5)
@@ -138,16 +117,8 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
         for place, right, n in zip(places, levels["right"], levels["n"], strict=True):
             shift = {"xytext": (-4, 5 + 9 * i), "textcoords": "offset points", "ha": "right"}
             axis.annotate(f"{n}", (place, right), fontsize=7, color=colour, **shift)
-        axis.errorbar(
-            places,
-            levels["right"],
-            yerr=interval(levels, "right"),
-            color=colour,
-            linestyle=style,
-            marker="o",
-            capsize=3,
-            label=name,
-        )
+        style = {"color": colour, "linestyle": style, "marker": "o", "capsize": 3, "label": name}
+        axis.errorbar(places, levels["right"], yerr=interval(levels, "right"), **style)
     axis.set(xlim=(0, 1.06), ylim=(-0.03, 1.2), title="Agreement and being right")
     axis.set_xlabel("share of samples that agree (numbers: problems)")
     axis.set_ylabel("share of right majorities")

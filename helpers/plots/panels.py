@@ -18,6 +18,7 @@ BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+EDGE = {"edgecolor": "white", "linewidth": 0}  # of areas with hatches
 HATCHES = ("", "//", "..", "xx", "\\\\")
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from helpers.plots.panels import (
     BLUE,
+    EDGE,
     GREEN,
     HATCHES,
     ORANGE,
@@ -27,6 +28,25 @@ from helpers.plots.panels import (
 
 Log = Sequence[Mapping]
 SHARE = (-0.03, 1.03)  # the limits of an axis that shows a share
+SPREAD = {
+    ("Groups in which all rewards are equal", "share"): [("zero_std_groups", RED)],
+    ("Completion length", "tokens"): [
+        ("completion_mean", BLUE, "mean"),
+        ("completion_max", ORANGE, "longest", "--"),
+    ],
+    ("Cut off at the limit", "share"): [("truncated", RED)],
+}
+REPLIES = {
+    ("Right, and in shape", "share of replies"): [
+        ("correct", GREEN, "correct"),
+        ("follows", SKY, "follows the format", "--"),
+    ],
+    ("Variety, and repetition", "share"): [
+        ("distinct", BLUE, "different replies of a group"),
+        ("repetition", RED, "repetition in a reply", "--"),
+    ],
+    ("Entropy", "nats per token"): [("entropy", PURPLE)],
+}
 COMPARED = {  # key of the log → title and unit
     "reward_mean": ("Total reward", "weighted sum"),
     "correct": ("Right, and in shape", "share of replies"),
@@ -94,39 +114,28 @@ def band(axis, data: pd.DataFrame, key: str, colour: str) -> None:
         axis.fill_between(data.index, mean - std, mean + std, color=colour, alpha=0.12, label=label)
 
 
+def curves(log: Log, parts: Mapping[tuple[str, str], list[tuple]]) -> Figure:
+    """A panel for each (title, unit), with its lines as (key, colour, label, stroke)."""
+    data = table(log)
+    figure, axes = panels(list(parts))
+    for axis, lines in zip(axes, parts.values(), strict=True):
+        for one in lines:
+            line(axis, data, *one)
+    legends(axes)
+    for axis, (_, unit) in zip(axes, parts, strict=True):
+        if unit.startswith("share"):
+            axis.set_ylim(SHARE)
+    return figure
+
+
 def spread(log: Log) -> Figure:
     """What GRPO works with: groups without variance, completion lengths, replies cut off."""
-    data = table(log)
-    equal = ("Groups in which all rewards are equal", "share")
-    figure, axes = panels(
-        [equal, ("Completion length", "tokens"), ("Cut off at the limit", "share")]
-    )
-    line(axes[0], data, "zero_std_groups", RED)
-    line(axes[1], data, "completion_mean", BLUE, "mean")
-    line(axes[1], data, "completion_max", ORANGE, "longest", "--")
-    line(axes[2], data, "truncated", RED)
-    legends(axes)
-    axes[0].set_ylim(SHARE)
-    axes[2].set_ylim(SHARE)
-    return figure
+    return curves(log, SPREAD)
 
 
 def replies(log: Log) -> Figure:
     """What the completions are like, judged as in evaluation, and how unsure the model is."""
-    data = table(log)
-    right = ("Right, and in shape", "share of replies")
-    figure, axes = panels(
-        [right, ("Variety, and repetition", "share"), ("Entropy", "nats per token")]
-    )
-    line(axes[0], data, "correct", GREEN, "correct")
-    line(axes[0], data, "follows", SKY, "follows the format", "--")
-    line(axes[1], data, "distinct", BLUE, "different replies of a group")
-    line(axes[1], data, "repetition", RED, "repetition in a reply", "--")
-    line(axes[2], data, "entropy", PURPLE)
-    legends(axes)
-    axes[0].set_ylim(SHARE)
-    axes[1].set_ylim(SHARE)
-    return figure
+    return curves(log, REPLIES)
 
 
 def timing(log: Log) -> Figure:
@@ -136,15 +145,9 @@ def timing(log: Log) -> Figure:
     names = [f"{part}_time_s" for part in ("generation", "backward", "other")]
     parts = data[[name for name in names if name in data]].fillna(0)
     if len(parts.columns):
-        axis.stackplot(
-            data.index,
-            parts.T,
-            labels=parts.columns.str.removesuffix("_time_s"),
-            colors=(BLUE, ORANGE, "#BBBBBB"),
-            hatch=HATCHES[: len(parts.columns)],
-            edgecolor="white",
-            linewidth=0,
-        )
+        looks_of = {"colors": (BLUE, ORANGE, "#BBBBBB"), "hatch": HATCHES[: len(parts.columns)]}
+        labels = parts.columns.str.removesuffix("_time_s")
+        axis.stackplot(data.index, parts.T, labels=labels, **looks_of, **EDGE)
     if "time_per_step_s" in data:
         whole = data["time_per_step_s"]
         axis.plot(data.index, whole, color="black", linewidth=1, label="whole step")

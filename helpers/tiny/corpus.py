@@ -76,22 +76,26 @@ def thinking(rng: random.Random, problem: Problem) -> tuple[str, str]:
 def physics(rng: random.Random, problem: Problem) -> tuple[str, str]:
     """(system prompt, reply): the full working, the arithmetic alone, or the result alone."""
     kind = rng.random()
-    text = (
-        "\n".join(problem.steps if kind < 0.3 else problem.brief) if kind < 0.7 else problem.short
-    )
-    system = " ".join(dict.fromkeys(rng.choice(SYSTEM) for _ in range(rng.randint(1, 3)))).strip()
-    return system, text + rng.choice(PHYSICS_ENDINGS).format(n=problem.result)
+    lines = [problem.short]
+    if kind < 0.3:
+        lines = problem.steps
+    elif kind < 0.7:
+        lines = problem.brief
+    prompts = [rng.choice(SYSTEM) for _ in range(rng.randint(1, 3))]
+    system = " ".join(dict.fromkeys(prompts)).strip()  # each of them once
+    ending = rng.choice(PHYSICS_ENDINGS).format(n=problem.result)
+    return system, "\n".join(lines) + ending
 
 
 def tagged(rng: random.Random, problem: Problem) -> tuple[str, str]:
-    """(system prompt, reply), each with one pair of tags. They need not agree: a base model has not learned to obey."""
+    """(system prompt, reply), each with one pair of tags, which need not agree."""
     shape = layout(rng, "your steps", FINAL.strip().format(n="NUMBER"))
     reply = layout(rng, solution(rng, problem), FINAL.strip().format(n=problem.result))
     return f"{rng.choice(SYSTEM)} {rng.choice(SHAPES)}\n{shape}".strip(), reply
 
 
 def layout(rng: random.Random, steps: str, answer: str) -> str:
-    """One pair of tags: around the steps, with or without an answer after it, or around the answer."""
+    """One pair of tags: around the steps, with an answer after it or none, or around the answer."""
     tag = rng.choice(TAGS)
     tagged_steps = f"<{tag}>\n{steps}\n</{tag}>"
     tagged_answer = f"<{tag}>\n{answer}\n</{tag}>"
