@@ -1,13 +1,9 @@
-"""The recipes, as data. A recipe says what is taught, on which rows, in which format, for which rewards and with which settings.
+"""The recipes, as data: what is taught, on which rows, in which format, for which rewards, how.
 
-`gsm8k_xml` is the one that the notebooks tell the story with. Numbers are those of the published system; what is not published
-is marked "ours". `tiny` holds what is different for the embedded model, where there is no GPU.
-
-To add a recipe: write a `read_row` that turns one row of your data into an `Example` (see `helpers/rows.py`), and one literal entry
-in `RECIPES`.
+`gsm8k_xml` is the one that the notebooks tell the story with. Numbers are those of the published
+system; what is not published is marked "ours". To add a recipe, write a `read_row` that turns a row
+of your data into an `Example` (see `helpers/rows.py`), and one literal entry in `RECIPES`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,10 +18,7 @@ SUPERVISED = ("priming", "sft")  # the stages that learn from written solutions
 
 @dataclass(frozen=True)
 class Source:
-    """Where the rows come from: a Hub dataset or a local path, its configuration, file and licence, and the splits.
-
-    Where there is no test split, a share `held_out` of the examples is kept for the test.
-    """
+    """Where the rows come from: a Hub dataset or a local path, and what is where in it."""
 
     path: str
     config: str | None = None
@@ -33,7 +26,7 @@ class Source:
     revision: str | None = None  # a branch, tag or commit; None: the newest
     train: str = "train"
     test: str = "test"
-    held_out: float = 0.1
+    held_out: float = 0.1  # the share that is kept for the test where there is no test split
     licence: str = "not stated"
 
 
@@ -47,25 +40,21 @@ class LoRASettings:
 
 
 @dataclass(frozen=True)
-class SFTSettings:
-    """Settings of priming and SFT. `batch` is the effective batch: examples a step. `rows` limits the examples (None: all)."""
-
-    batch: int
+class SFTSettings:  # of priming, too
+    batch: int  # examples a step, however the machine splits them
     learning_rate: float
     epochs: float
     max_length: int  # tokens of prompt and target together
     schedule: str = "cosine"
     warmup: float = 0.03
     weight_decay: float = 0.0
-    rows: int | None = None
+    rows: int | None = None  # at most so many examples; None: all
 
 
 @dataclass(frozen=True)
 class GRPOSettings:
-    """`batch` is the effective batch: completions a step, in groups of `generations` for one prompt."""
-
-    batch: int
-    generations: int
+    batch: int  # completions a step, however the machine splits them
+    generations: int  # completions for one prompt, which are compared with each other
     learning_rate: float
     max_prompt: int  # tokens; longer prompts are dropped and counted
     max_completion: int  # tokens
@@ -79,19 +68,17 @@ class GRPOSettings:
     loss_type: str = "dapo"
     scale_rewards: str = "group"
     weight_decay: float = 0.0
-    rows: int | None = None
+    rows: int | None = None  # at most so many examples; None: all
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """`problems` limits the test split; `samples` answers a problem are drawn at GRPO's temperature, one more greedily."""
-
-    problems: int
-    samples: int
+    problems: int  # at most so many of the test split
+    samples: int  # answers a problem, drawn at GRPO's temperature; one more is greedy
     batch: int = 64
 
 
-# What the tiny profile changes; ours, found by trying on the embedded model.
+# What is different for the embedded model, where there is no GPU; ours, found by trying.
 TINY_SFT = {"batch": 8, "learning_rate": 1.5e-3, "epochs": 1, "rows": 800, "max_length": 512}
 TINY_GRPO = {
     "batch": 64,
@@ -102,24 +89,18 @@ TINY_GRPO = {
     "max_prompt": 256,
     "max_completion": 96,
 }
-TINY_EVALUATION = {"problems": 100, "batch": 128}
+TINY_GRPO_FROM_BASE = TINY_GRPO | {"learning_rate": 1e-3, "steps": 30}
 TINY = {
     "priming": TINY_SFT | {"rows": 60, "epochs": 2},
     "sft": TINY_SFT,
     "grpo": TINY_GRPO,
-    "evaluation": TINY_EVALUATION,
+    "evaluation": {"problems": 100, "batch": 128},
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A system to teach. `rewards` maps the names of functions in `helpers.rewards` to their weights.
-
-    `thinking` is what Qwen3's chat template is told everywhere: in SFT, GRPO, evaluation and export.
-    `sft` is None where GRPO starts from the base; `priming` is a first, short SFT on the shortest examples, where there is one.
-    `further` is a second held-out dataset, read by `read_further`.
-    `tiny` maps a settings' name to the values that the tiny profile changes.
-    """
+    """A system to teach."""
 
     name: str
     title: str
@@ -129,21 +110,21 @@ class Recipe:
     system: str
     format: Format
     score: Callable[[str | None, str], float | None]
-    rewards: Mapping[str, float]
+    rewards: Mapping[str, float]  # names of functions in `helpers/training/rewards.py` → weights
     lora: LoRASettings
     grpo: GRPOSettings
     evaluation: EvaluationSettings
-    tiny: Mapping[str, Mapping] = field(default_factory=lambda: TINY)
-    sft: SFTSettings | None = None
-    priming: SFTSettings | None = None
-    thinking: bool = False
-    further: Source | None = None
+    tiny: Mapping[str, Mapping] = field(default_factory=lambda: TINY)  # by the settings' names
+    sft: SFTSettings | None = None  # None: GRPO starts from the base
+    priming: SFTSettings | None = None  # a first, short SFT on the shortest examples
+    thinking: bool = False  # what Qwen3's chat template is told, from SFT to export
+    further: Source | None = None  # a second held-out dataset, read by `read_further`
     read_further: Callable[[Mapping], Example | None] | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that apply, in order."""
-        return tuple(stage for stage in (*SUPERVISED, "grpo") if getattr(self, stage))
+        return (*self.supervised, "grpo")
 
     @property
     def maximum(self) -> float:
@@ -153,7 +134,7 @@ class Recipe:
     @property
     def supervised(self) -> tuple[str, ...]:
         """The stages of notebook 01: none, SFT, or priming and SFT."""
-        return tuple(stage for stage in self.stages if stage in SUPERVISED)
+        return tuple(stage for stage in SUPERVISED if getattr(self, stage))
 
 
 GSM8K = Source("openai/gsm8k", "main", licence="MIT")
@@ -168,12 +149,8 @@ GSM8K_XML = Recipe(
     system="Solve the problem. " + XML.instruction,
     format=XML,
     score=same_number,
-    rewards={
-        "r_strict": 0.5,
-        "r_soft": 0.25,
-        "r_xmlcount": 0.25,
-        "r_correctness": 1.0,
-    },  # the weights are ours
+    # the weights are ours
+    rewards={"r_strict": 0.5, "r_soft": 0.25, "r_xmlcount": 0.25, "r_correctness": 1.0},
     lora=LoRASettings(r=64, alpha=64),
     sft=SFTSettings(batch=20, learning_rate=9e-4, epochs=2, max_length=1024),
     grpo=GRPOSettings(
@@ -191,9 +168,7 @@ GSM8K_HASH = Recipe(
     system="Solve the problem. " + HASH.instruction,
     format=HASH,
     score=same_number,
-    rewards={
-        "accuracy_reward": 1.0
-    },  # exact, where the published reward compares floats with a tolerance
+    rewards={"accuracy_reward": 1.0},  # exact; the published one has a tolerance for floats
     lora=LoRASettings(r=16, alpha=16, load_in_4bit=False),
     sft=SFTSettings(batch=4, learning_rate=2e-4, epochs=3, max_length=1024),  # the length is ours
     grpo=GRPOSettings(
@@ -221,15 +196,12 @@ OPENR1_BOXED = Recipe(
     score=same_math,
     rewards={"accuracy_reward": 1.0, "format_reward": 0.5},  # the weights are ours
     lora=LoRASettings(r=32, alpha=32),
-    priming=SFTSettings(
-        batch=16, learning_rate=2e-4, epochs=2, max_length=3072, rows=60
-    ),  # batch, rate and length are ours
-    sft=SFTSettings(
-        batch=16, learning_rate=2e-4, epochs=1, max_length=3072
-    ),  # batch and length are ours
+    # ours are the priming's learning rate, all batches and lengths, and the settings of GRPO
+    priming=SFTSettings(batch=16, learning_rate=2e-4, epochs=2, max_length=3072, rows=60),
+    sft=SFTSettings(batch=16, learning_rate=2e-4, epochs=1, max_length=3072),
     grpo=GRPOSettings(
         batch=16, generations=4, learning_rate=5e-6, max_prompt=1024, max_completion=2048
-    ),  # ours
+    ),
     evaluation=EvaluationSettings(problems=2000, samples=4),
     further=MATH_500,
     read_further=read_math500,
@@ -253,16 +225,17 @@ DAPO_THINK = Recipe(
     evaluation=EvaluationSettings(problems=500, samples=4),
     further=MATH_500,
     read_further=read_math500,
-    tiny=TINY | {"grpo": TINY_GRPO | {"learning_rate": 1e-3, "steps": 30}},
+    tiny=TINY | {"grpo": TINY_GRPO_FROM_BASE},
 )
 
 PHYBENCH_EED = Recipe(
     name="phybench_eed",
     title="PHYBench with partial credit",
     model="Qwen/Qwen3-1.7B",
+    # 100 rows of this file have a public answer
     source=Source(
         "Eureka-Lab/PHYBench", files="PHYBench-fullques_v1.json", held_out=0.3, licence="MIT"
-    ),  # 100 rows have a public answer
+    ),
     read_row=read_phybench,
     system="Solve the physics problem. Write each step on a line of its own. " + BOXED.instruction,
     format=BOXED,
@@ -284,14 +257,12 @@ PHYBENCH_EED = Recipe(
     tiny=TINY
     | {
         "lora": {"targets": ALL_PROJECTIONS},
-        "grpo": TINY_GRPO | {"learning_rate": 1e-3, "steps": 30, "max_completion": 128},
+        "grpo": TINY_GRPO_FROM_BASE | {"max_completion": 128},
     },
 )
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)
-}
+SYSTEMS = (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in SYSTEMS}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -305,11 +276,55 @@ def for_profile(recipe: Recipe, profile: str) -> Recipe:
     """The recipe with the settings that a profile ("tiny" or "gpu") uses."""
     if profile != "tiny":
         return recipe
-    return replace(
-        recipe,
-        **{
-            part: replace(getattr(recipe, part), **values)
-            for part, values in recipe.tiny.items()
-            if getattr(recipe, part)
-        },
-    )
+    changed = {}
+    for part, values in recipe.tiny.items():
+        settings = getattr(recipe, part)
+        if settings:
+            changed[part] = replace(settings, **values)
+    return replace(recipe, **changed)
+
+
+def overview() -> dict[str, dict[str, str]]:
+    """The recipes side by side, in words: name of the recipe → what → value."""
+    return {name: in_words(recipe) for name, recipe in RECIPES.items()}
+
+
+def in_words(recipe: Recipe) -> dict[str, str]:
+    """One column of the overview, from the same data that the runs use."""
+    source, lora, grpo = recipe.source, recipe.lora, recipe.grpo
+    precision = "4-bit" if lora.load_in_4bit else "16-bit"
+    targets = "7 projections" if lora.targets == ALL_PROJECTIONS else " and ".join(lora.targets)
+    group = f"{grpo.batch} completions a step in groups of {grpo.generations}"
+    length = f"{grpo.steps} steps" if grpo.steps else in_epochs(grpo.epochs)
+    limits = f"{grpo.beta:g} / {grpo.epsilon:g} / {grpo.temperature:g}"
+    return {
+        "base model": recipe.model,
+        "data": " ".join(filter(None, (source.path, source.config, source.files))),
+        "licence of the data": source.licence,
+        "stages": " → ".join(recipe.stages),
+        "thinking mode": "on" if recipe.thinking else "off",
+        "answer format": recipe.format.name,
+        "rewards": " + ".join(f"{weight:g} {name}" for name, weight in recipe.rewards.items()),
+        "score": recipe.score.__name__,
+        "LoRA": f"{precision}, r {lora.r}, {targets}",
+        "priming": supervised_in_words(recipe.priming),
+        "sft": supervised_in_words(recipe.sft),
+        "grpo": f"{group}, lr {grpo.learning_rate:g}, {grpo.schedule}, {length}",
+        "KL beta / epsilon / temperature": limits,
+        "prompt / completion tokens": f"{grpo.max_prompt} / {grpo.max_completion}",
+    }
+
+
+def supervised_in_words(part: SFTSettings | None) -> str:
+    if part is None:
+        return "none"
+    length = in_epochs(part.epochs)
+    if part.rows:
+        length += f" of the {part.rows} shortest"
+    return f"{part.batch} rows a step, lr {part.learning_rate:g}, {part.schedule}, {length}"
+
+
+def in_epochs(count: float) -> str:
+    if count == 1:
+        return "1 epoch"
+    return f"{count:g} epochs"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from helpers import evaluation
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.training import models

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import runs as runlog
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.training import models

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.recipes import Recipe, for_profile, get_recipe
 from tests.bench import Row, show
 from tests.learning import supervise

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine import computer as machines
 from helpers.recipes import Recipe, for_profile, get_recipe
 from helpers.training import rewards

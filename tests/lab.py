@@ -1,4 +1,4 @@
-"""Makes `helpers/plots/lab.json`, the curves of healthy and ill runs that the notebooks show: `python -m tests.lab` (ten minutes on two cores)."""
+"""Makes `helpers/plots/lab.json`: `python -m tests.lab` (ten minutes on two cores)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import runs as runlog
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine import computer as machines
 from helpers.machine.computer import Machine
 from helpers.plots import lab
 from helpers.recipes import RECIPES, Recipe, for_profile
-from helpers.training import models
+from helpers import runs as runlog
+from helpers.training import TrainingRun, models
 from helpers.training import trainers as training
-from helpers.training.training_run import TrainingRun
 from tests.learning import BASE, supervise
 from tests.runs import pathologies
 
@@ -113,7 +112,7 @@ def rounded(line: dict) -> dict:
 
 
 def grpo_log(recipe: Recipe, log: list[dict], most: float) -> list[dict]:
-    """What the figure draws of a log. most: what a reply can earn; 0: the most that this run's steps earned in the mean."""
+    """What the figure draws of a log. most: what a reply can earn; 0: what a step of it earned."""
     most = most or max(line["reward_mean"] for line in log)
     return [
         rounded(

@@ -41,9 +41,7 @@ def reinforce(
 ) -> Adapter:
     """GRPO from an adapter, or from the base."""
     adapter = str(start.folder) if start else ""
-    return stages.grpo(
-        job_of(recipe, machine, seed, out, max_steps=steps, adapter=adapter), splits
-    )
+    return stages.grpo(job_of(recipe, machine, seed, out, max_steps=steps, adapter=adapter), splits)
 
 
 def measure(

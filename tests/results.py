@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.evaluation import interval_of_mean, paired_p, share
-from helpers.plots.figures import BLUE, ORANGE
+from helpers.plots.panels import BLUE, ORANGE
 from helpers.recipes import RECIPES
 from tests.conftest import ROOT
 

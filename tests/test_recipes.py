@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from helpers import overview
-from helpers.recipes import RECIPES, for_profile, get_recipe
+from helpers.recipes import RECIPES, SUPERVISED, for_profile, get_recipe, overview
 from helpers.training.rewards import REWARDS
 from tests.conftest import FIVE, ROOT
 
@@ -108,83 +107,64 @@ PUBLISHED = {  # every number that a system published; batch is device batch × 
         "grpo.max_completion": 1024,
     },
 }
-TRL_DEFAULTS = {
-    "beta": 0.0,
-    "epsilon": 0.2,
-    "temperature": 1.0,
-}  # what a system that published none of them used
+# What a system that published none of them used.
+TRL_DEFAULTS = {"beta": 0.0, "epsilon": 0.2, "temperature": 1.0}
+BY_TRL = {
+    "gsm8k_xml": TRL_DEFAULTS,
+    "dapo_think": TRL_DEFAULTS,
+    "phybench_eed": ("epsilon", "temperature"),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "value"),
-    [(n, p, v) for n, numbers in PUBLISHED.items() for p, v in numbers.items()],
-)
-def test_published_numbers(name, path, value):
-    found = RECIPES[name]
-    for part in path.split("."):
-        found = list(found) if part == "keys" else getattr(found, part)
-    assert found == value
+def differences(one, other):
+    names = [field.name for field in dataclasses.fields(one)]
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
 
 
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [("gsm8k_xml", key) for key in TRL_DEFAULTS]
-    + [("dapo_think", key) for key in TRL_DEFAULTS]
-    + [("phybench_eed", "epsilon"), ("phybench_eed", "temperature")],
-)
-def test_trl_s_defaults_are_written_out(name, key):
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers(name):
+    found = {}
+    for path in PUBLISHED[name]:
+        value = RECIPES[name]
+        for part in path.split("."):
+            value = list(value) if part == "keys" else getattr(value, part)
+        found[path] = value
+    assert found == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", BY_TRL)
+def test_trl_s_defaults_are_written_out(name):
     from trl import GRPOConfig
 
-    assert (
-        getattr(RECIPES[name].grpo, key)
-        == TRL_DEFAULTS[key]
-        == GRPOConfig.__dataclass_fields__[key].default
-    )
+    for key in BY_TRL[name]:
+        default = GRPOConfig.__dataclass_fields__[key].default
+        assert getattr(RECIPES[name].grpo, key) == TRL_DEFAULTS[key] == default
 
 
 def test_the_readme_shows_the_overview():
     from helpers.__main__ import markdown
 
-    assert (
-        markdown({name: column for name, column in overview.table().items() if name in FIVE})
-        in (ROOT / "README.md").read_text()
-    )
+    columns = {name: column for name, column in overview().items() if name in FIVE}
+    assert markdown(columns) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_whole(name):
     recipe = RECIPES[name]
     assert recipe.name == name and len(recipe.lora.targets) in (2, 7)
-    assert set(recipe.rewards) <= set(REWARDS) and all(
-        weight > 0 for weight in recipe.rewards.values()
-    )
+    assert set(recipe.rewards) <= set(REWARDS) and min(recipe.rewards.values()) > 0
     assert recipe.grpo.batch % recipe.grpo.generations == 0
     assert recipe.format.instruction in recipe.system
-
-
-def test_profiles():
-    recipe = get_recipe("gsm8k_xml")
-    assert for_profile(recipe, "gpu") == recipe
-    tiny = for_profile(recipe, "tiny")
-    changed = {
-        f.name
-        for f in dataclasses.fields(recipe)
-        if getattr(recipe, f.name) != getattr(tiny, f.name)
-    }
-    assert changed == {"sft", "grpo", "evaluation"}
+    assert recipe.stages == (*recipe.supervised, "grpo") and set(recipe.supervised) <= {*SUPERVISED}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_tiny_profile_changes_settings_and_nothing_else(name):
     recipe, tiny = RECIPES[name], for_profile(RECIPES[name], "tiny")
-    changed = {
-        f.name
-        for f in dataclasses.fields(recipe)
-        if getattr(recipe, f.name) != getattr(tiny, f.name)
-    }
-    assert (
-        changed <= {"lora", "priming", "sft", "grpo", "evaluation"} and tiny.stages == recipe.stages
-    )
+    assert for_profile(recipe, "gpu") == recipe
+    changed = differences(recipe, tiny)
+    assert {"grpo", "evaluation"} <= changed <= {"lora", *SUPERVISED, "grpo", "evaluation"}
+    assert tiny.stages == recipe.stages
     assert tiny.grpo.batch % tiny.grpo.generations == 0
 
 

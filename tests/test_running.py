@@ -128,7 +128,7 @@ def test_real_rows_through_all_four(real, recipe):
 def test_real_template_and_mask(real, recipe):
     from transformers import AutoTokenizer
 
-    from helpers.data import examples as data
+    from helpers import data
 
     splits = data.load(recipe, str(SHARED / "data/gsm8k"), "tiny")
     with_comma = [e for split in splits.values() for e in split.examples if "," in e.answer]

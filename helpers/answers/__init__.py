@@ -8,16 +8,3 @@ from helpers.answers.eed import eed_score
 from helpers.answers.equations import hallucinates
 from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format
 from helpers.answers.grading import last_number, same_math, same_number
-
-__all__ = [
-    "BOXED",
-    "HASH",
-    "THINK_BOXED",
-    "XML",
-    "Format",
-    "eed_score",
-    "hallucinates",
-    "last_number",
-    "same_math",
-    "same_number",
-]

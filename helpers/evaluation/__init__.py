@@ -20,7 +20,6 @@ find_candidates, recipes_of   the models, and the recipes, that names on a comma
 evaluate_all      all of them on the same problems, each base loaded once
 conclude          writes summary.json, figures and report.html
 """
-# ruff: noqa: F401
 
 from helpers.evaluation.candidates import conclude, evaluate_all, find_candidates, recipes_of
 from helpers.evaluation.controls import control_problems, memory

@@ -21,7 +21,7 @@ explain_lost_process  says in two lines that another process has died
 allow_numbered_cpus   lets several CPU processes go on from a checkpoint
 """
 
-from helpers.machine.computer import (  # noqa: F401
+from helpers.machine.computer import (
     Machine,
     describe,
     detect,
@@ -33,7 +33,7 @@ from helpers.machine.computer import (  # noqa: F401
     set_seed,
     versions,
 )
-from helpers.machine.folders import check_mirror, check_room, hint, writable_folder  # noqa: F401
-from helpers.machine.memory import plan, plan_table  # noqa: F401
-from helpers.machine.processes import allow_numbered_cpus, check_launch, explain_lost_process  # noqa: F401
-from helpers.machine.setup import prepare  # noqa: F401
+from helpers.machine.folders import check_mirror, check_room, hint, writable_folder
+from helpers.machine.memory import plan, plan_table
+from helpers.machine.processes import allow_numbered_cpus, check_launch, explain_lost_process
+from helpers.machine.setup import prepare

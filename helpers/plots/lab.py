@@ -1,7 +1,8 @@
-"""Curves of runs that were made ill on purpose, to compare your own with: `lab.json` holds them, `python -m tests.lab` made them.
+"""Curves of runs that were made ill on purpose, to compare your own with.
 
-All are of the tiny profile, `gsm8k_xml`, seed 0. A run is its cause in words, what its verdict is (`health.RULES`; "" for none) and
-at which step it was there, and a line a step.
+`lab.json` holds them, `python -m tests.lab` made them. All are of the tiny profile, `gsm8k_xml`,
+seed 0. A run is its cause in words, its verdict (of `runs.RULES`; "" for none) and at which step it
+was there, and a line a step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots.figures import BLUE, GREEN, ORANGE, RED, legends, line, panels, table
+from helpers.plots.panels import BLUE, GREEN, ORANGE, RED, legends, line, panels, table
 
 FILE = Path(__file__).with_name("lab.json")
 
@@ -38,15 +39,7 @@ def beside(stage: str, unit: str, draw: Callable) -> Figure:
 def draw_sft(axis, run: Mapping, data: pd.DataFrame) -> None:
     line(axis, data, "loss", BLUE, "rows learned from")
     held_out = data["held_out"].dropna()
-    axis.plot(
-        held_out.index,
-        held_out,
-        color=RED,
-        linestyle="--",
-        marker="o",
-        markersize=3,
-        label="held-out rows",
-    )
+    axis.plot(held_out, "o--", color=RED, markersize=3, label="held-out rows")
     axis.set_ylim(0, 1.05 * max(data["loss"].max(), held_out.max()))
 
 
@@ -61,22 +54,19 @@ def draw_grpo(axis, run: Mapping, data: pd.DataFrame) -> None:
 
 
 def sft_figure() -> Figure:
-    """The loss on the rows that are learned from, and on rows that are not, for a healthy, an over-fitted and a broken SFT."""
+    """The loss on rows learned from and on others, of a healthy, an over-fitted, a broken SFT."""
     return beside("sft", "loss, nats per token", draw_sft)
 
 
 def grpo_figure() -> Figure:
-    """What was paid, how many replies were right, and the figure that gives each illness away; a red line where its verdict came."""
+    """What was paid, what was right, what gives each illness away; red: where its verdict came."""
     return beside("grpo", "share", draw_grpo)
 
 
 def verdicts() -> dict[str, Mapping]:
     """For each GRPO run its cause, and the verdict with its step."""
-    return {
-        name: {
-            "cause": run["cause"],
-            "verdict": run["verdict"] or "none",
-            "after step": run["step"] or "",
-        }
-        for name, run in runs("grpo").items()
-    }
+    found = {}
+    for name, run in runs("grpo").items():
+        verdict, step = run["verdict"] or "none", run["step"] or ""
+        found[name] = {"cause": run["cause"], "verdict": verdict, "after step": step}
+    return found

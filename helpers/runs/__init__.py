@@ -26,33 +26,3 @@ from helpers.runs.health import (
 )
 from helpers.runs.log import PUBLISHED, TIMES, completions_table, console, rename, summary
 from helpers.runs.run import Run
-
-__all__ = [
-    "PUBLISHED",
-    "RULES",
-    "Run",
-    "TIMES",
-    "append_lines",
-    "completions_table",
-    "console",
-    "duration",
-    "figures",
-    "finite",
-    "free_name",
-    "history",
-    "keep_steps",
-    "mean",
-    "part_of",
-    "read_lines",
-    "read_object",
-    "read_summary",
-    "rename",
-    "report",
-    "stop_if_ruined",
-    "summary",
-    "unjudged",
-    "verdicts",
-    "write_json",
-    "write_lines",
-    "writing",
-]

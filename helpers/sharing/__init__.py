@@ -6,21 +6,3 @@ from helpers.sharing.gguf import check as check_gguf
 from helpers.sharing.gguf import modelfile, replies, to_gguf
 from helpers.sharing.hub import check_card, plan_push, push
 from helpers.sharing.proof import prove, prove_all
-
-__all__ = [
-    "OWNER",
-    "check_card",
-    "check_gguf",
-    "copy_adapter",
-    "megabytes",
-    "merge",
-    "modelfile",
-    "plan_push",
-    "prove",
-    "prove_all",
-    "push",
-    "replies",
-    "to_gguf",
-    "unquantised_name",
-    "write_card",
-]

@@ -13,5 +13,3 @@ from helpers.tiny.problems import generate
 from helpers.tiny.schemas import SCHEMAS, embedded_rows, without_marks
 
 TINY_MODEL = Path(__file__).parent / "model"
-
-__all__ = ["SCHEMAS", "TINY_MODEL", "embedded_rows", "generate", "without_marks"]

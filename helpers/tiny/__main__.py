@@ -1,4 +1,4 @@
-"""`python -m helpers.tiny` rebuilds the embedded model; `python -m helpers.tiny random TOKENIZER OUT` writes an untrained one."""
+"""`python -m helpers.tiny` rebuilds the embedded model; `random` writes an untrained one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.answers.grading import last_number, same_number
-from helpers.data import prompt_text
+from helpers.answers import last_number, same_number
 from helpers.recipes import for_profile, get_recipe
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -22,7 +21,7 @@ def build(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="where the model is written")] = MODEL,
 ) -> None:
-    """Makes tokenizer and weights from nothing, the same ones every time, and says how good they are."""
+    """Makes tokenizer and weights from nothing, always the same, and says how good they are."""
     if context.invoked_subcommand:
         return
     import torch
@@ -42,9 +41,9 @@ def build(
     )
     pretrain(model, tokenizer, texts)
     write(model, tokenizer, out)
-    typer.echo(
-        f"built in {(time.time() - begun) / 60:.1f} minutes; weights {(out / 'model.safetensors').stat().st_size / 1e6:.2f} MB in {out}"
-    )
+    minutes = (time.time() - begun) / 60
+    size = (out / "model.safetensors").stat().st_size / 1e6
+    typer.echo(f"built in {minutes:.1f} minutes; weights {size:.2f} MB in {out}")
     report(out)
 
 
@@ -57,11 +56,14 @@ tags: [qwen3, tiny, education]
 
 # A tiny Qwen3
 
-{parameters:,} parameters, {tokens} tokens, made by `python -m helpers.tiny` from generated word problems with two steps and physics problems
-with a formula as the answer. It is a base model for learning how SFT and GRPO work, and of no other use: it knows a few dozen names and things, and
+{parameters:,} parameters, {tokens} tokens, made by `python -m helpers.tiny` from generated word \
+problems with two steps and physics problems
+with a formula as the answer. It is a base model for learning how SFT and GRPO work, and of no \
+other use: it knows a few dozen names and things, and
 numbers up to about a hundred.
 
-On {problems} held-out word problems, with the system prompt of the recipe `gsm8k_xml`, loaded in 4-bit:
+On {problems} held-out word problems, with the system prompt of the recipe \
+`gsm8k_xml`, loaded in 4-bit:
 
 | temperature | last number right | in the recipe's format |
 |---|---|---|
@@ -70,30 +72,24 @@ On {problems} held-out word problems, with the system prompt of the recipe `gsm8
 
 
 def report(folder: Path, problems: int = 200) -> None:
-    """Says how the base, loaded in 4-bit as the notebooks load it, does on held-out problems, and writes that into its card."""
-    from helpers import data, machine
-    from helpers import data as sources
-    from helpers import training as models
+    """Measures the base on held-out problems, in 4-bit as the notebooks load it, for its card."""
+    from helpers import data, machine, training
 
-    here = machine.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), "tiny")
-    model, tokenizer = models.load(str(folder), recipe, here)
-    examples = data.load(recipe, sources.EMBEDDED, "tiny")["test"].take(problems)
-    prompts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
+    model, tokenizer = training.load(str(folder), recipe, machine.detect())
+    examples = data.load(recipe, data.EMBEDDED, "tiny")["test"].take(problems)
+    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in examples]
     rows = []
     for temperature in (0.0, 1.0):
-        replies = models.generate(
-            model, tokenizer, prompts, recipe.grpo.max_completion, temperature
-        )
-        right = sum(
-            same_number(last_number(r.text), e.answer) == 1.0
-            for r, e in zip(replies, examples, strict=True)
-        )
-        rows.append(
-            f"| {temperature:.0f} | {right / problems:.1%} | {sum(recipe.format.follows(r.text) for r in replies) / problems:.1%} |"
-        )
+        limit = recipe.grpo.max_completion
+        replies = training.generate(model, tokenizer, prompts, limit, temperature)
+        right = shaped = 0
+        for reply, example in zip(replies, examples, strict=True):
+            right += same_number(last_number(reply.text), example.answer) == 1.0
+            shaped += recipe.format.follows(reply.text)
+        rows.append(f"| {temperature:.0f} | {right / problems:.1%} | {shaped / problems:.1%} |")
     card = CARD.format(
-        parameters=models.count_parameters(model)["all"],
+        parameters=training.count_parameters(model)["all"],
         tokens=len(tokenizer),
         problems=problems,
         rows="\n".join(rows),
@@ -104,7 +100,7 @@ def report(folder: Path, problems: int = 200) -> None:
 
 @app.command()
 def random(tokenizer: Path, out: Path, hidden: int = 64, layers: int = 2, seed: int = 0) -> None:
-    """Writes a small Qwen3 with random weights for the tokenizer and chat template in a folder: for tests with real text."""
+    """Writes a small Qwen3 with random weights for a folder's tokenizer and chat template."""
     from transformers import AutoTokenizer
 
     from helpers.tiny.make import make_model, write

@@ -86,7 +86,7 @@ def make_model(tokenizer, hidden: int = 128, layers: int = 4, seed: int = 0) -> 
 
 
 def batches(tokenizer, texts: list[str], size: int, seed: int = 0) -> list[list[list[int]]]:
-    """The texts as token ids in batches of similar length, so that little is padding; the order of the batches is random."""
+    """The texts as token ids in batches of similar length, so that little is padding."""
     rows, pool = tokenizer(texts)["input_ids"], 40 * size
     found = []
     for start in range(0, len(rows), pool):
@@ -117,10 +117,8 @@ def pretrain(model, tokenizer, texts: list[str], size: int = 32, rate: float = 3
         if step % 100 == 0:
             spent = time.time() - begun
             left = spent / (step + 1) * (len(steps) - step - 1)
-            print(
-                f"step {step} of {len(steps)}, loss {loss.item():.3f}, {spent:.0f} s, {left:.0f} s left",
-                flush=True,
-            )
+            progress = f"step {step} of {len(steps)}, loss {loss.item():.3f}"
+            print(f"{progress}, {spent:.0f} s, {left:.0f} s left", flush=True)
 
 
 def write(model, tokenizer, folder: Path) -> None:

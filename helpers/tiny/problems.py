@@ -1,143 +1,166 @@
-"""Generated problems: word problems with two steps, and physics problems whose answer is a formula.
+"""Generated problems: word problems with two steps, and physics problems with a formula as answer.
 
-    Mia has 34 pens. She buys 4 boxes with 9 pens in each. How many pens does Mia have now?          → 70
-    A ball of mass 3 m is at the height 5 z and holds the heat 5 Q. What is its energy?              → 15 m g z + 5 Q
+    Mia has 34 pens. She buys 4 boxes with 9 pens in each. How many pens does Mia have now?
+    A ball of mass 3 m is at the height 5 z and holds the heat 5 Q. What is its energy?
 
-`helpers/tiny/schemas.py` puts them into the rows of each recipe's dataset.
+The answers are 70 and 15 m g z + 5 Q. `helpers/tiny/schemas.py` puts the problems into the rows of
+each recipe's dataset.
 
-Three splits that share no problem, by construction: a problem belongs to the split that its three numbers fall into
-(`split_of`), so the same three numbers, in any order, never occur in two splits, whatever the story around them.
+Three splits that share no problem, by construction: a problem belongs to the split that its three
+numbers fall into (`split_of`), so the same three numbers, in any order, never occur in two splits,
+whatever the story around them.
 """
 
 from __future__ import annotations
 
-import itertools
+import operator
 import random
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from helpers.tiny import physics
 
-SPLITS = ("pretrain", "train", "test")
-
-NAMES = {
-    "Mia": "She",
-    "Tom": "He",
-    "Ana": "She",
-    "Ben": "He",
-    "Eva": "She",
-    "Sam": "He",
-    "Zoe": "She",
-    "Max": "He",
-    "Lea": "She",
-    "Kim": "She",
-    "Ali": "He",
-    "Noa": "She",
-}
-THINGS = (
-    "pens",
-    "apples",
-    "books",
-    "coins",
-    "cards",
-    "stones",
-    "shells",
-    "beads",
-    "eggs",
-    "nuts",
-    "cups",
-    "balls",
+NAMES = ("Mia", "Tom", "Ana", "Ben", "Eva", "Sam", "Zoe", "Max", "Lea", "Kim", "Ali", "Noa")
+MEN = ("Tom", "Ben", "Sam", "Max", "Ali")
+THINGS = ("pens", "apples", "books", "coins", "cards", "stones", "shells", "beads", "eggs") + (
+    ("nuts", "cups", "balls")
 )
+SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+STEP = "{0} {1} {2} = <<{0}{1}{2}={3}>>{3}"  # as GSM8K writes it, with the calculator's mark
+SPLIT_OF_FIVE = ("pretrain", "train", "pretrain", "test", "pretrain")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem with its three numbers (in the order of the question), and solutions of it that show more or less."""
+    """A problem, and solutions of it that show more or less."""
 
     question: str
-    numbers: tuple[int, int, int]
-    steps: tuple[
-        str, ...
-    ]  # everything written out, a line each; word problems with GSM8K's calculator marks: "3 + 4 = <<3+4=7>>7 pens."
+    steps: tuple[str, ...]  # everything written out, a line each; with the calculator's marks
     brief: tuple[str, ...]  # the arithmetic only
     short: str  # a sentence that states the result and nothing else
     result: str
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Its three numbers, in the order of the question."""
+        return tuple(int(number) for number in re.findall(r"\d+", self.question))
 
-def split_of(numbers: tuple[int, int, int]) -> str:
-    """The split that three numbers belong to: 3 in 5 are for pre-training, 1 for training, 1 for the test."""
+    def solution(self, rng: random.Random, terse: float) -> str:
+        """The short solution in a share of the cases, else all steps."""
+        if rng.random() < terse:
+            return self.short
+        return "\n".join(self.steps)
+
+
+def split_of(numbers: Sequence[int]) -> str:
+    """The split of three numbers: 3 in 5 are for pre-training, 1 for training, 1 for the test."""
     a, b, c = sorted(numbers)
-    return ("pretrain", "train", "pretrain", "test", "pretrain")[
-        (a + 2 * b + 3 * c + a * b * c) % 5
-    ]
+    return SPLIT_OF_FIVE[(a + 2 * b + 3 * c + a * b * c) % 5]
 
 
-def calculation(left: int, sign: str, right: int) -> tuple[str, int]:
-    """`3 + 4 = <<3+4=7>>7` and 7: a step as GSM8K writes it, and its value."""
-    value = {"+": left + right, "-": left - right, "*": left * right}[sign]
-    return f"{left} {sign} {right} = <<{left}{sign}{right}={value}>>{value}", value
+def buys_boxes(rng: random.Random) -> tuple[int, int, int]:
+    return rng.randint(5, 30), rng.randint(2, 4), rng.randint(2, 9)
 
 
-def buys_boxes(rng: random.Random, name: str, he: str, things: str):
-    a, k, b = rng.randint(5, 30), rng.randint(2, 4), rng.randint(2, 9)
-    question = f"{name} has {a} {things}. {he} buys {k} boxes with {b} {things} in each. How many {things} does {name} have now?"
-    return question, (a, k, b), (k, "*", b), (a, "+", None)
+def gives_boxes(rng: random.Random) -> tuple[int, int, int]:
+    boxes, inside = rng.randint(2, 4), rng.randint(3, 9)
+    return boxes, inside, rng.randint(2, boxes * inside - 1)
 
 
-def gives_boxes(rng: random.Random, name: str, he: str, things: str):
-    k, b = rng.randint(2, 4), rng.randint(3, 9)
-    a = rng.randint(2, k * b - 1)
-    question = f"{name} has {k} boxes with {b} {things} in each. {he} gives {a} {things} away. How many {things} are left?"
-    return question, (k, b, a), (k, "*", b), (None, "-", a)
+def finds_and_loses(rng: random.Random) -> tuple[int, int, int]:
+    has, finds = rng.randint(5, 25), rng.randint(2, 15)
+    return has, finds, rng.randint(2, min(15, has + finds - 1))
 
 
-def finds_and_loses(rng: random.Random, name: str, he: str, things: str):
-    a, b = rng.randint(5, 25), rng.randint(2, 15)
-    c = rng.randint(2, min(15, a + b - 1))
-    question = f"{name} has {a} {things} and finds {b} more. {he} loses {c} {things}. How many {things} does {name} have now?"
-    return question, (a, b, c), (a, "+", b), (None, "-", c)
+def sells_and_gets(rng: random.Random) -> tuple[int, int, int]:
+    has = rng.randint(10, 40)
+    return has, rng.randint(2, min(15, has - 2)), rng.randint(2, 20)
 
 
-def loses_and_finds(rng: random.Random, name: str, he: str, things: str):
-    a = rng.randint(10, 40)
-    b, c = rng.randint(2, min(15, a - 2)), rng.randint(2, 20)
-    question = f"{name} has {a} {things}. {he} sells {b} of them and gets {c} new {things}. How many {things} does {name} have now?"
-    return question, (a, b, c), (a, "-", b), (None, "+", c)
+def many_times(rng: random.Random) -> tuple[int, int, int]:
+    return rng.randint(2, 10), rng.randint(2, 10), rng.randint(2, 4)
 
 
-def many_times(rng: random.Random, name: str, he: str, things: str):
-    a, b, c = rng.randint(2, 10), rng.randint(2, 10), rng.randint(2, 4)
-    other = rng.choice([n for n in NAMES if n != name])
-    question = f"{name} has {a} red {things} and {b} blue {things}. {other} has {c} times as many. How many {things} does {other} have?"
-    return question, (a, b, c), (a, "+", b), (c, "*", None)
+class Story(NamedTuple):
+    """A way to draw three numbers, a question, and the two steps that answer it."""
+
+    draw: Callable[[random.Random], tuple[int, int, int]]
+    question: str
+    first: tuple[int, str, int]  # which number, sign, which number
+    second: tuple[int, str, int]  # number 3 is the first step's result
 
 
-STORIES = (buys_boxes, gives_boxes, finds_and_loses, loses_and_finds, many_times)
+STORIES = (
+    Story(
+        buys_boxes,
+        "{name} has {0} {things}. {he} buys {1} boxes with {2} {things} in each. "
+        "How many {things} does {name} have now?",
+        (1, "*", 2),
+        (0, "+", 3),
+    ),
+    Story(
+        gives_boxes,
+        "{name} has {0} boxes with {1} {things} in each. {he} gives {2} {things} away. "
+        "How many {things} are left?",
+        (0, "*", 1),
+        (3, "-", 2),
+    ),
+    Story(
+        finds_and_loses,
+        "{name} has {0} {things} and finds {1} more. {he} loses {2} {things}. "
+        "How many {things} does {name} have now?",
+        (0, "+", 1),
+        (3, "-", 2),
+    ),
+    Story(
+        sells_and_gets,
+        "{name} has {0} {things}. {he} sells {1} of them and gets {2} new {things}. "
+        "How many {things} does {name} have now?",
+        (0, "-", 1),
+        (3, "+", 2),
+    ),
+    Story(
+        many_times,
+        "{name} has {0} red {things} and {1} blue {things}. {other} has {2} times as many. "
+        "How many {things} does {other} have?",
+        (0, "+", 1),
+        (2, "*", 3),
+    ),
+)
 
 
-def word_problem(rng: random.Random) -> Problem:
-    """A story with its two steps worked out; None in the second stands for the first's result."""
-    name, things = rng.choice(list(NAMES)), rng.choice(THINGS)
-    question, numbers, first, second = rng.choice(STORIES)(rng, name, NAMES[name], things)
-    one, between = calculation(*first)
-    two, result = calculation(*(between if part is None else part for part in second))
-    steps = (f"{one} {things}.", f"{two} {things}.")
-    return Problem(question, numbers, steps, steps, f"It is {result} {things}.", str(result))
+def word_problem(rng: random.Random, split: str) -> Problem | None:
+    """A story with its two steps worked out; None where its numbers are of another split."""
+    words = {"name": rng.choice(NAMES), "things": rng.choice(THINGS)}
+    words["he"] = "He" if words["name"] in MEN else "She"
+    story = rng.choice(STORIES)
+    numbers = list(story.draw(rng))
+    if "{other}" in story.question:
+        words["other"] = rng.choice([name for name in NAMES if name != words["name"]])
+    if split_of(numbers) != split:
+        return None
+    question = story.question.format(*numbers, **words)
+    steps = []
+    for left, sign, right in (story.first, story.second):
+        result = SIGNS[sign](numbers[left], numbers[right])
+        step = STEP.format(numbers[left], sign, numbers[right], result)
+        steps.append(f"{step} {words['things']}.")
+        numbers.append(result)
+    short = f"It is {result} {words['things']}."
+    return Problem(question, tuple(steps), tuple(steps), short, str(result))
 
 
-def physics_problem(rng: random.Random) -> Problem:
-    """A story with a formula as its answer."""
+def physics_problem(rng: random.Random, split: str) -> Problem | None:
+    """A story with a formula as its answer; None where its numbers are of another split."""
     story = physics.draw(rng)
     short = f"So it is {story.answer}."
     steps = (f"Given: {story.known}.", story.law, *story.working, short)
-    return Problem(
-        story.question,
-        story.numbers,
-        steps,
-        tuple(line for line in story.working if "=" in line),
-        short,
-        story.answer,
-    )
+    brief = tuple(line for line in story.working if "=" in line)
+    problem = Problem(story.question, steps, brief, short, story.answer)
+    return problem if split_of(problem.numbers) == split else None
 
 
 KINDS = {"words": word_problem, "physics": physics_problem}
@@ -145,22 +168,19 @@ KINDS = {"words": word_problem, "physics": physics_problem}
 
 @cache
 def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> tuple[Problem, ...]:
-    """`count` different problems of one split and kind; the same arguments give the same problems, made once."""
-    if split not in SPLITS:
-        raise ValueError(f"Unknown split {split!r}.\nUse one of: {', '.join(SPLITS)}.")
-    rng, problems, seen = (
-        random.Random(f"{split}-{seed}" if kind == "words" else f"{kind}-{split}-{seed}"),
-        [],
-        set(),
-    )
-    for tries in itertools.count():
+    """`count` different problems of one split ("pretrain", "train", "test") and kind.
+
+    The same arguments give the same problems, made once.
+    """
+    name = f"{split}-{seed}"
+    if kind != "words":
+        name = f"{kind}-{name}"
+    rng = random.Random(name)
+    problems = {}  # by question
+    for _ in range(100 * (count + 1000)):
         if len(problems) == count:
-            return tuple(problems)
-        if tries > 100 * (count + 1000):
-            raise ValueError(
-                f"There are not {count} different problems for {split!r}; {len(problems)} were found.\nAsk for fewer."
-            )
-        problem = KINDS[kind](rng)
-        if split_of(problem.numbers) == split and problem.question not in seen:
-            seen.add(problem.question)
-            problems.append(problem)
+            return tuple(problems.values())
+        problem = KINDS[kind](rng, split)
+        if problem:
+            problems.setdefault(problem.question, problem)
+    raise ValueError(f"There are not {count} different problems for {split!r}.\nAsk for fewer.")

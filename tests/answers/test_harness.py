@@ -5,8 +5,7 @@ from collections import Counter
 
 import pytest
 
-from helpers import evaluation
-from helpers.data import examples as data
+from helpers import data, evaluation
 from helpers.recipes import for_profile, get_recipe
 from helpers.rows import Example
 from helpers.training import models

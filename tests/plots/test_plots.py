@@ -1,42 +1,26 @@
 """Each figure is drawn from what a log holds, with names and units on its axes."""
 
+import base64
+
+import pandas as pd
 import pytest
 
-from helpers.plots import figures as plots
+from helpers import plots
+from helpers.plots.panels import smooth
 
 WEIGHTS = {"r_soft": 0.5, "r_correctness": 1.0}
-SFT = [{"step": i, "loss": 1 / i, "grad_norm": 0.1, "learning_rate": 1e-3} for i in range(1, 8)]
+STEPS = range(1, 8)
+SFT = [{"step": i, "loss": 1 / i, "grad_norm": 0.1, "learning_rate": 1e-3} for i in STEPS]
+ALWAYS = (
+    "grpo_loss policy_loss kl_loss kl grad_norm learning_rate reward_std reward/r_soft adv_mean "
+    "adv_std zero_std_groups completion_mean completion_max truncated generation_time_s "
+    "backward_time_s other_time_s time_per_step_s tokens_generated tokens_per_second follows "
+    "distinct repetition entropy"
+)
+GROWING = ("reward_mean", "reward/r_correctness", "correct")
 GRPO = [
-    {
-        "step": i,
-        "grpo_loss": 0.0,
-        "policy_loss": 0.0,
-        "kl_loss": 0.0,
-        "grad_norm": 0.1,
-        "learning_rate": 1e-3,
-        "reward_mean": i / 8,
-        "reward_std": 0.1,
-        "reward/r_soft": 1.0,
-        "reward/r_correctness": i / 8,
-        "zero_std_groups": 0.0,
-        "completion_mean": 30,
-        "completion_max": 40,
-        "truncated": 0.0,
-        "generation_time_s": 1.0,
-        "backward_time_s": 0.5,
-        "other_time_s": 0.2,
-        "time_per_step_s": 1.7,
-        "tokens_generated": 300,
-        "tokens_per_second": 176.0,
-        "adv_mean": 0.0,
-        "adv_std": 0.9,
-        "correct": i / 8,
-        "follows": 1.0,
-        "distinct": 0.5,
-        "repetition": 0.0,
-        "entropy": 0.1,
-    }
-    for i in range(1, 8)
+    {"step": i, **dict.fromkeys(ALWAYS.split(), 0.5), **dict.fromkeys(GROWING, i / 8)}
+    for i in STEPS
 ]
 PART = {"value": 0.5, "low": 0.4, "high": 0.6}
 SUMMARY = {
@@ -46,14 +30,19 @@ SUMMARY = {
     "flexible": PART,
     "format": PART,
     "outcomes": {"correct": 5, "right_wrong_format": 0, "wrong": 3, "no_answer": 1, "truncated": 1},
+    "tokens_by_outcome": {"correct": 30.0, "wrong": 12.0},
 }
+LEVEL = {"n": 5, "agreement": 0.5, "right": 0.6, "low": 0.5, "high": 0.7}
+VOTES = {"base": {"levels": [LEVEL | {"agreement": 0.0}]}, "sft": {"levels": [LEVEL, LEVEL]}}
+SCORES = {"base": [{"score": 0.0}], "sft": [{"score": 1.0}, {"score": 0.5}]}
 
 
 @pytest.mark.parametrize(
     ("draw", "panels"),
     [
         (lambda: plots.losses(SFT), 3),
-        (lambda: plots.losses(GRPO), 3),
+        (lambda: plots.losses(GRPO), 4),
+        (lambda: plots.losses([line | {"kl_loss": 0.0} for line in GRPO]), 3),
         (lambda: plots.rewards(GRPO, WEIGHTS), 3),
         (lambda: plots.spread(GRPO), 3),
         (lambda: plots.timing(GRPO), 1),
@@ -64,6 +53,9 @@ SUMMARY = {
         (lambda: plots.compare_runs({"one": GRPO, "two": GRPO}), 6),
         (lambda: plots.accuracy_bars({"base": SUMMARY, "sft": SUMMARY}), 1),
         (lambda: plots.outcomes({"base": SUMMARY}), 1),
+        (lambda: plots.token_counts({"base": SUMMARY}), 1),
+        (lambda: plots.scores(SCORES), 2),
+        (lambda: plots.calibration(VOTES), 1),
     ],
 )
 def test_figures(draw, panels, tmp_path):
@@ -74,61 +66,40 @@ def test_figures(draw, panels, tmp_path):
         assert axis.lines or axis.patches or axis.collections
 
 
-def test_curves_show_the_log_s_own_values():
+def test_curves_show_the_log_s_own_values_and_a_running_mean():
     raw, smoothed = plots.losses(SFT).axes[0].lines
-    assert list(raw.get_ydata()) == [1 / i for i in range(1, 8)] and list(
-        smoothed.get_ydata()
-    ) != list(raw.get_ydata())
+    assert list(raw.get_ydata()) == [1 / i for i in STEPS] != list(smoothed.get_ydata())
+    assert list(smooth(pd.Series([1.0, 3.0, 5.0]))) == [2.0, 3.0, 4.0]
 
 
-def test_smoothing_is_a_running_mean():
-    import pandas as pd
+def test_who_never_votes_is_not_in_the_calibration():
+    labels = plots.calibration(VOTES).axes[0].get_legend_handles_labels()[1]
+    assert labels == ["as right as they agree", "sft"]
 
-    assert list(plots.smooth(pd.Series([1.0, 3.0, 5.0]))) == [2.0, 3.0, 4.0]
+
+def test_runs_of_two_stages_have_nothing_in_common():
+    with pytest.raises(ValueError, match="no figure in common"):
+        plots.compare_runs({"one": SFT, "two": GRPO})
 
 
 def test_a_log_with_gaps_is_drawn():
     """Null where a figure was no number, and keys that a published log does not have."""
-    log = [
-        {
-            "step": i,
-            "grpo_loss": None if i == 3 else 0.1,
-            "reward_mean": 0.5,
-            "grad_norm": 0.1,
-            "learning_rate": 1e-3,
-            "time_per_step_s": 1.0,
-        }
-        for i in range(1, 6)
-    ]
+    log = [{"step": i, "grpo_loss": None if i == 3 else 0.1, "reward_mean": 0.5} for i in STEPS]
     values = plots.losses(log).axes[0].lines[0].get_ydata()
     assert list(values[:2]) == [0.1, 0.1] and values[2] != values[2]
-    assert (
-        plots.rewards(log).axes[0].lines
-        and plots.tokens(log).axes
-        and plots.spread(log).axes
-        and plots.timing(log).axes
-    )
+    for draw in (plots.rewards, plots.tokens, plots.spread, plots.timing, plots.replies):
+        assert draw(log).axes
 
 
 def test_every_figure_of_a_run_is_written(tmp_path):
-    names = {path.name for path in plots.save_all(GRPO, tmp_path / "grpo", WEIGHTS)}
-    assert (
-        names
-        == {"losses.png", "rewards.png", "timing.png", "tokens.png", "spread.png", "replies.png"}
-        == {p.name for p in (tmp_path / "grpo").iterdir()}
-    )
-    sft = [step | {"time_per_step_s": 1.0, "tokens_per_second": 80.0} for step in SFT]
-    assert {path.name for path in plots.save_all(sft, tmp_path / "sft")} == {
-        "losses.png",
-        "timing.png",
-        "tokens.png",
-    }
+    always = {"losses.png", "timing.png", "tokens.png"}
+    grpo = {"rewards.png", "spread.png", "replies.png"}
+    assert {path.name for path in plots.save_all(GRPO, tmp_path, WEIGHTS)} == always | grpo
+    assert {path.name for path in tmp_path.iterdir()} == always | grpo
+    assert {path.name for path in plots.save_all(SFT, tmp_path / "sft")} == always
 
 
 def test_a_picture_is_a_png_and_no_widget():
-    import base64
-
     shown = plots.picture(plots.live(GRPO, WEIGHTS, "now"))
-    assert set(shown) == {"image/png", "text/plain"} and base64.b64decode(
-        shown["image/png"]
-    ).startswith(b"\x89PNG")
+    assert set(shown) == {"image/png", "text/plain"}
+    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import runs as runlog
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import Machine
 from helpers.recipes import Recipe
 from helpers.runs import health

@@ -23,7 +23,7 @@ ILLNESSES = {
 
 @pytest.fixture(scope="module")
 def taught(recipe, machine, tmp_path_factory):
-    from helpers.data import examples as data
+    from helpers import data
 
     return supervise(
         recipe, machine, 0, tmp_path_factory.mktemp("taught"), data.load(recipe, None, "tiny")
@@ -234,7 +234,7 @@ def base(recipe, machine):
 
 
 def test_the_pre_flight_refuses_what_cannot_learn(base, recipe, capsys):
-    from helpers.data import examples as data
+    from helpers import data
 
     examples, short = (
         data.load(recipe, None, "tiny")["train"].examples,
@@ -248,7 +248,7 @@ def test_the_pre_flight_refuses_what_cannot_learn(base, recipe, capsys):
 
 def test_the_pre_flight_foretells_the_run(taught, recipe, machine, tmp_path):
     """Its time is an estimate from generating alone: within a factor of two of the run on the tiny profile."""
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.training import models
 
     model, tokenizer = models.load(str(taught), recipe, machine)

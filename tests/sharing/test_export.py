@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.sharing import export, proof
 from helpers.training import models
 from tests.conftest import ROOT, held_by_another

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.sharing import export, gguf
 from helpers.training import models
 from tests.conftest import ROOT, SHARED

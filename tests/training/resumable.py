@@ -19,7 +19,7 @@ STEPS, PROBLEMS = 6, 20
 
 
 def main(name: str, out: Path) -> None:
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.machine.computer import detect
     from helpers.recipes import for_profile, get_recipe
     from helpers.training import watching

@@ -57,7 +57,7 @@ def pays_even(completions, **_) -> list[float]:
 def main(out: Path) -> None:
     from trl import GRPOTrainer
 
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.machine import computer as machine
     from helpers.recipes import for_profile, get_recipe
     from helpers.training import models, stages, watching

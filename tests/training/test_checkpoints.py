@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from helpers import runs as runlog
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine.computer import file_hash
 from helpers.runs import Run
 from helpers.training import checkpoints, models, watching

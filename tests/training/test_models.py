@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from helpers.data import examples as data
+from helpers import data
 from helpers.tiny.__main__ import random as write_random
 from helpers.training import models
 

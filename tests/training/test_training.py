@@ -9,7 +9,7 @@ import pytest
 from trl import GRPOConfig, SFTConfig
 
 from helpers import runs as runlog
-from helpers.data import examples as data
+from helpers import data
 from helpers.machine import computer as machines
 from helpers.recipes import RECIPES, for_profile
 from helpers.runs import Run

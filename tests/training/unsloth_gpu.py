@@ -89,7 +89,7 @@ def fresh(adapter: Path | None, dtype: str = "float32"):
 
 def build(out: Path, stage: str, parent: Path | None = None, completions=None):
     """A stage's trainer and run on a fresh model. completions: what the trainer gets instead of its model's replies (see `fixed`)."""
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.training import models, rewards
     from helpers.training import trainers as training
 
@@ -235,7 +235,7 @@ def asked_for(recipe, stage: str, name: str, out: Path):
 
 def trainer_for(recipe, stage: str, config, dtype: str):
     """The trainer with that configuration, on the tiny model in that dtype, which claims room for more tokens than any recipe asks for."""
-    from helpers.data import examples as data
+    from helpers import data
     from helpers.training import rewards
 
     trl, (model, tokenizer) = importlib.import_module("trl"), fresh(None, dtype)

@@ -1,0 +1,267 @@
+"""Rows become examples; what cannot be used is counted by reason, and bad datasets stop at once."""
+
+import json
+
+import datasets
+import huggingface_hub.constants
+import pandas as pd
+import pytest
+
+from helpers import data
+from helpers.data.loading import to_examples
+from helpers.recipes import RECIPES, for_profile
+from helpers.rows import WRAPPER
+from helpers.tiny.schemas import gsm8k_rows
+from helpers.training.rewards import check_golds
+from tests.conftest import FIVE, SHARED, needs_shared
+from tests.data.test_rows import OWN
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def write_bytes(path, content):
+    path.write_bytes(content)
+    return str(path)
+
+
+def asked(split):
+    return {data.normalised(example.question) for example in split.examples}
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_generated_rows_are_disjoint_and_earn_the_full_reward(name):
+    recipe = for_profile(RECIPES[name], "tiny")
+    splits = data.load(recipe, None, "tiny")
+    tests = splits["test"].examples
+    assert check_golds(recipe, tests) == len(tests) > 1500 and recipe.maximum > 0
+    counts = [len(split.examples) + sum(split.dropped.values()) for split in splits.values()]
+    assert counts == ([8000, 4000] if name == "dapo_think" else [4000, 2000])
+    assert not asked(splits["train"]) & asked(splits["test"])
+
+
+def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(recipe):
+    split = data.load(recipe, None, "tiny")["test"]
+    assert split.take(5, seed=1) == split.take(5, seed=1) != split.take(5, seed=2)
+    assert split.take(None) == split.take(10**6) == split.examples
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"question": "no mark", "answer": "7"}, "without an answer or a verified solution"),
+        ({"question": "", "answer": "x\n#### 7"}, "without a question"),
+        ({"question": "q", "answer": "x\n#### seven"}, "with an answer that does not verify"),
+        ({"question": None, "answer": "x\n#### 7"}, "with a field of the wrong type"),
+        ({"frage": "q", "answer": "x\n#### 7"}, "without 'question'"),
+        ({"question": "q", "answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
+        (gsm8k_rows("train", 1)[0] | {"answer": "x\n#### 3"}, "with a question seen before"),
+    ]
+    + [
+        (OWN | change, reason)
+        for change, reason in [
+            ({"answer": None}, "without an answer or a verified solution"),
+            ({"answer": ""}, "without an answer or a verified solution"),
+            ({"answer": float("nan")}, "without an answer or a verified solution"),
+            ({"answer": "N/A"}, "without an answer or a verified solution"),
+            ({"answer": []}, "with a field of the wrong type"),
+            ({"answer": True}, "with a field of the wrong type"),
+            ({"answer": 1e25}, "with a field of the wrong type"),
+            ({"answer": "no number"}, "with an answer that does not verify"),
+            ({"answer_text": []}, "with a field of the wrong type"),
+            ({"answer_text": "<|im_end|>"}, "with a control token of the chat template"),
+            ({"messages": 5}, "with a field of the wrong type"),
+            ({"messages": "[{"}, "with a field of the wrong type"),
+            ({"messages": [{"role": "user", "content": None}]}, "with a field of the wrong type"),
+            ({"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
+            ({"messages": []}, "without a question"),
+            ({"messages": [{"role": "user", "content": "  "}]}, "without a question"),
+            ({"messages": "3 + 4? " * 15_000}, "with a question of over 2560 characters"),
+            ({"id": "train-0"}, "with an id seen before"),
+        ]
+    ],
+)
+def test_unusable_rows_are_counted_by_reason(recipe, row, reason):
+    good = gsm8k_rows("train", 30)
+    split = to_examples(recipe, [*good, row], "train")
+    assert (len(split.examples), split.dropped) == (30, {reason: 1})
+    assert split.left_out == f"1 {reason}"
+
+
+def test_nothing_left_stops_with_the_counts(recipe):
+    rows = [OWN | {"answer": None}, OWN | {"answer": ""}, OWN | {"messages": []}]
+    with pytest.raises(ValueError) as caught:
+        to_examples(recipe, rows, "train")
+    assert (
+        "(2 without an answer or a verified solution, 1 without a question; "
+        "its columns: messages, answer_text, answer)" in str(caught.value)
+    )
+
+
+def test_ids_are_never_given_twice(recipe):
+    ids = [None, "train-0", float("nan"), float("nan")]
+    rows = [OWN | {"messages": f"1 + {n}?", "id": value} for n, value in enumerate(ids)]
+    found = to_examples(recipe, rows, "train")
+    assert [e.id for e in found.examples] == ["train-0", "train-2", "train-3"]
+
+
+def test_copies_that_look_alike_are_the_same_question():
+    composed = data.normalised("Caf\u00e9 1\u200b + 2?")
+    assert composed == data.normalised("cafe\u0301\u00a0 1+2?\n") != data.normalised("Cafe 1 + 2?")
+    assert data.normalised("3\u00b2?") != data.normalised("32?")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet", "jsonl.gz", "CSV"])
+def test_files_of_every_kind_with_a_part_held_out(recipe, tmp_path, kind):
+    table, path = pd.DataFrame(gsm8k_rows("train", 50)), tmp_path / f"rows.{kind}"
+    if "json" in kind:
+        table.to_json(path, orient="records", lines="jsonl" in kind)
+    elif kind == "parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False)
+    splits = data.load(recipe, str(path), "tiny")
+    assert len(splits["train"].examples) == 45 and len(splits["test"].examples) == 5
+    assert not asked(splits["train"]) & asked(splits["test"])
+
+
+@pytest.mark.parametrize("messages", ["3 + 4?", '[{"role": "user", "content": "3 + 4?"}]'])
+def test_own_rows_in_a_csv(recipe, messages, tmp_path):
+    rows = []
+    for n in range(20):
+        question = messages.replace("4", str(n))
+        rows.append({"messages": question, "answer_text": "so", "answer": n + 3})
+    rows.append({"messages": "?", "answer_text": None, "answer": None})  # makes floats of a column
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
+    splits = data.load(recipe, str(tmp_path / "own.csv"), "tiny")
+    assert splits["train"].dropped == {"without an answer or a verified solution": 1}
+    found = splits["train"].examples + splits["test"].examples
+    expected = {(f"3 + {n}?", str(n + 3)) for n in range(20)}
+    assert {(e.question, e.answer) for e in found} == expected
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_a_held_out_share_is_disjoint_and_always_the_same(name, tmp_path):
+    """Rows come twice, in another case and spacing: neither copy may end in the other split."""
+    recipe = for_profile(RECIPES[name], "tiny")
+    rows = []
+    for n in range(100):
+        rows.append(OWN | {"messages": f"What is {n} + 0?", "answer": n})
+        rows.append(OWN | {"messages": f"  what IS {n}  + 0 ?", "answer": n})
+    path = write(tmp_path / "own.jsonl", rows)
+    splits = data.load(recipe, path, "tiny")
+    train, test = asked(splits["train"]), asked(splits["test"])
+    assert not train & test and len(train | test) == 100
+    assert len(test) == round(100 * recipe.source.held_out)
+    assert splits["train"].dropped == {"with a question seen before": 100}
+    assert splits == data.load(recipe, path, "tiny")
+
+
+@pytest.mark.parametrize("inside", ["", "main"])  # a configuration's folder needs no card
+def test_a_folder_with_a_test_split(recipe, tmp_path, inside):
+    (tmp_path / inside).mkdir(exist_ok=True)
+    for split, numbers in (("train", range(10)), ("test", range(7, 12))):
+        rows = [OWN | {"messages": f"{n} + 1?", "answer": n + 1} for n in numbers]
+        write(tmp_path / inside / f"{split}.jsonl", rows)
+    splits = data.load(recipe, str(tmp_path), "tiny")
+    assert splits["train"].dropped == {"with a question of the test split": 3}
+    assert len(splits["train"].examples) == 7 and len(splits["test"].examples) == 5
+
+
+@pytest.mark.parametrize(
+    ("start", "number"), [(0, 1), (2, 2), (3, 1), (99, 1)], ids=["first", "it", "over", "beyond"]
+)
+def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
+    rows = [OWN | {"messages": f"{n} + 1?", "answer": n or None} for n in range(3)]
+    path = write(tmp_path / "own.jsonl", rows)
+    assert data.usable_row(recipe, path, "tiny", start)["messages"] == f"{number} + 1?"
+    with pytest.raises(ValueError, match="no usable row .1 without an answer"):
+        data.usable_row(recipe, write(tmp_path / "own.jsonl", rows[:1]), "tiny", start)
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (lambda p: write(p / "a.jsonl", []), "a.jsonl could not be loaded as a dataset"),
+        (
+            lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": "#### 7"}] * 3),
+            "(3 without 'question'",
+        ),
+        (lambda p: str(p), "doesn't contain any data files"),
+        (lambda p: str(p / "missing"), "nothing at"),
+        (lambda p: write_bytes(p / "a.jsonl", b"\x00\xff{{{"), "JSON parse error"),
+        (lambda p: write_bytes(p / "a.jsonl", b'{"question": "q"}\n{oops\n'), "in row 1"),
+        (lambda p: write_bytes(p / "a.csv", b"question,answer\n\xc4pfel?,7\n"), "can't decode"),
+        (lambda p: write_bytes(p / "a.jsonl", b'{"question": "\xc4pfel?"}\n'), "cannot be decoded"),
+        (lambda p: write_bytes(p / "a.txt", b"x"), "nothing at"),
+        *[
+            (lambda p, where=where: where, f"There is nothing at {where[:10]}")
+            for where in ("~nobody/x", "x" * 5000 + ".jsonl", "C:/a.jsonl", "a/b.csv", "./a:b")
+        ],
+    ],
+)
+def test_bad_datasets_stop_with_cause_and_cure(recipe, tmp_path, make, cause):
+    with pytest.raises(ValueError) as caught:
+        data.load(recipe, make(tmp_path), "tiny")
+    first, second = str(caught.value).split("\n")
+    assert cause in first and second.startswith(("Set DATASET to", "Save its files as UTF-8"))
+
+
+def test_a_hub_id_without_a_network(recipe, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="nobody/nothing could not be loaded.*\nSet DATASET"):
+        data.load(recipe, "nobody/nothing", "tiny")
+
+
+def test_splits_under_other_names_are_named(recipe, tmp_path):
+    for split in ("validation", "test"):
+        write(tmp_path / f"{split}.jsonl", [OWN])
+    with pytest.raises(ValueError, match="the splits validation, test, but no 'train'"):
+        data.load(recipe, str(tmp_path), "tiny")
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "where", "kept", "dropped"),
+    [  # kept: in train, in test; dropped: from train
+        ("gsm8k_xml", "gsm8k", (7473, 1319), {}),
+        ("gsm8k_hash", "gsm8k", (7473, 1319), {}),
+        ("dapo_think", "dapo_math_17k/original_schema_14.jsonl", (13, 1), {}),
+        ("dapo_think", "dapo_math_17k/processed_schema_14.jsonl", (13, 1), {}),
+        (
+            "dapo_think",
+            "aime24/aime-2024_dapo.parquet",
+            (27, 3),
+            {"with a question seen before": 930},
+        ),
+        ("phybench_eed", "phybench", (70, 30), {}),  # the one file of the two
+        ("phybench_eed", "phybench/PHYBench-fullques_v1.json", (70, 30), {}),
+    ],
+)
+def test_real_files(name, where, kept, dropped):
+    recipe = RECIPES[name]
+    splits = data.load(recipe, str(SHARED / "data" / where), "gpu")
+    assert (len(splits["train"].examples), len(splits["test"].examples)) == kept
+    assert (splits["train"].dropped, splits["test"].dropped) == (dropped, {})
+    everything = splits["train"].examples + splits["test"].examples
+    assert check_golds(recipe, everything) == sum(kept)
+    assert len(asked(splits["train"]) | asked(splits["test"])) == sum(kept)
+    assert len({e.id for e in splits["train"].examples}) == kept[0]
+    assert not any(part.strip() in e.question for e in everything for part in WRAPPER)
+
+
+@needs_shared
+def test_phybench_items_without_a_public_answer_stop_with_the_count():
+    where = SHARED / "data/phybench/PHYBench-onlyques_v1.json"
+    with pytest.raises(ValueError, match="400 without an answer"):
+        data.load(RECIPES["phybench_eed"], str(where), "gpu")
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["openr1_boxed", "dapo_think"])
+def test_math_500_is_a_further_held_out_set(name):
+    found = data.load_further(RECIPES[name], str(SHARED / "data/math500"), "gpu")
+    assert (len(found.examples), found.dropped) == (500, {})

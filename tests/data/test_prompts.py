@@ -1,0 +1,96 @@
+"""One template for training and evaluation, and rows that fit into it."""
+
+import dataclasses
+
+import pytest
+from transformers import AutoTokenizer
+
+from helpers import data
+from helpers.recipes import RECIPES
+from helpers.rows import Example
+from helpers.tiny import TINY_MODEL
+from tests.conftest import SHARED, needs_shared
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(str(TINY_MODEL))
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [TINY_MODEL, pytest.param(SHARED / "qwen3", marks=needs_shared)],
+    ids=["tiny", "qwen3"],
+)
+@pytest.mark.parametrize("name", RECIPES)
+def test_one_template_for_sft_grpo_and_evaluation(name, folder):
+    recipe, tokenizer = RECIPES[name], AutoTokenizer.from_pretrained(str(folder))
+    thought = "<think>\n3 + 4 = 7\n</think>\n\nIt is 7." if name == "openr1_boxed" else "3 + 4 = 7"
+    example = Example("a", "3 + 4?", thought, "7")
+    prompt = data.prompt_text(recipe, tokenizer, example.question)
+    beginning = "" if recipe.thinking else "<think>\n\n</think>\n\n"
+    assert prompt.endswith("<|im_start|>assistant\n" + beginning)
+    [sft] = data.sft_dataset(recipe, [example])
+    [grpo] = data.grpo_dataset(recipe, [example])
+    assert sft["prompt"] == grpo["prompt"] and (grpo["answer"], grpo["id"]) == ("7", "a")
+    whole = tokenizer.apply_chat_template(
+        sft["prompt"] + sft["completion"], tokenize=False, **sft["chat_template_kwargs"]
+    )
+    assert whole == prompt + recipe.format.write(example.solution, example.answer) + "<|im_end|>\n"
+    ids = tokenizer(whole.removeprefix(prompt))["input_ids"]
+    assert recipe.format.extract(tokenizer.decode(ids, skip_special_tokens=True)) == "7"
+
+
+@pytest.mark.parametrize(("stage", "limit"), [("sft", 512), ("grpo", 256)])
+def test_rows_that_are_too_long_are_left_out_and_counted(recipe, tokenizer, stage, limit):
+    questions = ["What is 3 + 4?", "7 " * 400, "\U0001d160" * 150, "x" * 150]
+    examples = [Example(str(n), question, "", "7") for n, question in enumerate(questions)]
+    kept = []
+    for example in examples:
+        text = data.prompt_text(recipe, tokenizer, example.question)
+        if stage == "sft":
+            text += recipe.format.write("…", "7") + "<|im_end|>\n"
+        if len(tokenizer(text, add_special_tokens=False)["input_ids"]) <= limit:
+            kept.append(example)
+    found = data.short_enough(recipe, tokenizer, examples, stage)
+    assert found.examples == kept and 1 < len(kept) < 4
+    assert found.dropped == {f"longer than {limit} tokens": 4 - len(kept)}
+    with pytest.raises(ValueError, match="None of the 1 rows"):
+        data.short_enough(recipe, tokenizer, examples[1:2], stage)
+
+
+def test_limits_count_every_token(recipe, tokenizer):
+    """A row of exactly as many tokens as are allowed stays; with one fewer allowed it goes."""
+    example = Example("a", "1 + 1? " * 20, "", "2")
+    tokens = len(tokenizer(data.prompt_text(recipe, tokenizer, example.question))["input_ids"])
+    for limit, kept in ((tokens, True), (tokens - 1, False)):
+        grpo = dataclasses.replace(recipe.grpo, max_prompt=limit)
+        other = dataclasses.replace(recipe, grpo=grpo)
+        short = Example("b", "?", "", "2")
+        found = data.short_enough(other, tokenizer, [example, short], "grpo")
+        assert (example in found.examples) == kept
+
+
+def test_priming_takes_the_shortest_and_sft_a_draw(tokenizer):
+    recipe = dataclasses.replace(
+        RECIPES["openr1_boxed"],
+        priming=dataclasses.replace(RECIPES["openr1_boxed"].priming, rows=3),
+        sft=dataclasses.replace(RECIPES["openr1_boxed"].sft, rows=3),
+    )
+    examples = [
+        Example(str(n), "q" * (20 - n), "<think>\nso\n</think>\n\nIt is 1.", "1") for n in range(20)
+    ]
+    split = data.Split([*examples, Example("unsolved", "q?", "", "1")], {})
+    primed = data.chosen(recipe, tokenizer, split, "priming", seed=1)
+    assert [e.id for e in primed.examples] == ["19", "18", "17"]
+    assert primed.dropped == {"without a solution": 1}
+    draws = [data.chosen(recipe, tokenizer, split, "sft", seed).examples for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2] and len(draws[0]) == 3
+    assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 21
+
+
+def test_rows_without_solutions_are_for_recipes_without_sft(recipe, tokenizer):
+    split = data.Split([Example(str(n), f"{n} + 1?", "", "7") for n in range(18)], {})
+    with pytest.raises(ValueError, match="None of the 18 rows has a solution that sft could teach"):
+        data.chosen(recipe, tokenizer, split, "sft")
+    assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 18
