@@ -15,15 +15,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from helpers.answers.equations import EQUATION, TOKEN, plain, value
-from helpers.answers.grading import DIGITS, read_number
+from helpers.answers import (
+    EQUATION,
+    NUMBER,
+    TOKEN,
+    arithmetic_value,
+    plain_arithmetic,
+    read_number,
+)
 from helpers.data import normalised
 from helpers.evaluation import statistics as measures
 from helpers.evaluation.records import per_problem
 from helpers.recipes import Recipe
 from helpers.rows import Example
 
-NUMBER = re.compile(DIGITS)
 FREE = re.compile(
     r"(?<![0-9A-Za-z.,/:%^_\\-])[1-9][0-9]{0,3}(?![0-9A-Za-z/:%^_{}]|[.,][0-9]| ?%| percent| ?/|[ -]days? (?:in|month|week|year)|[ -]?(?:day|hour|minute)s? in )"
 )
@@ -66,7 +71,7 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     None unless the solution's equations lead, each from numbers of the question or earlier results, to the answer, so that there is
     no doubt about what a number stands for.
     """
-    question, chain = plain(example.question), steps(example)
+    question, chain = plain_arithmetic(example.question), steps(example)
     places = [
         m
         for m in FREE.finditer(question)
@@ -109,9 +114,14 @@ def between(text: str, places: Sequence[re.Match]) -> list[str]:
 def steps(example: Example) -> list[tuple[str, Fraction]]:
     """The left and the right side of each equation of a worked solution; none if one of them is false."""
     found = [
-        (m["left"], read_number(m["right"])) for m in EQUATION.finditer(plain(example.solution))
+        (m["left"], read_number(m["right"]))
+        for m in EQUATION.finditer(plain_arithmetic(example.solution))
     ]
-    return found if all(right is not None and value(left) == right for left, right in found) else []
+    return (
+        found
+        if all(right is not None and arithmetic_value(left) == right for left, right in found)
+        else []
+    )
 
 
 def uses(chain: Sequence[tuple[str, Fraction]], given: set[Fraction]) -> set[Fraction]:
@@ -163,7 +173,7 @@ def follow(
             else written(now.get(number := Fraction(token.replace(",", "")), number))
             for token in TOKEN.findall(left)
         ]
-        result = value("".join(tokens))
+        result = arithmetic_value("".join(tokens))
         if (
             result is None
             or (result <= 0) != (right <= 0)

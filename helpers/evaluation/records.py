@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.answers.equations import hallucinates
+from helpers.answers import hallucinates
 from helpers.evaluation import statistics as measures
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")

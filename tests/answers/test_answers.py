@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from helpers.answers.formats import BOXED, HASH
 from helpers.answers.grading import same_math, same_number
-from helpers.answers.latex import Unreadable, read
+from helpers.answers.parser import read
+from helpers.answers.tree import Unreadable
 
 SHARED = Path(__file__).parents[3] / "shared"
 needs_shared = pytest.mark.skipif(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers.equations import equations, hallucinates
+from helpers.answers.arithmetic import equations, hallucinates
 from helpers.answers.grading import last_number, read_number, same_number
 
 
