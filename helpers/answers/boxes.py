@@ -24,10 +24,7 @@ HEDGE = re.compile(
     r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE
 )
 CLOSING = re.compile(r"(?:[\s$.*]|\\\)|\\\])*")
-# Words that introduce an answer, and are no reasoning.
-PHRASES = re.compile(
-    r"|so|thus|therefore|hence|the|final|answer|is|we|get|have|it",
-)
+PHRASES = re.compile(r"|so|thus|therefore|hence|the|final|answer|is|we|get|have|it")
 
 
 class Box(NamedTuple):
@@ -44,12 +41,12 @@ def boxes(text: str) -> Iterator[Box]:
     >>> [box.value for box in boxes(r"\boxed{\frac{1}{2}} and \boxed 5")]
     ['\\frac{1}{2}', '5']
     """
-    opened = []  # of each open brace: the match that opens its box, None for a brace of its own
+    opened = []  # of each open brace: where the mark of its box stands, None for a lone brace
     nested = 0
     for match in MARK.finditer(text):
         mark = match.group()
         if match["open"]:
-            opened.append(match)
+            opened.append(match.span())
             nested += 1
         elif mark == "{":
             opened.append(None)
@@ -57,16 +54,15 @@ def boxes(text: str) -> Iterator[Box]:
             box = opened.pop()
             nested -= box is not None
             if box and not nested:
-                yield Box(box.start(), match.end(), text[box.end() : match.start()].strip())
+                yield Box(box[0], match.end(), text[box[1] : match.start()].strip())
         elif mark.startswith("\\boxed") and not nested:
             bare = BARE.match(text, match.end())
-            yield Box(match.start(), bare.end(), bare["value"]) if bare else cut_off(match)
+            if bare:
+                yield Box(match.start(), bare.end(), bare["value"])
+            else:
+                yield Box(match.start(), -1, "")
     if nested:
-        yield cut_off(next(filter(None, opened)))
-
-
-def cut_off(match: re.Match) -> Box:
-    return Box(match.start(), -1, "")
+        yield Box(next(filter(None, opened))[0], -1, "")
 
 
 def extract(text: str) -> str | None:
@@ -148,7 +144,7 @@ def target(solution: str, answer: str) -> str:
 
 
 def think_parts(text: str) -> tuple[str, str] | None:
-    """(thinking, rest) where the tags are there once each, in order, filled, and with nothing before."""
+    """(thinking, rest) if the tags are there once each, in order, filled, and nothing before."""
     if text.count("<think>") != 1 or text.count("</think>") != 1:
         return None
     before, _, tail = text.partition("<think>")

@@ -11,18 +11,33 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from helpers.answers.intervals import interval, is_name, named
-from helpers.answers.tree import Node, divide, found, mapped, multiply, number, walk
+from helpers.answers.tokens import pairs
+from helpers.answers.tree import (
+    Node,
+    divide,
+    found,
+    mapped,
+    multiply,
+    negative,
+    number,
+    symbol,
+    walk,
+)
 from helpers.answers.units import converted, split_unit
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
 LARGEST_FACTORIAL = 200
 LONGEST_LIST = 30  # members that are compared in any order
-NUMBER_WORDS = """
-    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
-    sixteen seventeen eighteen nineteen twenty
-""".split()
+NUMBER_WORDS = pairs("""
+    zero 0  one 1  two 2  three 3  four 4  five 5  six 6  seven 7  eight 8  nine 9  ten 10
+    eleven 11  twelve 12  thirteen 13  fourteen 14  fifteen 15  sixteen 16  seventeen 17
+    eighteen 18  nineteen 19  twenty 20
+""")
+ENDLESS = Node("constant", "infinity")
+OPENER = {"<": "(", "<=": "["}
+CLOSER = {"<": ")", "<=": "]"}
+MIRRORED = {">": "<", ">=": "<="}
 
 
 class NeedsSymbols(Exception):
@@ -30,7 +45,7 @@ class NeedsSymbols(Exception):
 
 
 def rational(node: Node) -> Fraction | None:
-    """The exact value of an expression in whole numbers; None where there is none, or a huge one."""
+    """The exact value of an expression in whole numbers; None where there is none, or too long."""
     if node.kind == "number":
         return node[1]
     values = [rational(child) for child in node.children]
@@ -41,12 +56,12 @@ def rational(node: Node) -> Fraction | None:
             return sum(values, Fraction(0))
         case ("multiply", *_) if sum(map(bits, values)) < LARGEST:
             return math.prod(values)
-        case ("power", _, _):
+        case ("power", *_):
             return power(*values)
         case ("unit", _, "percent"):
             return values[0] / 100
-        case ("call", "factorial", _):
-            return factorial(*values)
+        case ("call", "factorial", _) if values[0] in range(LARGEST_FACTORIAL + 1):
+            return Fraction(math.factorial(int(values[0])))
     return None
 
 
@@ -55,17 +70,14 @@ def bits(value: Fraction) -> int:
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if exponent.denominator != 1 or (base == 0 and exponent <= 0):
-        return None
-    if bits(base) * abs(exponent) > LARGEST:
+    undefined = base == 0 and exponent <= 0
+    if exponent.denominator != 1 or undefined or bits(base) * abs(exponent) > LARGEST:
         return None
     return base ** int(exponent)
 
 
-def factorial(value: Fraction) -> Fraction | None:
-    if value.denominator != 1 or not 0 <= value <= LARGEST_FACTORIAL:
-        return None
-    return Fraction(math.factorial(int(value)))
+def names(node: Node) -> set[str]:
+    return found(node, "symbol")
 
 
 def exactly(a: Node, b: Node) -> bool:
@@ -73,7 +85,7 @@ def exactly(a: Node, b: Node) -> bool:
     left, right = rational(a), rational(b)
     if left is not None and right is not None:
         return left == right
-    if found(a, "symbol") != found(b, "symbol"):
+    if names(a) != names(b):
         return False
     raise NeedsSymbols
 
@@ -106,18 +118,20 @@ def matched(p: list[Node], g: list[Node], leaf: Leaf) -> bool:
         return False
     rest = list(g)
     for member in p:
-        partner = next((other for other in rest if same(member, other, leaf)), None)
-        if partner is None:
+        for other in rest:
+            if same(member, other, leaf):
+                rest.remove(other)
+                break
+        else:
             return False
-        rest.remove(partner)
     return True
 
 
 def number_word(node: Node, other: Node) -> Node:
     """`two` is the number 2 where the other side is no word."""
-    if node.kind != "text" or other.kind == "text" or node[1].lower() not in NUMBER_WORDS:
-        return node
-    return number(NUMBER_WORDS.index(node[1].lower()))
+    if node.kind == "text" != other.kind and node[1].lower() in NUMBER_WORDS:
+        return number(NUMBER_WORDS[node[1].lower()])
+    return node
 
 
 def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
@@ -159,7 +173,9 @@ def word(node: Node) -> str | None:
 
 def same_digits(p: Node, g: Node, _: Leaf) -> bool:
     """The base of a number may be left out but not changed."""
-    return {p.kind, g.kind} == {"base", "number"} and str(p[1]) == str(g[1])
+    if p.kind == "number":
+        p, g = g, p
+    return g.kind == "number" and g == number(p[1]) and p[1] == str(int(p[1]))
 
 
 def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
@@ -180,6 +196,43 @@ def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
     return bool(kinds & {"list", "set"}) and same_items(p, g, leaf)
 
 
+def is_name(node: Node) -> bool:
+    r"""What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\text{Area}`."""
+    if node.kind in ("symbol", "text"):
+        return True
+    return node.kind in ("multiply", "add") and all(is_name(part) for part in node.args)
+
+
+def named(node: Node) -> tuple[Node | None, Node]:
+    """(name, value) of `x = …`, where the last of several sides counts; else (None, the node)."""
+    if node.kind == "relation" and set(node[1].split()) == {"="}:
+        name, value = node[2], node[-1]
+        if is_name(name) and name != value:
+            return name, value
+    return None, node
+
+
+def interval(node: Node) -> Node:
+    """The interval that `2 < x ≤ 5` or `x > 2` or ℝ describes; anything else as it is."""
+    if node == symbol("mathbb R"):
+        return Node("group", "(", ")", negative(ENDLESS), ENDLESS)
+    if node.kind != "relation":
+        return node
+    signs, sides = node[1].split(), list(node[2:])
+    if set(signs) <= MIRRORED.keys():
+        signs = [MIRRORED[sign] for sign in reversed(signs)]
+        sides.reverse()
+    if not set(signs) <= OPENER.keys():
+        return node
+    if len(sides) == 2 and is_name(sides[0]):
+        signs, sides = ["<", *signs], [negative(ENDLESS), *sides]
+    elif len(sides) == 2 and is_name(sides[1]):
+        signs, sides = [*signs, "<"], [*sides, ENDLESS]
+    if len(sides) != 3 or not is_name(sides[1]):
+        return node
+    return Node("group", OPENER[signs[0]], CLOSER[signs[1]], sides[0], sides[2])
+
+
 def without_in(node: Node) -> Node:
     r"""`x \in A` says what A says."""
     if node.kind == "relation" and node[1] == "in" and is_name(node[2]):
@@ -192,23 +245,19 @@ def same_relations(p: Node, g: Node, leaf: Leaf) -> bool:
         return same_equation(p, g, leaf)
     if "=" in p[1].split() or "=" in g[1].split():
         return False
-    if interval(p).kind == interval(g).kind == "group" and unknowns(p) == unknowns(g):
+    if interval(p).kind == interval(g).kind == "group" and names(p) == names(g):
         return same_places(p, g, leaf)
     return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
 
 
-def unknowns(node: Node) -> set[str]:
-    return found(node, "symbol")
-
-
 def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
     """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
-    if len(unknowns(g)) < 2 or unknowns(p) != unknowns(g):
+    if len(names(g)) < 2 or names(p) != names(g):
         return each_same(p[2:], g[2:], leaf)
     first = Node("add", p[2], multiply(number(-1), p[3]))
     second = Node("add", g[2], multiply(number(-1), g[3]))
     point = {}
-    for index, name in enumerate(sorted(unknowns(g))):
+    for index, name in enumerate(sorted(names(g))):
         point[name] = number(Fraction(10 * index + 17, 7))
     there, here = at(first, point), at(second, point)
     if same(here, number(0), leaf):
@@ -227,10 +276,11 @@ def same_ratio(p: Node, g: Node, _: Leaf) -> bool:
     """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
     values = []
     for node in (p, g):
-        if node.kind == "ratio":
-            if node[2].kind == "number" and 10 <= node[2][1] < 60:
+        match node:
+            case ("ratio", _, ("number", minutes)) if 10 <= minutes < 60:
                 return False
-            node = divide(*node.args)
+            case ("ratio", above, below):
+                node = divide(above, below)
         values.append(rational(node))
     return values[0] is not None and values[0] == values[1]
 
@@ -260,7 +310,7 @@ def items(node: Node) -> list[Node]:
 
 
 def has_plusminus(node: Node) -> bool:
-    return any(part.kind == "plusminus" for part in walk(node))
+    return "plusminus" in {part.kind for part in walk(node)}
 
 
 def branch(node: Node, sign: int) -> Node:

@@ -5,6 +5,7 @@ No rounding, no tolerance, no near misses.
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 
@@ -31,6 +32,7 @@ LONGEST = 200  # a number in words and units fits in this many characters
 WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is searched
 
 
+@functools.lru_cache(maxsize=8192)
 def read_number(text: str) -> Fraction | int | None:
     """The one number that a text states, exactly; None when it states none, or several.
 

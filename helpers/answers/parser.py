@@ -13,16 +13,13 @@ import functools
 import re
 from fractions import Fraction
 
-from helpers.answers.atoms import ATOMS, COMMANDS, group
+from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import (
-    ACCENTS,
     ALIASES,
     CONSTANTS,
     FONTS,
     FUNCTIONS,
     GREEK,
-    INVERTIBLE,
-    OTHER_NAMES,
     RELATIONS,
     Cursor,
     Token,
@@ -42,6 +39,7 @@ from helpers.answers.tree import (
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
+MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 
 SHORT_UNITS = words("cm mm km kg ft mph ml")  # longer words need no list
@@ -49,7 +47,6 @@ AFTER_UNIT = frozenset(("word", "^", "number", "text", "/", ","))
 # After a number these words change what is said.
 NO_UNITS = words("or and not to squared cubed plus minus times more less if")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
-ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
 FACTORS = frozenset(("number", "word", "(", "[", "{", "\\{", "begin", "\\$", "\\|"))
 NO_FACTORS = words("cup cap setminus backslash pm mp circ rfloor rceil")
@@ -172,9 +169,9 @@ class Reader(Cursor):
         while self.starts() and not self.unit_font():
             whole = len(factors) == 1 and is_whole(factors[0])
             fraction = self.ahead("number", "/", "number") and self.kind(3) not in ("^", "_", "!")
-            if self.kind() == "number" and factors and not (whole and fraction):
+            if self.sees("number") and factors and not (whole and fraction):
                 self.fail("a number after a factor")
-            if whole and self.kind() == "frac" and self.before() == "number":
+            if whole and self.sees("frac") and self.before() == "number":
                 factors.append(mixed(factors.pop(), self.power()))
             elif not fraction:
                 factors.append(self.power())
@@ -208,10 +205,7 @@ class Reader(Cursor):
     # Units.
 
     def with_unit(self, node: Node) -> Node:
-        r"""The node with the unit that follows it, where one does.
-
-        As in `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`.
-        """
+        r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
         words = []
         while self.unit_follows(bool(words)):
             if self.unit_font():
@@ -220,7 +214,7 @@ class Reader(Cursor):
             self.take("}")
             if self.take("^"):
                 words[-1] += "^" + self.raw()
-            if self.kind() == "/" and (self.kind(1) in ("word", "text") or self.unit_font(1)):
+            if self.sees("/") and (self.kind(1) in ("word", "text") or self.unit_font(1)):
                 words.append(self.need("/"))
         name = " ".join(words).lower().strip(" .")
         if NO_UNITS & set(name.split()):
@@ -228,29 +222,21 @@ class Reader(Cursor):
         return Node("unit", node, name) if name else node
 
     def unit_follows(self, begun: bool) -> bool:
-        if self.kind() == "text" or self.unit_font():
+        if self.sees("text") or self.unit_font():
             return True
-        return self.kind() == "word" if begun else self.unit_word()
+        return self.sees("word") if begun else self.unit_word()
 
     def unit_font(self, ahead: int = 0) -> bool:
         r"""`\mathrm{cm}` after a number or in a quotient of units."""
-        if (
-            self.physics
-            or self.kind(ahead) != "mathrm"
-            or self.before(ahead) not in ("number", "/")
-        ):
+        if self.physics or self.before(ahead) not in ("number", "/"):
             return False
-        inside = [self.kind(ahead + n) for n in (1, 2, 3)]
-        if inside != ["{", "word", "}"]:
+        if [self.kind(ahead + n) for n in range(4)] != ["mathrm", "{", "word", "}"]:
             return False
         return self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"}
 
     def unit_word(self) -> bool:
-        """A bare word is a unit if it follows a plain number and a blank, and ends the answer.
-
-        It has lower-case letters, and a vowel.
-        """
-        if self.physics or self.kind() != "word" or self.before() != "number":
+        """A bare word, of lower-case letters with a vowel, that ends the answer after a number."""
+        if self.physics or not self.sees("word") or self.before() != "number":
             return False
         word = self.token().text
         known = len(word) > 3 and word.islower() and re.search("[aeiou]", word)
@@ -276,11 +262,13 @@ class Reader(Cursor):
 
     def mark(self, node: Node, start: Token) -> Node:
         """The node with the mark that follows it; itself where none does."""
+        if not self.sees(*MARKS):
+            return node
         if self.take_all("^", "circ") or self.take_all("^", "{", "circ", "}"):
             return Node("unit", node, "degree")
         if self.take("'") or self.take_all("^", "prime") or self.take_all("^", "{", "prime", "}"):
             return renamed(node, "'")
-        match self.take("_", "^", "**", "!", "%", "\\%"):
+        match self.take(*MARKS):
             case "_":
                 return subscript(node, self.raw(), start)
             case "^" | "**":
@@ -295,22 +283,22 @@ class Reader(Cursor):
         if self.take("-"):
             return negative(self.power())
         if self.take("{"):
-            return self.braced()
+            return self.until("}")
         return self.first_letter() or self.power()
 
     def argument(self) -> Node:
-        r"""What `\frac` or `\sqrt` takes: a braced expression, one digit, one letter, one command."""
+        r"""What `\frac` or `\sqrt` takes: an expression in braces, one digit, letter, or command."""
         token = self.token()
         if self.take("{"):
-            return self.braced()
+            return self.until("}")
         if token.kind == "number" and token.text.isdigit() and len(token.text) > 1:
             self.cut[self.at] = Token("number", token.text[1:], False)
             return number(token.text[0])
         return self.first_letter() or self.atom()
 
-    def braced(self) -> Node:
+    def until(self, closer: str) -> Node:
         node = self.items()
-        self.need("}")
+        self.need(closer)
         return node
 
     def first_letter(self) -> Node | None:
@@ -338,63 +326,7 @@ class Reader(Cursor):
         kind, token = self.kind(), self.next()
         if kind in ATOMS:
             return ATOMS[kind](self, token)
-        return self.command(kind) if token.kind == "command" else self.fail(token.text)
-
-    def command(self, name: str) -> Node:
-        if name in COMMANDS:
-            return COMMANDS[name](self)
-        if name in CONSTANTS or name in GREEK or name in OTHER_NAMES:
-            return self.letter(name)
-        if name in FUNCTIONS:
-            return self.call(name)
-        if name in ACCENTS:
-            return symbol(f"{name} {self.raw()}")
-        if name in FONTS:
-            return self.font(name)
-        return self.fail("\\" + name)
-
-    def font(self, name: str) -> Node:
-        r"""`\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own."""
-        if name == "boxed" or self.kind(1) == "number":
-            return self.argument()
-        inside = self.raw()
-        if inside in FUNCTIONS or inside in ("sqrt", "e", "i", "pi"):
-            return self.command(inside)
-        return symbol(f"mathbb {inside}" if name == "mathbb" else inside)
-
-    def call(self, name: str) -> Node:
-        r"""A function with its argument: `\sin^2 x`, `\sin^{-1} x`, `\log_2 x`, `\max(1,2)`."""
-        base = exponent = None
-        while sign := self.take("_", "^"):
-            if sign == "_":
-                base = self.argument()
-            else:
-                exponent = self.exponent()
-        if exponent == number(-1) and name in INVERTIBLE:
-            name, exponent = "arc" + name, None
-        args = self.arguments()
-        if name in ("log", "lg") and len(args) == 1:
-            node = Node("call", "log", args[0], base or number(10))
-        elif name in ("log", "lg") or base is not None:
-            self.fail(name)
-        else:
-            node = Node("call", name, *args)
-        return Node("power", node, exponent) if exponent else node
-
-    def arguments(self) -> list[Node]:
-        """What is in brackets, or the number and letters that follow."""
-        if self.kind() in ("(", "["):
-            node = group(self, self.next())
-            return list(node[3:]) if node.kind == "group" else [node]
-        if self.kind() in FUNCTIONS:
-            return [self.power()]
-        factors = [self.power()]
-        while self.kind() in ARGUMENTS and self.token().text not in FUNCTIONS:
-            simple = factors[-1].kind in ("symbol", "number", "constant")
-            if not simple and self.before() in ("}", ")"):
-                break
-            factors.append(self.power())
-        return [multiply(*factors)]
+        return command(self, kind) if token.kind == "command" else self.fail(token.text)
 
 
 def mixed(units: Node, part: Node) -> Node:

@@ -28,7 +28,6 @@ FUNCTIONS = words("""
     sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth
     arcsinh arccosh arctanh exp ln log lg max min gcd lcm
 """)
-INVERTIBLE = words("sin cos tan cot sec csc sinh cosh tanh")  # sin^{-1} is arcsin
 OTHER_NAMES = words("""
     hbar ell perp parallel prime infty emptyset varnothing nabla Re Im angle triangle dagger
     ast star
@@ -171,9 +170,15 @@ class Cursor:
         """The kind of the token in front; None at the beginning."""
         return self.cut[self.at + ahead - 1].kind if self.at else None
 
+    def sees(self, *kinds: str) -> bool:
+        return self.kind() in kinds
+
     def ahead(self, *kinds: str) -> bool:
         """Whether tokens of these kinds follow."""
-        return all(self.kind(n) == kind for n, kind in enumerate(kinds))
+        for n, kind in enumerate(kinds):
+            if self.kind(n) != kind:
+                return False
+        return True
 
     def take(self, *kinds: str) -> str | None:
         """Steps over the next token if it is one of these kinds."""

@@ -11,7 +11,7 @@ A tree is a tuple `Node(kind, *args)`; the kinds and their arguments are:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from operator import itemgetter
 
@@ -77,11 +77,12 @@ def negative(node: Node) -> Node:
     return number(-node[1]) if node.kind == "number" else multiply(number(-1), node)
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: Node) -> list[Node]:
     """The node and all below it."""
-    yield node
-    for child in node.children:
-        yield from walk(child)
+    nodes = [node]
+    for each in nodes:  # the list grows meanwhile
+        nodes += [part for part in each if isinstance(part, Node)]
+    return nodes
 
 
 def found(node: Node, kind: str) -> set:
