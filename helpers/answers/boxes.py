@@ -73,7 +73,7 @@ def extract(text: str) -> str | None:
 
     >>> extract(r"<think>\boxed{3}?</think> It is \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
-    >>> extract(r"First \boxed{13}, then $9\cdot 2=\boxed{18}$."), extract(r"\boxed{18} or \boxed{19}")
+    >>> extract(r"First \boxed{9}, then $9\cdot 2=\boxed{18}$."), extract(r"\boxed{18}, \boxed{19}")
     ('18', None)
     """
     rest = after_thinking(text) or ""
@@ -164,7 +164,7 @@ def think_holds(text: str) -> bool:
 def think_follows(text: str) -> bool:
     r"""Thinking between its tags, then one box, and nothing after it.
 
-    >>> think_follows(r"<think>3 + 4 = 7</think> \boxed{7}"), think_follows(r"<think></think> \boxed{7}")
+    >>> think_follows(r"<think>3 + 4 = 7</think> \boxed{7}"), think_follows(r"\boxed{7}")
     (True, False)
     """
     if not think_holds(text):

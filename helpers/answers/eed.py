@@ -9,6 +9,7 @@ where the paper has 0 to 100. Source: Qiu et al., 2025, arXiv 2504.16074.
 from __future__ import annotations
 
 import functools
+import itertools
 import signal
 
 from helpers.answers import isolation
@@ -148,31 +149,21 @@ class Tree:
         first, second = self.left[i], other.left[j]
         rows, columns = i - first + 2, j - second + 2
         cost = [[0.0] * columns for _ in range(rows)]
-        for x in range(1, rows):
-            start = self.left[first + x - 1] - first
-            cost[x][0] = min(cost[x - 1][0] + 1, cost[start][0] + bulk(x - start))
-        for y in range(1, columns):
-            start = other.left[second + y - 1] - second
-            cost[0][y] = min(cost[0][y - 1] + 1, cost[0][start] + bulk(y - start))
-        for x in range(1, rows):
-            a = first + x - 1
-            above = self.left[a] - first
-            for y in range(1, columns):
-                b = second + y - 1
+        for x, y in itertools.product(range(rows), range(columns)):
+            a, b = first + x - 1, second + y - 1
+            options = []
+            if x:
+                above = self.left[a] - first
+                options += [cost[x - 1][y] + 1, cost[above][y] + bulk(x - above)]
+            if y:
                 beside = other.left[b] - second
-                best = min(
-                    cost[x - 1][y] + 1,
-                    cost[x][y - 1] + 1,
-                    cost[above][y] + bulk(x - above),
-                    cost[x][beside] + bulk(y - beside),
-                )
-                if above == beside == 0:
-                    best = done[a][b] = min(
-                        best, cost[x - 1][y - 1] + (self.labels[a] != other.labels[b])
-                    )
-                else:
-                    best = min(best, cost[above][beside] + done[a][b])
-                cost[x][y] = best
+                options += [cost[x][y - 1] + 1, cost[x][beside] + bulk(y - beside)]
+            if x and y and above == beside == 0:  # two whole trees
+                options.append(cost[x - 1][y - 1] + (self.labels[a] != other.labels[b]))
+                done[a][b] = min(options)
+            elif x and y:
+                options.append(cost[above][beside] + done[a][b])
+            cost[x][y] = min(options, default=0.0)
 
 
 def bulk(nodes: int) -> float:

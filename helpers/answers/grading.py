@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import deque
 from fractions import Fraction
 
 from helpers.answers import isolation
@@ -78,14 +79,12 @@ def last_number(text: str) -> str | None:
     """
     text = text[-LONGEST_REPLY:]
     end = max(text.rfind(digit) for digit in "0123456789") + 1
-    found = None
     for length in WINDOWS:  # from the end, so that a long reply need not be searched whole
         tail = text[max(0, end - length) : end + 1].translate(SIGNS)
-        for found in SIGNED.finditer(tail):
-            pass
-        if found and (found.start() > length // 2 or length >= end):
+        found = deque(SIGNED.finditer(tail), maxlen=1)
+        if found and (found[0].start() > length // 2 or length >= end):
             break
-    return found.group() if found else None
+    return found[0].group() if found else None
 
 
 def same_number(predicted: str | None, gold: str) -> float | None:

@@ -1,13 +1,10 @@
 """Runs symbolic work in small child processes that can be killed.
 
 SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the
-interpreter lock: only killing a process is safe. The children are warm, shared by training and
-evaluation, limited in time and memory, and end with their parent. They start as fresh interpreters:
-nothing of a GPU, of threads or of the user's `__main__` comes with them, so they work the same in
-Jupyter, in threads, in a script without a `__main__` guard, and under `accelerate launch`.
-
-`concurrent.futures` and `multiprocessing` would not do: they import the user's `__main__` again
-or fork, and a pool cannot kill one of its processes and go on.
+interpreter lock: only killing a process is safe. The children are warm, limited in time and memory,
+and end with their parent. As fresh interpreters they work the same in Jupyter, in threads, in a
+script without a `__main__` guard, and under `accelerate launch`; the pools of `concurrent.futures`
+and `multiprocessing` import `__main__` again or fork, and cannot lose one process and go on.
 """
 
 from __future__ import annotations
@@ -74,45 +71,44 @@ class Worker:
 
 
 class Pool:
-    """The children of this process. Started by the first question, closed at exit."""
+    """The children of this process: started by the first question, ended at exit."""
 
     def __init__(self):
         self.ready: queue.Queue[Worker] = queue.Queue()
         self.lock = threading.Lock()
-        self.alive = {Worker(self.ready) for _ in range(WORKERS)}
+        self.alive: set[Worker] = set()
 
     def ask(self, request: str, limit: float) -> str | None:
+        with self.lock:
+            while len(self.alive) < WORKERS:
+                self.alive.add(Worker(self.ready))
         worker = self.warm()
-        if worker is None:
-            return None
-        reply = worker.ask(request, limit)
-        if reply is None:
-            self.replace(worker)
-        else:
+        reply = worker and worker.ask(request, limit)
+        if reply:
             self.ready.put(worker)
+        elif worker:
+            self.replace(worker)
         return reply
 
     def warm(self) -> Worker | None:
-        """The next free child; None when the pool was closed meanwhile."""
+        """The next free child; None when all were closed meanwhile.
+
+        Raises RuntimeError when no child can be started.
+        """
         while self.alive:
             try:
                 worker = self.ready.get(timeout=0.5)
             except queue.Empty:
-                self.check()
+                if all(each.process.poll() is not None for each in list(self.alive)):
+                    raise RuntimeError(
+                        "The process for symbolic answers does not start.\n"
+                        f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
+                    ) from None
                 continue
             if worker.process.poll() is None:
                 return worker
             self.replace(worker)
         return None
-
-    def check(self) -> None:
-        """Raises RuntimeError when no child can be started."""
-        with self.lock:
-            if self.alive and all(worker.process.poll() is not None for worker in self.alive):
-                raise RuntimeError(
-                    "The process for symbolic answers does not start.\n"
-                    f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
-                )
 
     def replace(self, worker: Worker) -> None:
         with self.lock:
@@ -122,41 +118,17 @@ class Pool:
                 self.alive.add(Worker(self.ready))
 
     def close(self) -> None:
+        """Ends all children now; the next question starts new ones."""
         with self.lock:
-            for worker in self.alive:
-                worker.kill()
-            self.alive.clear()
+            while self.alive:
+                self.alive.pop().kill()
 
 
-_pool: Pool | None = None
-_starting = threading.Lock()
-
-
-def pool() -> Pool:
-    global _pool
-    with _starting:
-        _pool = _pool or Pool()
-        return _pool
-
-
-def close() -> None:
-    """Ends all children now; the next question starts new ones."""
-    global _pool
-    with _starting:
-        if _pool is not None:
-            _pool.close()
-        _pool = None
-
-
-def forget() -> None:
-    """After a fork: the children and the locks belong to the parent."""
-    global _pool, _starting
-    _pool, _starting = None, threading.Lock()
-
-
+POOL = Pool()
+close = POOL.close
 atexit.register(close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget)
+if hasattr(os, "register_at_fork"):  # after a fork, children and lock belong to the parent
+    os.register_at_fork(after_in_child=POOL.__init__)
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -169,7 +141,7 @@ def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | N
     >>> ask("same_symbols", r"\sqrt{12}", r"2\sqrt{3}"), ask("same_symbols", "x+x", "3x")
     (1.0, 0.0)
     """
-    reply = pool().ask(json.dumps([task, predicted, gold, limit]) + "\n", limit)
+    reply = POOL.ask(json.dumps([task, predicted, gold, limit]) + "\n", limit)
     return None if reply is None else json.loads(reply)
 
 

@@ -18,12 +18,12 @@ def pairs(text: str) -> dict[str, str]:
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
-GREEK_LETTERS = "αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"
-GREEK_NAMES = """
-    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon
-    phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega
-""".split()
-GREEK = frozenset(GREEK_NAMES)
+GREEK_LETTERS = pairs("""
+    α alpha  β beta  γ gamma  δ delta  ε epsilon  ζ zeta  η eta  θ theta  ι iota  κ kappa
+    λ lambda  μ mu  ν nu  ξ xi  ρ rho  σ sigma  τ tau  υ upsilon  φ phi  χ chi  ψ psi  ω omega
+    Γ Gamma  Δ Delta  Θ Theta  Λ Lambda  Ξ Xi  Π Pi  Σ Sigma  Υ Upsilon  Φ Phi  Ψ Psi  Ω Omega
+""")
+GREEK = frozenset(GREEK_LETTERS.values())
 FUNCTIONS = words("""
     sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth
     arcsinh arccosh arctanh exp ln log lg max min gcd lcm
@@ -47,19 +47,17 @@ ALIASES = pairs(r"""
     lbrace \{  rbrace \}  lbrack [  rbrack ]  langle (  rangle )
     arsinh arcsinh  arcosh arccosh  artanh arctanh  tg tan  ctg cot  number \number
 """)
-SILENT = {"\\ "}.union(
-    r"""
+SILENT = {"\\ "} | words(r"""
     $ \( \) \[ \] \, \; \: \! \> ~ displaystyle textstyle left right big Big bigg Bigg bigl bigr
     Bigl Bigr biggl biggr Biggl Biggr quad qquad limits nolimits rm bf it mathstrut thinspace
-    """.split()
-)
+""")
 # Other writing systems' signs, and those that people copy from elsewhere.
 TEX_OF = pairs(r"""
     − -  – -  ﹣ -  × *  · *  ⋅ *  ∙ *  ÷ /  ⁄ /  ¼ 1/4  ½ 1/2  ¾ 3/4  ′ '  ’ '
     ∞ \infty  √ \root  ≤ \le  ≥ \ge  ≠ \ne  ∈ \in  ∪ \cup  ∩ \cap  ± \pm  ° ^\circ
     π \pi  ħ \hbar  ℏ \hbar  ℓ \ell  ϕ \phi  ϵ \epsilon  ϑ \theta
 """)
-TEX_OF |= {sign: f"\\{name}" for sign, name in zip(GREEK_LETTERS, GREEK_NAMES, strict=True)}
+TEX_OF |= {sign: f"\\{name}" for sign, name in GREEK_LETTERS.items()}
 TEX_OF |= {sign: f"^{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 TEX_OF |= {sign: f"_{{{digit}}}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 TEX_OF |= dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")

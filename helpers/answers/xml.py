@@ -1,4 +1,4 @@
-"""The format of `gsm8k_xml`: steps between `<reasoning>` tags, then an answer in `<answer>` tags."""
+"""The format of `gsm8k_xml`: `<reasoning>steps</reasoning>`, then `<answer>…</answer>`."""
 
 from __future__ import annotations
 

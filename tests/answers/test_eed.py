@@ -2,23 +2,19 @@
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 
 from helpers.answers.eed import Tree, bulk, eed_score
+from tests.conftest import SHARED, needs_shared
 
-SHARED = Path(__file__).parents[3] / "shared"
-needs_shared = pytest.mark.skipif(
-    not SHARED.exists(), reason="the worked examples and PHYBench are not part of the project"
-)
-
+EXAMPLES = SHARED / "eed/worked_examples.json"
 # where the reference is wrong: (our score, why)
 OTHERWISE = {
     "toolong": (1.0, "x + 0 + 0 is x, however long it is written"),
     "int_same": (
         None,
-        "a gold with an integral is not scored: its row is left out, where the reference gives 0 for ever",
+        "a gold with an integral is not scored: its row is left out; the reference gives 0",
     ),
     "same_unparse": (None, "broken LaTeX is no gold: its row is left out"),
     "left_bug": (0.4, r"5R(x-1) is not R(x-1); the reference loses the text before \left"),
@@ -40,8 +36,8 @@ OTHERWISE = {
 @needs_shared
 @pytest.mark.parametrize(
     "pair",
-    json.loads((SHARED / "eed/worked_examples.json").read_text()) if SHARED.exists() else [],
-    ids=lambda p: p["name"],
+    json.loads(EXAMPLES.read_text()) if EXAMPLES.exists() else [],
+    ids=lambda pair: pair["name"],
 )
 def test_worked_examples(pair):
     score = eed_score(pair["answer"], pair["gold"])
@@ -104,7 +100,7 @@ def test_labelled_pairs(answer, gold, score):
 
 
 def test_the_distance_is_the_least_cost_of_all_edits():
-    """Against a slow search over all ways to turn one small tree into another, with the discount for whole subtrees."""
+    """Against a slow search over all ways to turn one small tree into another."""
     import sympy
 
     dice = random.Random(1)
