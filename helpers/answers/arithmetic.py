@@ -50,11 +50,7 @@ def equations(text: str) -> list[Equation]:
 
 
 def arithmetic_value(expression: str) -> Fraction | None:
-    """The value of sums and products of numbers, products first; None for a division by zero.
-
-    >>> arithmetic_value("2 + 3 * 4 / 5")
-    Fraction(22, 5)
-    """
+    """What sums and products come to, products first; None for a division by zero."""
     total, product, operation = Fraction(0), Fraction(0), "+"
     for token in TOKEN.findall(expression):
         if token in "+-*/x×":

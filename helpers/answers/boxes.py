@@ -143,22 +143,17 @@ def target(solution: str, answer: str) -> str:
     return f"{solution}\n\nThe final answer is $\\boxed{{{answer}}}$."
 
 
-def think_parts(text: str) -> tuple[str, str] | None:
-    """(thinking, rest) if the tags are there once each, in order, filled, and nothing before."""
-    if text.count("<think>") != 1 or text.count("</think>") != 1:
-        return None
-    before, _, tail = text.partition("<think>")
-    thinking, closed, rest = tail.partition("</think>")
-    return (thinking, rest) if closed and thinking.strip() and not before.strip() else None
-
-
 def think_holds(text: str) -> bool:
     r"""Whether a filled `<think>…</think>` and, after it, a box with one answer are there.
 
     >>> think_holds(r"<think>so</think> \boxed{18}"), think_holds(r"<think>\boxed{18}</think>")
     (True, False)
     """
-    return think_parts(text) is not None and holds(text)
+    if text.count("<think>") != 1 or text.count("</think>") != 1:
+        return False
+    before, thinking, _ = re.split("</?think>", text)
+    ordered = text.index("<think>") < text.index("</think>")
+    return ordered and bool(thinking.strip()) and not before.strip() and holds(text)
 
 
 def think_follows(text: str) -> bool:

@@ -118,12 +118,10 @@ def matched(p: list[Node], g: list[Node], leaf: Leaf) -> bool:
         return False
     rest = list(g)
     for member in p:
-        for other in rest:
-            if same(member, other, leaf):
-                rest.remove(other)
-                break
-        else:
+        partner = next((other for other in rest if same(member, other, leaf)), None)
+        if partner is None:
             return False
+        rest.remove(partner)
     return True
 
 

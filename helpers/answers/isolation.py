@@ -91,10 +91,7 @@ class Pool:
         return reply
 
     def warm(self) -> Worker | None:
-        """The next free child; None when all were closed meanwhile.
-
-        Raises RuntimeError when no child can be started.
-        """
+        """The next free child; None when all were closed meanwhile."""
         while self.alive:
             try:
                 worker = self.ready.get(timeout=0.5)

@@ -287,7 +287,7 @@ class Reader(Cursor):
         return self.first_letter() or self.power()
 
     def argument(self) -> Node:
-        r"""What `\frac` or `\sqrt` takes: an expression in braces, one digit, letter, or command."""
+        r"""What `\frac` or `\sqrt` takes: an expression in braces, a digit, letter, or command."""
         token = self.token()
         if self.take("{"):
             return self.until("}")

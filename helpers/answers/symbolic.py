@@ -29,10 +29,7 @@ CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 
 def expression(node: Node, **assumptions) -> sympy.Expr:
-    """The SymPy expression of a tree.
-
-    Raises Unreadable for what is no expression and for numbers that would fill the memory.
-    """
+    """The SymPy expression of a tree. Raises Unreadable for what is none, or fills the memory."""
     inside = [expression(child, **assumptions) for child in node.children]
     match node:
         case ("number", value):
@@ -103,10 +100,7 @@ def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
 
 
 def coordinate(symbol: sympy.Symbol, dice: random.Random, scale: sympy.Rational) -> sympy.Rational:
-    """A random number, about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x.
-
-    Of either sign, or positive for a positive symbol.
-    """
+    """A random number about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x; of either sign."""
     size = sympy.Rational(dice.randint(2 * 10**5, 3 * 10**6), 2 * 10**6) * scale
     return size if symbol.is_positive or dice.random() < 0.5 else -size
 

@@ -93,10 +93,7 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """Cuts a text into tokens.
-
-    A plain comma or blank joins thousands only outside brackets: `(100,200)` is a pair.
-    """
+    """Cuts a text. A comma or blank joins thousands outside brackets: `(100,200)` is a pair."""
     cut, at, depth, spaced = [], 0, 0, False
     text = text.translate(UNICODE)
     while at < len(text):
@@ -122,11 +119,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def repeating(text: str) -> str:
-    r"""A repeating decimal as a fraction.
-
-    >>> repeating(r"0.1\overline{6}")
-    '15/90'
-    """
+    r"""A repeating decimal as a fraction: `0.1\overline{6}` is 15/90."""
     _, whole, fixed, period = re.fullmatch(REPEATING, text).groups()
     below = (10 ** len(period) - 1) * 10 ** len(fixed)
     above = int(whole + fixed + period) - int(f"0{whole}{fixed}")
@@ -173,10 +166,7 @@ class Cursor:
 
     def ahead(self, *kinds: str) -> bool:
         """Whether tokens of these kinds follow."""
-        for n, kind in enumerate(kinds):
-            if self.kind(n) != kind:
-                return False
-        return True
+        return all(self.kind(n) == kind for n, kind in enumerate(kinds))
 
     def take(self, *kinds: str) -> str | None:
         """Steps over the next token if it is one of these kinds."""

@@ -52,6 +52,9 @@ def symbol(name: str) -> Node:
     return Node("symbol", name)
 
 
+ONE = number(1)
+
+
 def joined(kind: str, parts: list[Node]) -> Node:
     """A node of several parts; one part alone is itself."""
     return parts[0] if len(parts) == 1 else Node(kind, *parts)
@@ -61,9 +64,11 @@ def multiply(*factors: Node) -> Node:
     """A product, with the factors of its factors in one row and without those that are 1."""
     flat = []
     for factor in factors:
-        flat += factor.args if factor.kind == "multiply" else [factor]
-    flat = [factor for factor in flat if factor != number(1)]
-    return joined("multiply", flat or [number(1)])
+        if factor.kind == "multiply":
+            flat += factor.args
+        elif factor != ONE:
+            flat.append(factor)
+    return joined("multiply", flat or [ONE])
 
 
 def divide(above: Node, below: Node) -> Node:
@@ -86,11 +91,7 @@ def walk(node: Node) -> list[Node]:
 
 
 def found(node: Node, kind: str) -> set:
-    """The first arguments of all nodes of a kind, as the names of all symbols.
-
-    >>> sorted(found(multiply(symbol("x"), symbol("y")), "symbol"))
-    ['x', 'y']
-    """
+    """The first arguments of all nodes of a kind, as the names of all symbols."""
     return {part[1] for part in walk(node) if part.kind == kind}
 
 

@@ -26,23 +26,13 @@ ALIASES = pairs("""
     gram g  kilogram kg  kg kg  sec s  second s  min minute  hr h  hour h
     liter l  litre l  usd dollar  deg degree  percentage percent
 """)
-MAGNITUDES = {
-    "dozen": 12,
-    "hundred": 100,
-    "k": 1000,
-    "thousand": 1000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
+MAGNITUDES = pairs("""
+    dozen 12  hundred 100  k 1000  thousand 1000  million 1e6  billion 1e9  trillion 1e12
+""")
 
 
 def split_unit(node: Node) -> tuple[Node, str]:
-    r"""The bare expression and its unit under one name.
-
-    >>> split_unit(Node("unit", number(2), "million dollars"))
-    (Node('number', Fraction(2000000, 1)), 'dollar')
-    """
+    r"""The bare expression and its unit: `\text{2 million dollars}` is 2000000 and `dollar`."""
     if node.kind == "multiply" and node[-1].kind == "unit":  # −5 cm
         value, name = split_unit(node[-1])
         return scaled(multiply(*node[1:-1]), value), name
