@@ -84,12 +84,11 @@ def extract(text: str) -> str | None:
         last = box
     if last is None or not last.value:
         return None
-    return last.value if other is None or derived(rest[other.end : last.start]) else None
-
-
-def derived(between: str) -> bool:
-    """Whether the text between two boxes works towards the second one."""
-    return bool(STEP.search(between)) and not HEDGE.search(between)
+    if other is not None:
+        between = rest[other.end : last.start]
+        if HEDGE.search(between) or not STEP.search(between):
+            return None
+    return last.value
 
 
 def only_box(text: str) -> Box | None:

@@ -7,6 +7,7 @@ numbers, without SymPy; for the others `same` takes a function, so that one desc
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -34,6 +35,7 @@ NUMBER_WORDS = pairs("""
     eleven 11  twelve 12  thirteen 13  fourteen 14  fifteen 15  sixteen 16  seventeen 17
     eighteen 18  nineteen 19  twenty 20
 """)
+PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
 OPENER = {"<": "(", "<=": "["}
 CLOSER = {"<": ")", "<=": "]"}
@@ -112,7 +114,7 @@ def each_same(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
     return len(p) == len(g) and all(same(a, b, leaf) for a, b in zip(p, g, strict=True))
 
 
-def matched(p: list[Node], g: list[Node], leaf: Leaf) -> bool:
+def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
     """Whether each member of one side has its own equal on the other side."""
     if len(p) != len(g) or len(p) > LONGEST_LIST:
         return False
@@ -138,10 +140,10 @@ def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
     if "" not in (first, second) and first != second:
         pair = converted(left, first, right, second)
         return pair is not None and same(*pair, leaf)
-    has_pi = "pi" in found(left, "constant") | found(right, "constant")
+    has_pi = PI in walk(left) or PI in walk(right)
     if {first, second} == {"degree", ""} and has_pi:
         degrees, radians = (left, right) if first else (right, left)
-        return same(multiply(degrees, Node("constant", "pi"), number("1/180")), radians, leaf)
+        return same(multiply(degrees, PI, number("1/180")), radians, leaf)
     if same(left, right, leaf):
         return True
     if {first, second} != {"percent", ""}:
@@ -254,9 +256,8 @@ def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
         return each_same(p[2:], g[2:], leaf)
     first = Node("add", p[2], multiply(number(-1), p[3]))
     second = Node("add", g[2], multiply(number(-1), g[3]))
-    point = {}
-    for index, name in enumerate(sorted(names(g))):
-        point[name] = number(Fraction(10 * index + 17, 7))
+    values = (number(Fraction(n, 7)) for n in itertools.count(17, 10))
+    point = dict(zip(sorted(names(g)), values, strict=False))
     there, here = at(first, point), at(second, point)
     if same(here, number(0), leaf):
         return False
@@ -289,7 +290,7 @@ def same_items(p: Node, g: Node, leaf: Leaf) -> bool:
         if one.kind == "group" and other.kind == "list":
             return len(other) > 3 and one[1:3] == ("(", ")") and each_same(one[3:], other[1:], leaf)
     if g.kind == "union" and p.kind == "list":
-        return matched([interval(item) for item in p.args], list(g.args), leaf)
+        return matched([interval(item) for item in p.args], g.args, leaf)
     return matched(items(p), items(g), leaf)
 
 
@@ -331,15 +332,9 @@ def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
 
 def vector(node: Node, other: Node) -> Node:
     """A column beside a tuple is one, too."""
-    if node.kind != "matrix" or other.kind != "group":
-        return node
-    if any(len(row) != 1 for row in node.args):
-        return node
-    return Node("group", "(", ")", *(row[0] for row in node.args))
-
-
-def same_union(p: Node, g: Node, leaf: Leaf) -> bool:
-    return p.kind == g.kind and matched(list(p.args), list(g.args), leaf)
+    if node.kind == "matrix" and other.kind == "group" and {1} == set(map(len, node.args)):
+        return Node("group", "(", ")", *sum(node.args, ()))
+    return node
 
 
 BY_KIND = {
@@ -353,5 +348,5 @@ BY_KIND = {
     "plusminus": same_items,
     "group": same_places,
     "matrix": same_places,
-    "union": same_union,
+    "union": lambda p, g, leaf: p.kind == g.kind and matched(p.args, g.args, leaf),
 }

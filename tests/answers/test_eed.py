@@ -1,9 +1,11 @@
 """Expression Edit Distance: the public definition, without the reference's defects."""
 
+import functools
 import json
 import random
 
 import pytest
+import sympy
 
 from helpers.answers.eed import Tree, bulk, eed_score
 from tests.conftest import SHARED, needs_shared
@@ -101,8 +103,6 @@ def test_labelled_pairs(answer, gold, score):
 
 def test_the_distance_is_the_least_cost_of_all_edits():
     """Against a slow search over all ways to turn one small tree into another."""
-    import sympy
-
     dice = random.Random(1)
     letters = sympy.symbols("a:d", positive=True)
 
@@ -115,44 +115,37 @@ def test_the_distance_is_the_least_cost_of_all_edits():
 
     for _ in range(40):
         a, b = draw(3), draw(3)
-        assert Tree(a).distance(Tree(b)) == pytest.approx(slow(forest([a]), forest([b]), {}))
+        assert Tree(a).distance(Tree(b)) == pytest.approx(slow(forest([a]), forest([b])))
         assert Tree(a).distance(Tree(a)) == 0
 
 
 def forest(expressions):
     """Nested tuples (label, children) of SymPy expressions."""
-    return tuple(
-        (
-            str(e) if not e.args or e.is_Number else type(e).__name__,
-            () if e.is_Number else forest(e.args),
+    trees = []
+    for each in expressions:
+        leaf = each.is_Number or not each.args
+        trees.append(
+            (str(each) if leaf else type(each).__name__, () if leaf else forest(each.args))
         )
-        for e in expressions
-    )
+    return tuple(trees)
 
 
 def nodes(trees):
     return sum(1 + nodes(children) for _, children in trees)
 
 
-def slow(a, b, seen):
+@functools.cache
+def slow(a, b):
     """The recursive definition on forests: work on the roots of the last trees."""
-    if (a, b) not in seen:
-        options = [] if a or b else [0.0]
-        if a:
-            label, children = a[-1]
-            options += [
-                slow(a[:-1] + children, b, seen) + 1,
-                slow(a[:-1], b, seen) + bulk(nodes(a[-1:])),
-            ]
-        if b:
-            other, below = b[-1]
-            options += [
-                slow(a, b[:-1] + below, seen) + 1,
-                slow(a, b[:-1], seen) + bulk(nodes(b[-1:])),
-            ]
-        if a and b:
-            options.append(
-                slow(children, below, seen) + slow(a[:-1], b[:-1], seen) + (label != other)
-            )
-        seen[a, b] = min(options)
-    return seen[a, b]
+    options = [] if a or b else [0.0]
+    if a:
+        label, children = a[-1]
+        options.append(slow(a[:-1] + children, b) + 1)
+        options.append(slow(a[:-1], b) + bulk(nodes(a[-1:])))
+    if b:
+        other, below = b[-1]
+        options.append(slow(a, b[:-1] + below) + 1)
+        options.append(slow(a, b[:-1]) + bulk(nodes(b[-1:])))
+    if a and b:
+        options.append(slow(children, below) + slow(a[:-1], b[:-1]) + (label != other))
+    return min(options)
