@@ -14,7 +14,7 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-from helpers.answers import eed, eed_score, grading, isolation, latex, same_math
+from helpers.answers import eed, eed_score, isolation, parser, same_math
 from tests.bench import Row, show
 
 GROUP = 8
@@ -75,7 +75,7 @@ def ours(pairs) -> None:
 
 
 def forget() -> None:
-    for cache in (isolation.ask, latex.read, grading.number_of):
+    for cache in (isolation.ask, parser.read):
         cache.cache_clear()
 
 

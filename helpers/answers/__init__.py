@@ -1,10 +1,38 @@
-"""Reads an answer out of a text and judges it. Needs no torch, and imports no SymPy into this process.
+"""Reads an answer out of a text and judges it. Needs no torch, and no SymPy in this process.
 
-Reading order: reading, xml, boxes, formats (where the answer stands); latex, comparing, grading (what it says); symbolic, eed and
-isolation (what only SymPy can decide, in child processes).
+XML, HASH, BOXED, THINK_BOXED: the four formats of the recipes.
+Format: how a reply is written, recognised, and read.
+after_thinking: what of a reply may hold its answer.
+last_number, last_box_or_number: the last answer anywhere in a reply.
+XML_TAGS, strict_xml: the tags of XML, and whether a reply has exactly the shape that SFT teaches.
+read_number: the one number that a text states.
+same_number, same_math, eed_score: what an answer earns beside its gold.
+hallucinates: whether a reply states false arithmetic or a number from nowhere.
+equations: the arithmetic that a text states; NUMBER: the pattern of a number in it.
+plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
+
+Reading order: reading, xml, boxes, formats (where the answer stands); tree, tokens, parser, atoms
+(what it says); units, intervals, comparing, grading, arithmetic (whether it is right); symbolic,
+eed and isolation (what only SymPy can decide, in child processes).
 """
 
+from helpers.answers.arithmetic import (
+    NUMBER,
+    arithmetic_value,
+    equations,
+    hallucinates,
+    plain_arithmetic,
+)
 from helpers.answers.eed import eed_score
-from helpers.answers.equations import hallucinates
-from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format
-from helpers.answers.grading import last_number, same_math, same_number
+from helpers.answers.formats import (
+    BOXED,
+    HASH,
+    THINK_BOXED,
+    XML,
+    Format,
+    last_box_or_number,
+)
+from helpers.answers.grading import last_number, read_number, same_math, same_number
+from helpers.answers.reading import after_thinking
+from helpers.answers.xml import TAGS as XML_TAGS
+from helpers.answers.xml import strict as strict_xml

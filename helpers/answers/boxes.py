@@ -1,4 +1,7 @@
-"""The formats that end in `\\boxed{…}`: `openr1_boxed` and `phybench_eed` reason freely, `dapo_think` between `<think>` tags."""
+r"""The formats that end in `\boxed{…}`.
+
+`openr1_boxed` and `phybench_eed` reason freely, `dapo_think` between `<think>` tags.
+"""
 
 from __future__ import annotations
 
@@ -21,92 +24,83 @@ HEDGE = re.compile(
     r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE
 )
 CLOSING = re.compile(r"(?:[\s$.*]|\\\)|\\\])*")
-PHRASES = frozenset("so thus therefore hence the final answer is we get have it".split()) | {""}
+PHRASES = re.compile(r"|so|thus|therefore|hence|the|final|answer|is|we|get|have|it")
 
 
 class Box(NamedTuple):
     start: int  # where the mark begins
     end: int  # after its brace; -1 where it is cut off
-    value: str
+    value: str  # empty where it is cut off
 
 
 def boxes(text: str) -> Iterator[Box]:
-    r"""The boxes of a text in order, a box within a box as part of the outer one. One pass, so linear in the text's length.
+    r"""The boxes of a text in order, a box within a box as part of the outer one.
+
+    One pass, so linear in the text's length.
 
     >>> [box.value for box in boxes(r"\boxed{\frac{1}{2}} and \boxed 5")]
     ['\\frac{1}{2}', '5']
     """
-    open_braces: list[
-        int
-    ] = []  # where the box of each open brace begins, -1 for a brace of its own
+    opened = []  # of each open brace: where the mark of its box stands, None for a lone brace
     nested = 0
     for match in MARK.finditer(text):
         mark = match.group()
         if match["open"]:
-            open_braces.append(match.start())
+            opened.append(match.span())
             nested += 1
         elif mark == "{":
-            open_braces.append(-1)
-        elif mark == "}" and open_braces:
-            start = open_braces.pop()
-            nested -= start >= 0
-            if start >= 0 and not nested:
-                yield Box(
-                    start, match.end(), text[MARK.match(text, start).end() : match.start()].strip()
-                )
+            opened.append(None)
+        elif mark == "}" and opened:
+            box = opened.pop()
+            nested -= box is not None
+            if box and not nested:
+                yield Box(box[0], match.end(), text[box[1] : match.start()].strip())
         elif mark.startswith("\\boxed") and not nested:
             bare = BARE.match(text, match.end())
-            yield Box(match.start(), bare.end() if bare else -1, bare["value"] if bare else "")
-    unclosed = next((start for start in open_braces if start >= 0), None)
-    if unclosed is not None:
-        yield Box(unclosed, -1, "")
-
-
-def last_two(text: str) -> tuple[Box | None, Box | None]:
-    """The last box, and the last one before it that has another value."""
-    last = other = None
-    for box in boxes(text):
-        if last is not None and box.value != last.value:
-            other = last
-        last = box
-    return last, other
+            if bare:
+                yield Box(match.start(), bare.end(), bare["value"])
+            else:
+                yield Box(match.start(), -1, "")
+    if nested:
+        yield Box(next(filter(None, opened))[0], -1, "")
 
 
 def extract(text: str) -> str | None:
-    r"""The content of the last box after the thinking; None when there is none, when it is empty or cut off, or when it is hedged.
+    r"""The content of the last box after the thinking.
 
-    An earlier box with another value is an intermediate result if some working stands between the two, else a second candidate.
+    None when there is none, when it is empty or cut off, or when it is hedged: an earlier box with
+    another value is an intermediate result only if some working stands between the two.
 
-    >>> extract(r"<think>\boxed{3}?</think> It is \boxed{\frac{1}{2}}."), extract(r"It is \boxed{18} or \boxed{19}.")
-    ('\\frac{1}{2}', None)
-    >>> extract(r"First \boxed{13} remain, then $9\cdot 2=\boxed{18}$."), extract(r"It is \boxed{18")
+    >>> extract(r"<think>\boxed{3}?</think> It is \boxed{\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    >>> extract(r"First \boxed{9}, then $9\cdot 2=\boxed{18}$."), extract(r"\boxed{18}, \boxed{19}")
     ('18', None)
     """
-    rest = after_thinking(text)
-    last, other = last_two(rest) if rest is not None else (None, None)
-    if last is None or last.end < 0 or not last.value:
+    rest = after_thinking(text) or ""
+    last = other = None  # the last box, and the last one before it that has another value
+    for box in boxes(rest):
+        if last and box.value != last.value:
+            other = last
+        last = box
+    if last is None or not last.value:
         return None
-    return (
-        last.value
-        if other is None or (other.end >= 0 and derived(rest[other.end : last.start]))
-        else None
-    )
+    if other is not None:
+        between = rest[other.end : last.start]
+        if HEDGE.search(between) or not STEP.search(between):
+            return None
+    return last.value
 
 
-def derived(between: str) -> bool:
-    """Whether the text between two boxes works towards the second one, instead of offering it as another candidate."""
-    return bool(STEP.search(between)) and not HEDGE.search(between)
-
-
-def only_box(text: str | None) -> Box | None:
-    """The box of a text that has exactly one."""
-    found = list(islice(boxes(text), 2)) if text is not None else []
-    return found[0] if len(found) == 1 else None
+def only_box(text: str) -> Box | None:
+    """The box of a text that has exactly one, and a filled one."""
+    found = list(islice(boxes(text), 2))
+    return found[0] if len(found) == 1 and found[0].value else None
 
 
 def reasons(text: str) -> bool:
     """Whether a text holds more than the phrases that introduce an answer."""
-    return any(word.strip("$.,:*=()[]\\") not in PHRASES for word in text.lower().split())
+    words = text.lower().split()
+    return not all(PHRASES.fullmatch(word.strip("$.,:*=()[]\\")) for word in words)
 
 
 def holds(text: str) -> bool:
@@ -121,99 +115,58 @@ def holds(text: str) -> bool:
 def follows(text: str) -> bool:
     r"""Some reasoning, then one box, and nothing after it but the end of its sentence.
 
-    >>> follows(r"3 + 4 = 7, so the answer is $\boxed{7}$."), follows(r"\boxed{7}"), follows(r"3 + 4 = 7: \boxed{7}, I think")
-    (True, False, False)
+    >>> follows(r"3 + 4 = 7, so the answer is $\boxed{7}$."), follows(r"\boxed{7}")
+    (True, False)
     """
     if text.count("<think>") > 1 or text.count("</think>") > 1:
         return False  # two replies in one
-    rest = after_thinking(text)
+    rest = after_thinking(text) or ""
     box = only_box(rest)
-    if box is None or not box.value or box.end < 0:
+    if box is None or not CLOSING.fullmatch(rest, box.end):
         return False
-    thinking = text[: len(text) - len(rest)].replace("<think>", " ").replace("</think>", " ")
-    return reasons(thinking + rest[: box.start]) and bool(CLOSING.fullmatch(rest, box.end))
+    before = text[: len(text) - len(rest) + box.start]
+    return reasons(before.replace("<think>", " ").replace("</think>", " "))
 
 
-def unboxed(solution: str) -> str:
-    r"""A solution with its boxes opened, so that the answer has the only one.
+def target(solution: str, answer: str) -> str:
+    r"""The solution with its own boxes opened, so that the answer has the only one.
 
-    >>> unboxed(r"Hence $x = \boxed{\frac{1}{2}}$.")
-    'Hence $x = \\frac{1}{2}$.'
-    """
-    for box in [box for box in boxes(solution) if box.end >= 0][::-1]:
-        solution = solution[: box.start] + box.value + solution[box.end :]
-    return solution
-
-
-def write(solution: str, answer: str) -> str:
-    r"""The SFT target. Raises ValueError when the answer cannot be read back, as with unbalanced braces.
-
-    >>> print(write("3 + 4 = 7", "7"))
-    3 + 4 = 7
+    >>> print(target(r"Hence $x = \boxed{\frac{1}{2}}$.", "0.5"))
+    Hence $x = \frac{1}{2}$.
     <BLANKLINE>
-    The final answer is $\boxed{7}$.
+    The final answer is $\boxed{0.5}$.
     """
-    answer = answer.strip()
-    return checked(
-        f"{unboxed(solution.strip())}\n\nThe final answer is $\\boxed{{{answer}}}$.",
-        answer,
-        follows,
-    )
-
-
-def think_parts(text: str) -> tuple[str, str] | None:
-    """(thinking, rest) when the tags are there once each, in order, with something between them and nothing before."""
-    if text.count("<think>") != 1 or text.count("</think>") != 1:
-        return None
-    before, _, tail = text.partition("<think>")
-    thinking, closed, rest = tail.partition("</think>")
-    return (thinking, rest) if closed and thinking.strip() and not before.strip() else None
+    for box in reversed(list(boxes(solution))):
+        if box.end >= 0:
+            solution = solution[: box.start] + box.value + solution[box.end :]
+    return f"{solution}\n\nThe final answer is $\\boxed{{{answer}}}$."
 
 
 def think_holds(text: str) -> bool:
-    r"""Whether both a filled `<think>…</think>` and, after it, a box with one answer are there.
+    r"""Whether a filled `<think>…</think>` and, after it, a box with one answer are there.
 
-    >>> think_holds(r"<think>so</think> It is \boxed{18}."), think_holds(r"<think>\boxed{18}</think>")
+    >>> think_holds(r"<think>so</think> \boxed{18}"), think_holds(r"<think>\boxed{18}</think>")
     (True, False)
     """
-    return think_parts(text) is not None and extract(text) is not None
+    if text.count("<think>") != 1 or text.count("</think>") != 1:
+        return False
+    before, thinking, _ = re.split("</?think>", text)
+    ordered = text.index("<think>") < text.index("</think>")
+    return ordered and bool(thinking.strip()) and not before.strip() and holds(text)
 
 
 def think_follows(text: str) -> bool:
     r"""Thinking between its tags, then one box, and nothing after it.
 
-    >>> think_follows(r"<think>3 + 4 = 7</think> \boxed{7}"), think_follows(r"<think></think> \boxed{7}")
+    >>> think_follows(r"<think>3 + 4 = 7</think> \boxed{7}"), think_follows(r"\boxed{7}")
     (True, False)
     """
-    parts = think_parts(text)
-    box = only_box(parts[1]) if parts else None
-    return (
-        box is not None and extract(text) is not None and bool(CLOSING.fullmatch(parts[1], box.end))
-    )
+    if not think_holds(text):
+        return False
+    rest = after_thinking(text)
+    box = only_box(rest)
+    return box is not None and bool(CLOSING.fullmatch(rest, box.end))
 
 
-def think_write(solution: str, answer: str) -> str:
-    r"""The target with the solution as thinking. Raises ValueError when it cannot be read back.
-
-    >>> print(think_write("3 + 4 = 7", "7"))
-    <think>
-    3 + 4 = 7
-    </think>
-    <BLANKLINE>
-    The final answer is $\boxed{7}$.
-    """
-    answer = answer.strip()
-    return checked(
-        f"<think>\n{solution.strip()}\n</think>\n\nThe final answer is $\\boxed{{{answer}}}$.",
-        answer,
-        think_follows,
-    )
-
-
-def checked(text: str, answer: str, shape) -> str:
-    if extract(text) != answer or not shape(text):
-        raise ValueError(
-            f"A solution with the answer {answer[:60]!r} cannot be written in a box and read back.\n"
-            "The solution must be non-empty and without thinking tags, the answer non-empty with balanced braces."
-        )
-    return text
+def think_target(solution: str, answer: str) -> str:
+    return f"<think>\n{solution}\n</think>\n\nThe final answer is $\\boxed{{{answer}}}$."

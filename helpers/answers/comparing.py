@@ -1,87 +1,45 @@
 """Compares two answers part by part: lists, sets, pairs, intervals, equations, units, words.
 
-What is left at the leaves are single expressions. `exactly` decides those that are rational numbers, without SymPy; for the others
-`same` takes a function, so that one description of what "the same answer" means serves the fast path and the symbolic one.
+What is left at the leaves are single expressions. `exactly` decides those that are rational
+numbers, without SymPy; for the others `same` takes a function, so that one description of what
+"the same answer" means serves the fast path and the symbolic one.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from helpers.answers.latex import Node, divide, multiply, number
+from helpers.answers.tokens import pairs
+from helpers.answers.tree import (
+    Node,
+    divide,
+    found,
+    mapped,
+    multiply,
+    negative,
+    number,
+    symbol,
+    walk,
+)
+from helpers.answers.units import converted, split_unit
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
-WORDS = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-        "nineteen twenty".split(),
-        range(21),
-    )
-)
-MAGNITUDES = {
-    "dozen": 12,
-    "hundred": 100,
-    "thousand": 1000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-    "k": 1000,
-}
-UNITS = {
-    "mm": ("m", "1/1000"),
-    "cm": ("m", "1/100"),
-    "dm": ("m", "1/10"),
-    "m": ("m", 1),
-    "km": ("m", 1000),
-    "inch": ("inch", 1),
-    "ft": ("inch", 12),
-    "yard": ("inch", 36),
-    "mile": ("inch", 63360),
-    "mg": ("g", "1/1000"),
-    "g": ("g", 1),
-    "kg": ("g", 1000),
-    "s": ("s", 1),
-    "ms": ("s", "1/1000"),
-    "minute": ("s", 60),
-    "h": ("s", 3600),
-    "day": ("s", 86400),
-    "week": ("s", 604800),
-    "cent": ("dollar", "1/100"),
-    "dollar": ("dollar", 1),
-    "ml": ("l", "1/1000"),
-    "l": ("l", 1),
-}
-ALIASES = {
-    "millimeter": "mm",
-    "millimetre": "mm",
-    "centimeter": "cm",
-    "centimetre": "cm",
-    "meter": "m",
-    "metre": "m",
-    "kilometer": "km",
-    "kilometre": "km",
-    "inche": "inch",
-    "in": "inch",
-    "foot": "ft",
-    "feet": "ft",
-    "gram": "g",
-    "kilogram": "kg",
-    "kg": "kg",
-    "sec": "s",
-    "second": "s",
-    "min": "minute",
-    "hr": "h",
-    "hour": "h",
-    "liter": "l",
-    "litre": "l",
-    "usd": "dollar",
-    "deg": "degree",
-    "percentage": "percent",
-}
+LARGEST_FACTORIAL = 200
+LONGEST_LIST = 30  # members that are compared in any order
+NUMBER_WORDS = pairs("""
+    zero 0  one 1  two 2  three 3  four 4  five 5  six 6  seven 7  eight 8  nine 9  ten 10
+    eleven 11  twelve 12  thirteen 13  fourteen 14  fifteen 15  sixteen 16  seventeen 17
+    eighteen 18  nineteen 19  twenty 20
+""")
+PI = Node("constant", "pi")
+ENDLESS = Node("constant", "infinity")
+OPENER = {"<": "(", "<=": "["}
+CLOSER = {"<": ")", "<=": "]"}
+MIRRORED = {">": "<", ">=": "<="}
 
 
 class NeedsSymbols(Exception):
@@ -89,47 +47,39 @@ class NeedsSymbols(Exception):
 
 
 def rational(node: Node) -> Fraction | None:
-    """The exact value of an expression in whole numbers; None where there is none, or where it would be huge."""
-    values = [rational(a) for a in node.args if isinstance(a, Node)]
+    """The exact value of an expression in whole numbers; None where there is none, or too long."""
     if node.kind == "number":
-        return node.args[0]
-    if any(v is None for v in values):
+        return node[1]
+    values = [rational(child) for child in node.children]
+    if None in values:
         return None
-    if node.kind == "add":
-        return sum(values, Fraction(0))
-    if node.kind == "multiply":
-        return math.prod(values) if sum(size(v) for v in values) < LARGEST else None
-    if node.kind == "power":
-        return power(*values)
-    if node.kind == "unit" and node.args[1] == "percent":
-        return values[0] / 100
-    if (
-        node.kind == "call"
-        and node.args[0] == "factorial"
-        and values[0].denominator == 1
-        and 0 <= values[0] <= 200
-    ):
-        return Fraction(math.factorial(int(values[0])))
+    match node:
+        case ("add", *_):
+            return sum(values, Fraction(0))
+        case ("multiply", *_) if sum(map(bits, values)) < LARGEST:
+            return math.prod(values)
+        case ("power", *_):
+            return power(*values)
+        case ("unit", _, "percent"):
+            return values[0] / 100
+        case ("call", "factorial", _) if values[0] in range(LARGEST_FACTORIAL + 1):
+            return Fraction(math.factorial(int(values[0])))
     return None
 
 
-def size(value: Fraction) -> int:
+def bits(value: Fraction) -> int:
     return value.numerator.bit_length() + value.denominator.bit_length()
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if (
-        exponent.denominator != 1
-        or (base == 0 and exponent <= 0)
-        or size(base) * abs(exponent) > LARGEST
-    ):
+    undefined = base == 0 and exponent <= 0
+    if exponent.denominator != 1 or undefined or bits(base) * abs(exponent) > LARGEST:
         return None
     return base ** int(exponent)
 
 
 def names(node: Node) -> set[str]:
-    found = {node.args[0]} if node.kind == "symbol" else set()
-    return found.union(*(names(a) for a in node.args if isinstance(a, Node)))
+    return found(node, "symbol")
 
 
 def exactly(a: Node, b: Node) -> bool:
@@ -143,310 +93,260 @@ def exactly(a: Node, b: Node) -> bool:
 
 
 def same(p: Node, g: Node, leaf: Leaf) -> bool:
-    """Whether the answer `p` says what the gold `g` says. `leaf(a, b)` decides single expressions."""
+    """Whether the answer `p` says what the gold `g` says. `leaf(a, b)` decides single expressions.
+
+    The first kind in BY_KIND that either of the two has says how they are compared.
+    """
     p, g = number_word(p, g), number_word(g, p)
     if p == g:
         return True
     kinds = {p.kind, g.kind}
-    if "unit" in kinds:
-        return same_unit(p, g, leaf)
-    if "text" in kinds:
-        return same_text(p, g)
-    if "base" in kinds:
-        return p.kind != g.kind and digits(p) == digits(g)
-    if "relation" in kinds:
-        return same_relation(p, g, leaf)
-    if "ratio" in kinds:
-        return same_ratio(p, g)
-    if kinds & {"list", "set"} or has_plusminus(p) or has_plusminus(g):
-        return same_items(p, g, leaf)
-    if kinds & {"group", "matrix"}:
-        return same_places(p, g, leaf)
-    if "union" in kinds:
-        return p.kind == g.kind and matched(list(p.args), list(g.args), leaf)
+    if has_plusminus(p) or has_plusminus(g):
+        kinds.add("plusminus")
+    for kind, compare in BY_KIND.items():
+        if kind in kinds:
+            return compare(p, g, leaf)
     return leaf(p, g)
+
+
+def each_same(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
+    """Whether two rows are the same, place by place."""
+    return len(p) == len(g) and all(same(a, b, leaf) for a, b in zip(p, g, strict=True))
+
+
+def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
+    """Whether each member of one side has its own equal on the other side."""
+    if len(p) != len(g) or len(p) > LONGEST_LIST:
+        return False
+    rest = list(g)
+    for member in p:
+        partner = next((other for other in rest if same(member, other, leaf)), None)
+        if partner is None:
+            return False
+        rest.remove(partner)
+    return True
 
 
 def number_word(node: Node, other: Node) -> Node:
     """`two` is the number 2 where the other side is no word."""
-    if node.kind == "text" and other.kind != "text" and node.args[0].lower() in WORDS:
-        return number(WORDS[node.args[0].lower()])
+    if node.kind == "text" != other.kind and node[1].lower() in NUMBER_WORDS:
+        return number(NUMBER_WORDS[node[1].lower()])
     return node
-
-
-def digits(node: Node) -> str | None:
-    """The digits of a whole number, whatever its base, since a base may be left out but not changed."""
-    return (
-        node.args[0]
-        if node.kind == "base"
-        else str(node.args[0])
-        if node.kind == "number"
-        else None
-    )
-
-
-def letters(node: Node) -> str | None:
-    """The word that a text is, or that letters side by side would be."""
-    if node.kind == "multiply":
-        parts = [letters(a) for a in node.args]
-        return None if None in parts else "".join(parts)
-    if node.kind in ("symbol", "constant", "text"):
-        return "".join(node.args[0].split())
-    return None
-
-
-def same_text(p: Node, g: Node) -> bool:
-    """Words are equal in any case of letters; a single letter is a choice or a name, and its case counts."""
-    left, right = letters(p), letters(g)
-    if not left or not right:
-        return False
-    return left == right or (len(left) > 1 and left.casefold() == right.casefold())
 
 
 def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
-    if first == second:
-        return same(left, right, leaf)
-    if {first, second} == {"percent", ""}:
-        bare, percent = (left, right) if second else (right, left)
-        return same(left, right, leaf) or same(
-            *(
-                (bare, divide(percent, number(100)))
-                if second
-                else (divide(percent, number(100)), bare)
-            ),
-            leaf,
-        )
-    if {first, second} == {"degree", ""} and "pi" in constants(left) | constants(right):
-        degree, bare = (left, right) if first else (right, left)
-        return same(multiply(degree, Node("constant", ("pi",)), number("1/180")), bare, leaf)
-    if "" in (first, second):
-        return same(left, right, leaf)
-    scale, other = UNITS.get(first), UNITS.get(second)
-    if scale is None or other is None or scale[0] != other[0]:
-        return False
-    return same(multiply(left, number(scale[1])), multiply(right, number(other[1])), leaf)
-
-
-def split_unit(node: Node) -> tuple[Node, str]:
-    """The bare expression and its unit under one name: `\\text{ million dollars}` is a factor of 10⁶ and `dollar`."""
-    if node.kind == "multiply" and node.args[-1].kind == "unit":  # −5 cm
-        value, name = split_unit(node.args[-1])
-        return scaled(multiply(*node.args[:-1]), value), name
-    if node.kind != "unit":
-        return node, ""
-    value, unit = split_unit(node.args[0])
-    parts = [singular(w) for w in re.sub(r"\bper\b", "/", node.args[1]).replace("/", " / ").split()]
-    while parts and parts[0] in MAGNITUDES:
-        value = scaled(number(MAGNITUDES[parts.pop(0)]), value)
-    parts = [unit] + parts if unit else parts
-    if len(parts) > 1 and parts[0] in ("square", "sq", "cubic"):
-        parts = [parts[1] + ("^3" if parts[0] == "cubic" else "^2"), *parts[2:]]
-    return value, "".join(parts)
-
-
-def scaled(factor: Node, value: Node) -> Node:
-    """The product, as one number where both are."""
-    return (
-        number(factor.args[0] * value.args[0])
-        if factor.kind == value.kind == "number"
-        else multiply(factor, value)
-    )
-
-
-def singular(word: str) -> str:
-    name, power, exponent = word.partition("^")
-    name = name if name in UNITS or name in ALIASES else name.removesuffix("s")
-    return ALIASES.get(name, name) + power + exponent
-
-
-def constants(node: Node) -> set[str]:
-    found = {node.args[0]} if node.kind == "constant" else set()
-    return found.union(*(constants(a) for a in node.args if isinstance(a, Node)))
-
-
-def is_name(node: Node) -> bool:
-    """What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\\text{Area}`; nothing with a number in it."""
-    if node.kind in ("symbol", "text"):
+    if "" not in (first, second) and first != second:
+        pair = converted(left, first, right, second)
+        return pair is not None and same(*pair, leaf)
+    has_pi = PI in walk(left) or PI in walk(right)
+    if {first, second} == {"degree", ""} and has_pi:
+        degrees, radians = (left, right) if first else (right, left)
+        return same(multiply(degrees, PI, number("1/180")), radians, leaf)
+    if same(left, right, leaf):
         return True
-    return node.kind in ("multiply", "add") and all(is_name(a) for a in node.args)
+    if {first, second} != {"percent", ""}:
+        return False
+    if first:
+        return same(divide(left, number(100)), right, leaf)
+    return same(left, divide(right, number(100)), leaf)
 
 
-def named(node: Node) -> tuple[Node | None, Node]:
-    """(name, value) of `x = …`, else (None, the node); of a chain of equals signs, the last side is the value."""
-    if (
-        node.kind == "relation"
-        and set(node.args[0].split()) == {"="}
-        and is_name(node.args[1])
-        and node.args[1] != node.args[-1]
-    ):
-        return node.args[1], node.args[-1]
-    return None, node
+def same_text(p: Node, g: Node, _: Leaf) -> bool:
+    """Words are equal in any case of letters; a single letter is a name, and its case counts."""
+    left, right = word(p), word(g)
+    if not left or not right:
+        return False
+    return left == right or (len(left) > 1 and left.casefold() == right.casefold())
+
+
+def word(node: Node) -> str | None:
+    """The word that a text is, or that letters side by side would be."""
+    if node.kind == "multiply":
+        parts = [word(factor) for factor in node.args]
+        return None if None in parts else "".join(parts)
+    if node.kind in ("symbol", "constant", "text"):
+        return "".join(node[1].split())
+    return None
+
+
+def same_digits(p: Node, g: Node, _: Leaf) -> bool:
+    """The base of a number may be left out but not changed."""
+    if p.kind == "number":
+        p, g = g, p
+    return g.kind == "number" and g == number(p[1]) and p[1] == str(int(p[1]))
 
 
 def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
-    p, g = (
-        n.args[-1] if n.kind == "relation" and n.args[0] == "in" and is_name(n.args[1]) else n
-        for n in (p, g)
-    )
-    if p.kind != "relation" and g.kind != "relation":
+    """`x = 5` is `5`, and `x > 2` an interval."""
+    p, g = without_in(p), without_in(g)
+    kinds = {p.kind, g.kind}
+    if "relation" not in kinds:
         return same(p, g, leaf)
     (left, p_value), (right, g_value) = named(p), named(g)
-    if left is not None and (left == right or (right is None and g.kind != "relation")):
+    if left == right and left is not None:
         return same(p_value, g_value, leaf)
-    if right is not None and p.kind != "relation":
+    if kinds == {"relation"}:
+        return same_relations(p, g, leaf)
+    if left is not None or right is not None:
         return same(p_value, g_value, leaf)
-    if {p.kind, g.kind} == {"relation", "group"} or {p.kind, g.kind} == {"relation", "union"}:
-        return same_interval(interval(p), interval(g), leaf)
-    if p.kind != "relation" or g.kind != "relation":
-        return same_items(p, g, leaf) if {p.kind, g.kind} & {"list", "set"} else False
-    if p.args[0] == g.args[0] == "=":
+    if kinds & {"group", "union"}:
+        return same_places(p, g, leaf)
+    return bool(kinds & {"list", "set"}) and same_items(p, g, leaf)
+
+
+def is_name(node: Node) -> bool:
+    r"""What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\text{Area}`."""
+    if node.kind in ("symbol", "text"):
+        return True
+    return node.kind in ("multiply", "add") and all(is_name(part) for part in node.args)
+
+
+def named(node: Node) -> tuple[Node | None, Node]:
+    """(name, value) of `x = …`, where the last of several sides counts; else (None, the node)."""
+    if node.kind == "relation" and set(node[1].split()) == {"="}:
+        name, value = node[2], node[-1]
+        if is_name(name) and name != value:
+            return name, value
+    return None, node
+
+
+def interval(node: Node) -> Node:
+    """The interval that `2 < x ≤ 5` or `x > 2` or ℝ describes; anything else as it is."""
+    if node == symbol("mathbb R"):
+        return Node("group", "(", ")", negative(ENDLESS), ENDLESS)
+    if node.kind != "relation":
+        return node
+    signs, sides = node[1].split(), list(node[2:])
+    if set(signs) <= MIRRORED.keys():
+        signs = [MIRRORED[sign] for sign in reversed(signs)]
+        sides.reverse()
+    if not set(signs) <= OPENER.keys():
+        return node
+    if len(sides) == 2 and is_name(sides[0]):
+        signs, sides = ["<", *signs], [negative(ENDLESS), *sides]
+    elif len(sides) == 2 and is_name(sides[1]):
+        signs, sides = [*signs, "<"], [*sides, ENDLESS]
+    if len(sides) != 3 or not is_name(sides[1]):
+        return node
+    return Node("group", OPENER[signs[0]], CLOSER[signs[1]], sides[0], sides[2])
+
+
+def without_in(node: Node) -> Node:
+    r"""`x \in A` says what A says."""
+    if node.kind == "relation" and node[1] == "in" and is_name(node[2]):
+        return node[-1]
+    return node
+
+
+def same_relations(p: Node, g: Node, leaf: Leaf) -> bool:
+    if p[1] == g[1] == "=":
         return same_equation(p, g, leaf)
-    if "=" in p.args[0].split() or "=" in g.args[0].split():
+    if "=" in p[1].split() or "=" in g[1].split():
         return False
-    first, second = interval(p), interval(g)
-    if first.kind == second.kind == "group" and names(p) == names(g):
-        return same_interval(first, second, leaf)
-    return p.args[0] == g.args[0] and all(
-        same(a, b, leaf) for a, b in zip(p.args[1:], g.args[1:], strict=True)
-    )
+    if interval(p).kind == interval(g).kind == "group" and names(p) == names(g):
+        return same_places(p, g, leaf)
+    return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
 
 
 def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
-    """Two equations in the same unknowns, at least two of them, are one if their sides differ by a constant factor."""
-    unknowns = names(g)
-    if len(unknowns) < 2 or names(p) != unknowns:
-        return all(same(a, b, leaf) for a, b in zip(p.args[1:], g.args[1:], strict=True))
-    first, second = (Node("add", (n.args[1], multiply(number(-1), n.args[2]))) for n in (p, g))
-    point = {name: number(Fraction(10 * i + 17, 7)) for i, name in enumerate(sorted(unknowns))}
+    """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
+    if len(names(g)) < 2 or names(p) != names(g):
+        return each_same(p[2:], g[2:], leaf)
+    first = Node("add", p[2], multiply(number(-1), p[3]))
+    second = Node("add", g[2], multiply(number(-1), g[3]))
+    values = (number(Fraction(n, 7)) for n in itertools.count(17, 10))
+    point = dict(zip(sorted(names(g)), values, strict=False))
     there, here = at(first, point), at(second, point)
-    return not same(here, number(0), leaf) and leaf(multiply(first, here), multiply(second, there))
+    if same(here, number(0), leaf):
+        return False
+    return leaf(multiply(first, here), multiply(second, there))
 
 
 def at(node: Node, point: dict[str, Node]) -> Node:
     """The node with numbers in place of its symbols."""
     if node.kind == "symbol":
-        return point[node.args[0]]
-    return Node(node.kind, tuple(at(a, point) if isinstance(a, Node) else a for a in node.args))
+        return point[node[1]]
+    return mapped(node, lambda child: at(child, point))
 
 
-FLIP = {"<": "<", "<=": "<=", ">": "<", ">=": "<="}
-
-
-def interval(node: Node) -> Node:
-    """The interval that an inequality in one name describes, `2 < x ≤ 5` or `x > 2`, or ℝ; anything else as it is."""
-    endless = Node("constant", ("infinity",))
-    if node == Node("symbol", ("mathbb R",)):
-        return Node("group", ("(", ")", multiply(number(-1), endless), endless))
-    if node.kind != "relation":
-        return node
-    signs, sides = node.args[0].split(), list(node.args[1:])
-    if not all(s in FLIP for s in signs) or len({s[0] for s in signs}) != 1:
-        return node
-    if signs[0][0] == ">":
-        signs, sides = [FLIP[s] for s in reversed(signs)], sides[::-1]
-    if len(sides) == 2 and is_name(sides[0]):
-        signs, sides = ["<", *signs], [multiply(number(-1), endless), *sides]
-    elif len(sides) == 2 and is_name(sides[1]):
-        signs, sides = [*signs, "<"], [*sides, endless]
-    if len(sides) != 3 or not is_name(sides[1]):
-        return node
-    return Node(
-        "group",
-        ("[" if signs[0] == "<=" else "(", "]" if signs[1] == "<=" else ")", sides[0], sides[2]),
-    )
-
-
-def same_interval(p: Node, g: Node, leaf: Leaf) -> bool:
-    return p.kind == g.kind == "group" and same_places(p, g, leaf)
-
-
-def same_ratio(p: Node, g: Node) -> bool:
+def same_ratio(p: Node, g: Node, _: Leaf) -> bool:
     """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
-
-    def clock(n: Node) -> bool:
-        return n.kind == "ratio" and n.args[1].kind == "number" and 10 <= n.args[1].args[0] < 60
-
-    if clock(p) or clock(g):
-        return False
-    left, right = (rational(divide(*n.args) if n.kind == "ratio" else n) for n in (p, g))
-    return left is not None and left == right
-
-
-def has_plusminus(node: Node) -> bool:
-    return node.kind == "plusminus" or any(
-        has_plusminus(a) for a in node.args if isinstance(a, Node)
-    )
+    values = []
+    for node in (p, g):
+        match node:
+            case ("ratio", _, ("number", minutes)) if 10 <= minutes < 60:
+                return False
+            case ("ratio", above, below):
+                node = divide(above, below)
+        values.append(rational(node))
+    return values[0] is not None and values[0] == values[1]
 
 
-def branch(node: Node, sign: int) -> Node:
-    """The node with every ± read as + (sign 1) or as − (sign −1)."""
-    args = tuple(branch(a, sign) if isinstance(a, Node) else a for a in node.args)
-    if node.kind != "plusminus":
-        return Node(node.kind, args)
-    return Node("add", (args[0], multiply(number(sign), args[1])))
+def same_items(p: Node, g: Node, leaf: Leaf) -> bool:
+    """Members in any order, but of a pair or triple in brackets in their own."""
+    for one, other in ((p, g), (g, p)):
+        if one.kind == "group" and other.kind == "list":
+            return len(other) > 3 and one[1:3] == ("(", ")") and each_same(one[3:], other[1:], leaf)
+    if g.kind == "union" and p.kind == "list":
+        return matched([interval(item) for item in p.args], g.args, leaf)
+    return matched(items(p), items(g), leaf)
 
 
 def items(node: Node) -> list[Node]:
     """The members of a list or set: `1 ± √5` is two, and `x = 1` among them is 1."""
     if node.kind in ("list", "set"):
-        members = (
-            node.args[0].args if len(node.args) == 1 and node.args[0].kind == "list" else node.args
-        )
-        labels = {named(m)[0] for m in members} - {None}
-        return [i for m in members for i in items(named(m)[1] if len(labels) == 1 else m)]
+        labels = {named(member)[0] for member in node.args} - {None}
+        members = []
+        for member in node.args:
+            members += items(named(member)[1] if len(labels) == 1 else member)
+        return members
     if has_plusminus(node):
-        return [branch(named(node)[1], 1), branch(named(node)[1], -1)]
+        value = named(node)[1]
+        return [branch(value, 1), branch(value, -1)]
     return [node]
 
 
-def same_items(p: Node, g: Node, leaf: Leaf) -> bool:
-    """Members in any order. A pair or triple is ordered: a list of three or more without brackets matches one in its order only."""
-    for one, other in ((p, g), (g, p)):
-        if one.kind == "group" and other.kind == "list":
-            same_order = (
-                len(other.args) > 2
-                and one.args[:2] == ("(", ")")
-                and len(one.args) == len(other.args) + 2
-            )
-            return same_order and all(
-                same(a, b, leaf) for a, b in zip(one.args[2:], other.args, strict=True)
-            )
-    if g.kind == "union" and p.kind == "list":
-        return matched([interval(i) for i in p.args], list(g.args), leaf)
-    return matched(items(p), items(g), leaf)
+def has_plusminus(node: Node) -> bool:
+    return "plusminus" in {part.kind for part in walk(node)}
 
 
-def matched(left: list[Node], right: list[Node], leaf: Leaf) -> bool:
-    """Whether each member of one side has its own equal on the other side."""
-    if len(left) != len(right) or len(left) > 30:
-        return False
-    rest = list(right)
-    for member in left:
-        found = next((r for r in rest if same(member, r, leaf)), None)
-        if found is None:
-            return False
-        rest.remove(found)
-    return True
+def branch(node: Node, sign: int) -> Node:
+    """The node with every ± read as + (sign 1) or as − (sign −1)."""
+    node = mapped(node, lambda child: branch(child, sign))
+    if node.kind != "plusminus":
+        return node
+    return Node("add", node[1], multiply(number(sign), node[2]))
 
 
 def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
-    """Pairs, intervals and matrices: brackets and each place count. A column and a tuple are both vectors."""
+    """Pairs, intervals and matrices: brackets and each place count."""
     p, g = interval(vector(p, g)), interval(vector(g, p))
-    if p.kind != g.kind or p.kind not in ("group", "matrix") or len(p.args) != len(g.args):
+    if p.kind == g.kind == "group":
+        return p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
+    if p.kind != g.kind or p.kind != "matrix" or len(p) != len(g):
         return False
-    if p.kind == "group":
-        return p.args[:2] == g.args[:2] and all(
-            same(a, b, leaf) for a, b in zip(p.args[2:], g.args[2:], strict=True)
-        )
-    return all(
-        len(a) == len(b) and all(same(x, y, leaf) for x, y in zip(a, b, strict=True))
-        for a, b in zip(p.args, g.args, strict=True)
-    )
+    return all(each_same(row, other, leaf) for row, other in zip(p.args, g.args, strict=True))
 
 
 def vector(node: Node, other: Node) -> Node:
-    if node.kind == "matrix" and other.kind == "group" and all(len(row) == 1 for row in node.args):
-        return Node("group", ("(", ")", *(row[0] for row in node.args)))
+    """A column beside a tuple is one, too."""
+    if node.kind == "matrix" and other.kind == "group" and {1} == set(map(len, node.args)):
+        return Node("group", "(", ")", *sum(node.args, ()))
     return node
+
+
+BY_KIND = {
+    "unit": same_unit,
+    "text": same_text,
+    "base": same_digits,
+    "relation": same_relation,
+    "ratio": same_ratio,
+    "list": same_items,
+    "set": same_items,
+    "plusminus": same_items,
+    "group": same_places,
+    "matrix": same_places,
+    "union": lambda p, g, leaf: p.kind == g.kind and matched(p.args, g.args, leaf),
+}

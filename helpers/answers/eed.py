@@ -1,31 +1,39 @@
-"""Expression Edit Distance (EED), the score of PHYBench (Qiu et al., 2025, arXiv 2504.16074): partial credit for a formula.
+"""Expression Edit Distance (EED), the score of PHYBench: partial credit for a formula.
 
-Both formulas are simplified, all symbols taken as positive, and become trees whose leaves are numbers and symbols. D is the least cost
-of turning the answer's tree into the gold's, S the gold's number of nodes, and the score is 1 if they are equal, else
-max(0, 0.6 − D/S). The scale is 0 to 1 where the paper has 0 to 100.
+Both formulas are simplified, all symbols taken as positive, and become trees whose leaves are
+numbers and symbols. D is the least cost of turning the answer's tree into the gold's, S the gold's
+number of nodes, and the score is 1 if they are equal, else max(0, 0.6 − D/S). The scale is 0 to 1
+where the paper has 0 to 100. Source: Qiu et al., 2025, arXiv 2504.16074.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import signal
 
 from helpers.answers import isolation
-from helpers.answers.comparing import names, rational
-from helpers.answers.latex import Node, Unreadable, read
+from helpers.answers.comparing import rational
+from helpers.answers.parser import read
+from helpers.answers.tree import Node, Unreadable, found, walk
 
 LIMIT = 2.8  # seconds for one pair
 PATIENCE = 1.0  # seconds for one simplification
 MOST_NODES = 300
+FORMULAS = {"number", "symbol", "constant", "add", "multiply", "power", "call", "unit"}
+NO_FORMULAS = ("infinity", "cap", "setminus", "backslash")
 
 
 def eed_score(predicted: str | None, gold: str) -> float | None:
-    r"""How near the formula `predicted` is to `gold`: 1.0 if equal, else up to 0.6; None when the gold cannot be read.
+    r"""How near the formula `predicted` is to `gold`: 1.0 if equal, else up to 0.6.
 
-    Of an equation the right side counts. Integrals and sums, cut-off or unreadable text, and what takes too long earn 0.
+    Of an equation the right side counts. Integrals and sums, cut-off or unreadable text, and what
+    takes too long earn 0. None when the gold cannot be read.
 
-    >>> eed_score(r"4\frac{mv^2}{l} + 2 m g", r"T = 2 m g + 4\frac{mv^2}{l}"), round(eed_score(r"2 m g + 2\frac{mv^2}{l}", r"2 m g + 4\frac{mv^2}{l}"), 4)
-    (1.0, 0.4667)
+    >>> eed_score(r"4\frac{mv^2}{l} + 2 m g", r"T = 2 m g + 4\frac{mv^2}{l}")
+    1.0
+    >>> round(eed_score(r"2 m g + 2\frac{mv^2}{l}", r"2 m g + 4\frac{mv^2}{l}"), 4)
+    0.4667
     """
     try:
         truth = formula(gold)
@@ -37,37 +45,26 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
         return 0.0
     if answer == truth:
         return 1.0
-    if (
-        rational(truth) is not None and rational(answer) is not None
-    ):  # any edit of a tree with one node costs all of it
+    if rational(truth) is not None and rational(answer) is not None:
+        # Any edit of a tree with one node costs all of it.
         return float(rational(truth) == rational(answer))
     return isolation.ask("edit_distance", predicted, gold, LIMIT) or 0.0
 
 
 def formula(text: str) -> Node:
-    """The tree of the formula in a text; of an equation such as `E = mc^2`, of its right side."""
-    node = read(text, units="none")
-    if (
-        node.kind == "relation"
-        and set(node.args[0].split()) == {"="}
-        and names(node.args[1])
-        and node.args[-1] not in node.args[1:-1]
-    ):
-        node = node.args[-1]
-    check(node)
+    """The tree of the formula in a text; of an equation such as `E = mc^2`, of its right side.
+
+    Raises Unreadable for what is no formula: several values, relations, text, infinity.
+    """
+    node = read(text, physics=True)
+    if node.kind == "relation" and set(node[1].split()) == {"="}:
+        *sides, last = node[2:]
+        if last not in sides and found(sides[0], "symbol"):
+            node = last
+    for part in walk(node):
+        if part.kind not in FORMULAS or part[1] in NO_FORMULAS:
+            raise Unreadable(f"{part.kind} is no formula")
     return node
-
-
-FORMULAS = frozenset(("number", "symbol", "constant", "add", "multiply", "power", "call", "unit"))
-
-
-def check(node: Node) -> None:
-    """Raises Unreadable for what is no formula: several values, relations, text, infinity, functions that SymPy does not get here."""
-    if node.kind not in FORMULAS or node.args[0] in ("infinity", "cap", "setminus", "backslash"):
-        raise Unreadable(f"{node.kind} is no formula")
-    for part in node.args:
-        if isinstance(part, Node):
-            check(part)
 
 
 def edit_distance(predicted: str, gold: str) -> float:
@@ -76,18 +73,23 @@ def edit_distance(predicted: str, gold: str) -> float:
 
     from helpers.answers.symbolic import equal, expression
 
-    answer, truth = (
-        expression(formula(predicted), positive=True),
-        expression(formula(gold), positive=True),
-    )
+    answer = expression(formula(predicted), positive=True)
+    truth = expression(formula(gold), positive=True)
     if equal(answer, truth):
         return 1.0
-    goal = simplified(truth)
-    tree = simplified(answer)
+    goal, tree = simplified(truth), simplified(answer)
     if len(list(sympy.preorder_traversal(tree))) > MOST_NODES:
         return 0.0
     a, b = Tree(tree), Tree(goal)
     return max(0.0, 0.6 - a.distance(b) / len(b.labels))
+
+
+class Impatient(Exception):
+    """`simplify` took too long."""
+
+
+def impatient(*_):
+    raise Impatient
 
 
 @functools.lru_cache(maxsize=256)
@@ -95,7 +97,7 @@ def simplified(formula):
     """SymPy's `simplify`, or the formula as it is where that takes more than PATIENCE seconds."""
     import sympy
 
-    if not hasattr(signal, "setitimer"):
+    if not hasattr(signal, "setitimer"):  # Windows
         return sympy.simplify(formula)
     signal.signal(signal.SIGALRM, impatient)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
@@ -107,34 +109,35 @@ def simplified(formula):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class Impatient(Exception):
-    """`simplify` took too long."""
-
-
-def impatient(*_):
-    raise Impatient
-
-
 class Tree:
-    """A SymPy expression as lists in postorder: labels, and for each node the index of its leftmost leaf."""
+    """A SymPy expression as lists in postorder.
+
+    labels: of each node; left: the index of each node's leftmost leaf; roots: the nodes that have
+    a left sibling, and the root.
+    """
 
     def __init__(self, expression):
         self.labels: list[str] = []
         self.left: list[int] = []
         self.add(expression)
-        rightmost = {leaf: node for node, leaf in enumerate(self.left)}
-        self.roots = sorted(rightmost.values())  # the nodes that have a left sibling, and the root
+        highest = {leaf: node for node, leaf in enumerate(self.left)}
+        self.roots = sorted(highest.values())
 
     def add(self, expression) -> int:
         """Adds a subtree; returns the index of its leftmost leaf."""
-        number = expression.is_Number or not expression.args
-        leaves = [self.add(child) for child in (() if number else expression.args)]
-        self.left.append(leaves[0] if leaves else len(self.labels))
-        self.labels.append(f"{expression}" if number else type(expression).__name__)
-        return self.left[-1]
+        if expression.is_Number or not expression.args:
+            label, leaves = str(expression), [len(self.labels)]
+        else:
+            label, leaves = type(expression).__name__, [self.add(e) for e in expression.args]
+        self.left.append(leaves[0])
+        self.labels.append(label)
+        return leaves[0]
 
     def distance(self, other: Tree) -> float:
-        """The least cost to turn this tree into `other`: one node costs 1, a whole subtree `bulk`. After Zhang and Shasha (1989)."""
+        """The least cost to turn this tree into `other`; after Zhang and Shasha (1989).
+
+        To insert, delete or change one node costs 1, to insert or delete a whole subtree `bulk`.
+        """
         done = [[0.0] * len(other.labels) for _ in self.labels]
         for i in self.roots:
             for j in other.roots:
@@ -146,31 +149,21 @@ class Tree:
         first, second = self.left[i], other.left[j]
         rows, columns = i - first + 2, j - second + 2
         cost = [[0.0] * columns for _ in range(rows)]
-        for x in range(1, rows):
-            start = self.left[first + x - 1] - first
-            cost[x][0] = min(cost[x - 1][0] + 1, cost[start][0] + bulk(x - start))
-        for y in range(1, columns):
-            start = other.left[second + y - 1] - second
-            cost[0][y] = min(cost[0][y - 1] + 1, cost[0][start] + bulk(y - start))
-        for x in range(1, rows):
-            a = first + x - 1
-            above = self.left[a] - first
-            for y in range(1, columns):
-                b = second + y - 1
+        for x, y in itertools.product(range(rows), range(columns)):
+            a, b = first + x - 1, second + y - 1
+            options = []
+            if x:
+                above = self.left[a] - first
+                options += [cost[x - 1][y] + 1, cost[above][y] + bulk(x - above)]
+            if y:
                 beside = other.left[b] - second
-                best = min(
-                    cost[x - 1][y] + 1,
-                    cost[x][y - 1] + 1,
-                    cost[above][y] + bulk(x - above),
-                    cost[x][beside] + bulk(y - beside),
-                )
-                if above == beside == 0:
-                    best = done[a][b] = min(
-                        best, cost[x - 1][y - 1] + (self.labels[a] != other.labels[b])
-                    )
-                else:
-                    best = min(best, cost[above][beside] + done[a][b])
-                cost[x][y] = best
+                options += [cost[x][y - 1] + 1, cost[x][beside] + bulk(y - beside)]
+            if x and y and above == beside == 0:  # two whole trees
+                options.append(cost[x - 1][y - 1] + (self.labels[a] != other.labels[b]))
+                done[a][b] = min(options)
+            elif x and y:
+                options.append(cost[above][beside] + done[a][b])
+            cost[x][y] = min(options, default=0.0)
 
 
 def bulk(nodes: int) -> float:

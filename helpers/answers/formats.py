@@ -1,9 +1,7 @@
 """Answer formats: how a reply is written, recognised, and read.
 
-A format is a handful of functions. `write` makes the text that SFT teaches, `follows` says whether a text has exactly the shape asked
-for, `holds` whether the parts are there at all, `extract` reads the answer from the place where it belongs, and `extract_flexible`
-reads the last box or number anywhere, for evaluation only. `write` raises ValueError for what it could not read back; nothing else
-here ever raises. The text comes from a model, so every function takes time linear in its length.
+The text comes from a model, so every function takes time linear in its length, and nothing but
+`write` ever raises.
 """
 
 from __future__ import annotations
@@ -19,47 +17,59 @@ from helpers.answers.reading import LONGEST, after_thinking, single_value
 
 @dataclass(frozen=True)
 class Format:
-    """name; the instruction for the system prompt; and the functions that the module docstring describes."""
+    """name; instruction: for the system prompt; target: the text that SFT teaches, unchecked;
+
+    follows: whether a text has exactly the shape asked for; holds: whether the parts are there at
+    all; extract: the answer, from the place where it belongs; extract_flexible: the last box or
+    number anywhere, for evaluation only.
+    """
 
     name: str
     instruction: str
-    write: Callable[[str, str], str]
+    target: Callable[[str, str], str]
     follows: Callable[[str], bool]
     holds: Callable[[str], bool]
     extract: Callable[[str], str | None]
     extract_flexible: Callable[[str], str | None]
+
+    def write(self, solution: str, answer: str) -> str:
+        """The SFT target. Raises ValueError when the answer cannot be read back from it.
+
+        >>> print(HASH.write("3 + 4 = 7", "7"))
+        3 + 4 = 7
+        #### 7
+        """
+        solution, answer = solution.strip(), answer.strip()
+        text = self.target(solution, answer)
+        if self.extract(text) != answer or not self.follows(text):
+            raise ValueError(
+                f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written as "
+                f"{self.name} and read back.\nBoth must be filled and without the format's own "
+                "marks, the answer one value on one line with balanced braces."
+            )
+        return text
 
 
 MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
 LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
-def hash_write(solution: str, answer: str) -> str:
-    """The SFT target: the solution, then `#### answer` on a line of its own. Raises ValueError when it cannot be read back.
-
-    >>> print(hash_write("3 + 4 = 7", "7"))
-    3 + 4 = 7
-    #### 7
-    """
-    solution, answer = solution.strip(), answer.strip()
-    text = f"{solution}\n#### {answer}"
-    if hash_extract(text) != answer or not hash_follows(text):
-        raise ValueError(
-            f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written with #### and read back.\n"
-            "The solution must be non-empty and without ####, the answer one value on one line."
-        )
-    return text
+def hash_target(solution: str, answer: str) -> str:
+    return f"{solution}\n#### {answer}"
 
 
 def hash_extract(text: str) -> str | None:
-    r"""The value after the last `####`; None when it is missing, names several values, or when text with numbers follows it.
+    """The value after the last `####`.
 
-    >>> hash_extract("9 * 2 = 18\n#### $18"), hash_extract("#### 18 or 19"), hash_extract("#### 18\n#### 19")
-    ('$18', None, None)
+    None when it is missing, names several values, or when text with numbers follows it.
+
+    >>> hash_extract("9 * 2 = 18\\n#### $18"), hash_extract("#### 18\\n#### 19")
+    ('$18', None)
     """
-    rest, found, end = after_thinking(text) or "", None, 0
+    rest = after_thinking(text) or ""
+    found, end = None, 0
     for mark in MARK.finditer(rest):
-        value = hash_value(mark["value"])
+        value = hash_value(mark["value"].strip())
         if value is None or found not in (None, value):
             return None
         found, end = value, mark.end()
@@ -68,22 +78,22 @@ def hash_extract(text: str) -> str | None:
 
 def hash_value(line: str) -> str | None:
     """The one value on a marked line: `Answer: 18 dollars` is `18 dollars`."""
-    line = line.strip()
+    if "#" in line:
+        return None
     label = LABEL.match(line)
-    return single_value(line[label.end() :] if label else line) if "#" not in line else None
+    return single_value(line[label.end() :] if label else line)
 
 
 def hash_follows(text: str) -> bool:
-    r"""Some reasoning, then one `#### value` line, and nothing after it.
+    """Some reasoning, then one `#### value` line, and nothing after it.
 
-    >>> hash_follows("3 + 4 = 7\n#### 7"), hash_follows("#### 7"), hash_follows("3 + 4 = 7\n#### 7\nDone.")
-    (True, False, False)
+    >>> hash_follows("3 + 4 = 7\\n#### 7"), hash_follows("3 + 4 = 7\\n#### 7\\nDone.")
+    (True, False)
     """
     if text.count("####") != 1 or hash_extract(text) is None:
         return False
-    rest = after_thinking(text)
-    mark = MARK.search(rest)
-    return bool(rest[: mark.start()].strip()) and not rest[mark.end() :].strip()
+    before, _, line = after_thinking(text).rstrip().rpartition("####")
+    return bool(before.strip()) and "\n" not in line
 
 
 def last_box_or_number(text: str) -> str | None:
@@ -92,17 +102,15 @@ def last_box_or_number(text: str) -> str | None:
     >>> last_box_or_number(r"<think>\boxed{x+1}</think> 18"), last_box_or_number("It is 18.")
     ('x+1', '18')
     """
-    found = None
-    for box in boxes.boxes(text[-LONGEST:]):
-        found = box.value or found
-    return found or last_number(text)
+    filled = [box.value for box in boxes.boxes(text[-LONGEST:]) if box.value]
+    return filled[-1] if filled else last_number(text)
 
 
-XML = Format("xml", xml.INSTRUCTION, xml.write, xml.follows, xml.follows, xml.extract, last_number)
+XML = Format("xml", xml.INSTRUCTION, xml.target, xml.follows, xml.follows, xml.extract, last_number)
 HASH = Format(
     "hash",
     "Reason step by step. End with a line of its own: #### NUMBER",
-    hash_write,
+    hash_target,
     hash_follows,
     hash_follows,
     hash_extract,
@@ -111,7 +119,7 @@ HASH = Format(
 BOXED = Format(
     "boxed",
     boxes.INSTRUCTION,
-    boxes.write,
+    boxes.target,
     boxes.follows,
     boxes.holds,
     boxes.extract,
@@ -120,7 +128,7 @@ BOXED = Format(
 THINK_BOXED = Format(
     "think_boxed",
     boxes.THINK_INSTRUCTION,
-    boxes.think_write,
+    boxes.think_target,
     boxes.think_follows,
     boxes.think_holds,
     boxes.extract,

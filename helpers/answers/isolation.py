@@ -1,9 +1,10 @@
 """Runs symbolic work in small child processes that can be killed.
 
-SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the interpreter lock: only killing
-a process is safe. The children are warm, shared by training and evaluation, limited in time and memory, and end with their parent.
-They start as fresh interpreters, not as forks: nothing of a GPU, of threads or of the user's `__main__` comes with them, so they work
-the same in Jupyter, in threads, in a script without a `__main__` guard, and under `accelerate launch`. Only JSON passes between them.
+SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the
+interpreter lock: only killing a process is safe. The children are warm, limited in time and memory,
+and end with their parent. As fresh interpreters they work the same in Jupyter, in threads, in a
+script without a `__main__` guard, and under `accelerate launch`; the pools of `concurrent.futures`
+and `multiprocessing` import `__main__` again or fork, and cannot lose one process and go on.
 """
 
 from __future__ import annotations
@@ -23,21 +24,17 @@ WORKERS = 2  # one works while the other one is started again after a kill
 MEMORY = 1 << 30  # bytes a child may hold
 LIMIT = 2.0  # seconds for one answer
 BOOT = "from helpers.answers.isolation import serve; serve()"
+KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # no secrets
 
 
 class Worker:
     """One child. `ready` is the pool's queue, into which the child puts itself when it is warm."""
 
-    def __init__(self, ready: queue.Queue):
-        kept = {
-            k: v
-            for k, v in os.environ.items()
-            if k in ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")
-        }
-        paths = [
-            os.path.abspath(p)
-            for p in (os.path.join(os.path.dirname(__file__), "..", ".."), *sys.path)
-        ]
+    def __init__(self, ready: queue.Queue[Worker]):
+        root = os.path.join(os.path.dirname(__file__), "..", "..")
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, (root, *sys.path)))
+        environment["PYTHONHASHSEED"] = "0"
         self.replies: queue.Queue[str] = queue.Queue()
         self.process = subprocess.Popen(
             [sys.executable, "-c", BOOT],
@@ -45,12 +42,12 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
+            env=environment,
             start_new_session=True,
         )
         threading.Thread(target=self.listen, args=(ready,), daemon=True).start()
 
-    def listen(self, ready: queue.Queue) -> None:
+    def listen(self, ready: queue.Queue[Worker]) -> None:
         if self.process.stdout.readline() == "ready\n":
             ready.put(self)
         for line in self.process.stdout:
@@ -74,39 +71,40 @@ class Worker:
 
 
 class Pool:
-    """The children of this process. Started by the first question, closed at exit."""
+    """The children of this process: started by the first question, ended at exit."""
 
-    def __init__(self, workers: int = WORKERS):
+    def __init__(self):
         self.ready: queue.Queue[Worker] = queue.Queue()
         self.lock = threading.Lock()
-        self.alive = {Worker(self.ready) for _ in range(workers)}
+        self.alive: set[Worker] = set()
 
     def ask(self, request: str, limit: float) -> str | None:
+        with self.lock:
+            while len(self.alive) < WORKERS:
+                self.alive.add(Worker(self.ready))
         worker = self.warm()
-        if worker is None:
-            return None
-        reply = worker.ask(request, limit)
-        if reply is None:
-            self.replace(worker)
-        else:
+        reply = worker and worker.ask(request, limit)
+        if reply:
             self.ready.put(worker)
+        elif worker:
+            self.replace(worker)
         return reply
 
     def warm(self) -> Worker | None:
-        """The next free child; None when the pool was closed meanwhile. Raises RuntimeError when no child can be started."""
+        """The next free child; None when all were closed meanwhile."""
         while self.alive:
             try:
                 worker = self.ready.get(timeout=0.5)
-                if worker.process.poll() is None:
-                    return worker
-                self.replace(worker)
             except queue.Empty:
-                with self.lock:
-                    if self.alive and all(w.process.poll() is not None for w in self.alive):
-                        raise RuntimeError(
-                            "The process for symbolic answers does not start.\n"
-                            f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
-                        ) from None
+                if all(each.process.poll() is not None for each in list(self.alive)):
+                    raise RuntimeError(
+                        "The process for symbolic answers does not start.\n"
+                        f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
+                    ) from None
+                continue
+            if worker.process.poll() is None:
+                return worker
+            self.replace(worker)
         return None
 
     def replace(self, worker: Worker) -> None:
@@ -117,54 +115,30 @@ class Pool:
                 self.alive.add(Worker(self.ready))
 
     def close(self) -> None:
+        """Ends all children now; the next question starts new ones."""
         with self.lock:
-            for worker in self.alive:
-                worker.kill()
-            self.alive.clear()
+            while self.alive:
+                self.alive.pop().kill()
 
 
-_pool: Pool | None = None
-_starting = threading.Lock()
-
-
-def pool() -> Pool:
-    global _pool
-    with _starting:
-        if _pool is None:
-            _pool = Pool()
-        return _pool
-
-
-def close() -> None:
-    """Ends all children now; the next question starts new ones."""
-    global _pool
-    with _starting:
-        if _pool is not None:
-            _pool.close()
-        _pool = None
-
-
-def forget() -> None:
-    """After a fork: the children and the locks belong to the parent."""
-    global _pool, _starting
-    _pool, _starting = None, threading.Lock()
-
-
+POOL = Pool()
+close = POOL.close
 atexit.register(close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget)
+if hasattr(os, "register_at_fork"):  # after a fork, children and lock belong to the parent
+    os.register_at_fork(after_in_child=POOL.__init__)
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | None:
-    """What `task` in a child says of (predicted, gold): a score, or None when it took longer than `limit` seconds or failed.
+    r"""The score that `task` in a child gives (predicted, gold).
 
-    Answers are remembered, also the missing ones: the completions of a GRPO group repeat each other.
+    None when it took longer than `limit` seconds or failed. Answers are remembered, also the
+    missing ones: the completions of a GRPO group repeat each other.
 
-    >>> ask("same_symbols", "\\\\sqrt{12}", "2\\\\sqrt{3}"), ask("same_symbols", "\\\\sqrt{12}", "2\\\\sqrt{5}")
+    >>> ask("same_symbols", r"\sqrt{12}", r"2\sqrt{3}"), ask("same_symbols", "x+x", "3x")
     (1.0, 0.0)
     """
-    reply = pool().ask(json.dumps([task, predicted, gold, limit]) + "\n", limit)
+    reply = POOL.ask(json.dumps([task, predicted, gold, limit]) + "\n", limit)
     return None if reply is None else json.loads(reply)
 
 
@@ -175,17 +149,15 @@ def serve() -> None:
     limit_memory()
     from helpers.answers import eed, symbolic
 
+    tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": eed.edit_distance}
     for first in (r"2\sin x\cos x", r"\sqrt{12}+e^x", r"x^2-x"):  # SymPy is slow the first time
         symbolic.same_symbols(first, r"\sin 2x + \frac{\pi}{3}")
         eed.edit_distance(first, r"\sin 2x")
-    tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": eed.edit_distance}
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         name, predicted, gold, limit = json.loads(line)
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(
-                signal.ITIMER_PROF, limit + 1
-            )  # should the parent have died: SIGPROF ends this process
+        if hasattr(signal, "setitimer"):  # should the parent have died, SIGPROF ends this process
+            signal.setitimer(signal.ITIMER_PROF, limit + 1)
         try:
             score = tasks[name](predicted, gold)
         except Exception:  # any text may come: what cannot be computed earns nothing

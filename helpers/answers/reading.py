@@ -11,13 +11,12 @@ CANDIDATES = re.compile(r"\s(?:or|and|either|maybe)\s|[;?=]|\n", re.IGNORECASE)
 
 
 def after_thinking(text: str) -> str | None:
-    """What follows the last `</think>`; the whole text where there is no thinking; None while thinking is still open,
-    and for a text longer than any reply.
+    """What follows the last `</think>`; the whole text where there is no thinking.
 
-    >>> after_thinking("<think>18?</think> It is 18.")
-    ' It is 18.'
-    >>> after_thinking("<think>It is 18.") is None
-    True
+    None while thinking is still open, and for a text longer than any reply.
+
+    >>> after_thinking("<think>18?</think> It is 18."), after_thinking("<think>It is 18.")
+    (' It is 18.', None)
     """
     rest = text.rpartition("</think>")[2]
     return None if "<think>" in rest or len(text) > LONGEST else rest
@@ -34,9 +33,8 @@ def single_value(text: str) -> str | None:
         return None
     sentence = SENTENCE.fullmatch(text)
     if sentence:
-        text = sentence["value"].removesuffix(".").rstrip()
-    elif text.endswith("."):
-        text = text[:-1].rstrip()
+        text = sentence["value"]
+    text = text.removesuffix(".").rstrip()
     if not text or "<" in text or CANDIDATES.search(text):
         return None
     return text

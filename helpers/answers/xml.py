@@ -1,4 +1,4 @@
-"""The format of `gsm8k_xml`: steps between `<reasoning>` tags, then the answer between `<answer>` tags."""
+"""The format of `gsm8k_xml`: `<reasoning>steps</reasoning>`, then `<answer>…</answer>`."""
 
 from __future__ import annotations
 
@@ -11,46 +11,27 @@ INSTRUCTION = (
 )
 
 
-def write(solution: str, answer: str) -> str:
-    """The SFT target.
+def target(solution: str, answer: str) -> str:
+    answer = f"The final answer is {answer}."
+    return f"<reasoning>\n{solution}\n</reasoning>\n<answer>\n{answer}\n</answer>"
 
-    Raises ValueError when either part is empty or holds one of the four tags, because such a text cannot be read back.
 
-    >>> print(write("3 + 4 = 7", "7"))
-    <reasoning>
-    3 + 4 = 7
-    </reasoning>
-    <answer>
-    The final answer is 7.
-    </answer>
+def parts(text: str) -> list[str] | None:
+    """Before, reasoning, between, answer, after: the text cut at the four tags.
+
+    None unless each is there exactly once and in order.
     """
-    solution, answer = solution.strip(), answer.strip()
-    text = (
-        f"<reasoning>\n{solution}\n</reasoning>\n<answer>\nThe final answer is {answer}.\n</answer>"
-    )
-    if extract(text) != answer or not follows(text):
-        raise ValueError(
-            f"Solution {solution[:60]!r} with answer {answer[:60]!r} cannot be written as XML and read back.\n"
-            "Each must be non-empty, without tags; the answer one value on one line."
-        )
-    return text
-
-
-def parts(text: str) -> tuple[str, str, str, str, str] | None:
-    """The text cut at the four tags, if each is there exactly once and in order: before, reasoning, between, answer, after."""
-    if any(text.count(tag) != 1 for tag in TAGS):
-        return None
     cut, rest = [], text
     for tag in TAGS:
         part, found, rest = rest.partition(tag)
-        if not found:
+        if not found or text.count(tag) != 1:
             return None
         cut.append(part)
-    return cut[0], cut[1], cut[2], cut[3], rest
+    return [*cut, rest]
 
 
 def follows(text: str) -> bool:
-    """Each part once, in order, not empty, nothing before, between or after; any white space; the answer is one value.
+    """Each part once, in order, not empty, and nothing around them but white space.
 
     >>> follows("<reasoning> 3 + 4 = 7 </reasoning><answer>7</answer>")
     True
@@ -60,47 +41,43 @@ def follows(text: str) -> bool:
     cut = parts(text)
     if cut is None:
         return False
-    before, reasoning, between, answer, after = (part.strip() for part in cut)
-    return not (before or between or after) and bool(reasoning) and single_value(answer) is not None
+    before, reasoning, between, answer, after = map(str.strip, cut)
+    if before or between or after or not reasoning:
+        return False
+    return single_value(answer) is not None
 
 
 def strict(text: str) -> bool:
-    """Exactly the shape that `write` gives, to the line break and the sentence; white space after the end is forgiven.
+    """Exactly the shape that SFT teaches, to the line break and the sentence.
 
-    >>> strict(write("3 + 4 = 7", "7")), strict("<reasoning>3 + 4 = 7</reasoning><answer>7</answer>")
+    White space after the end is forgiven.
+
+    >>> strict(target("3 + 4 = 7", "7")), strict("<reasoning>3</reasoning><answer>7</answer>")
     (True, False)
     """
-    cut = parts(text)
-    if cut is None or not follows(text):
+    if not follows(text):
         return False
-    before, reasoning, between, answer, _ = cut
-    lines = reasoning.startswith("\n") and reasoning.endswith("\n") and len(reasoning) > 2
-    sentence = (
-        answer.startswith("\nThe final answer is ")
-        and answer.endswith(".\n")
-        and answer.count("\n") == 2
-    )
-    return before == "" and between == "\n" and lines and sentence
+    before, reasoning, between, answer, _ = parts(text)
+    if before or between != "\n" or not reasoning.startswith("\n") or len(reasoning) < 3:
+        return False
+    sentence = answer.startswith("\nThe final answer is ") and answer.endswith(".\n")
+    return reasoning.endswith("\n") and sentence and answer.count("\n") == 2
 
 
 def extract(text: str) -> str | None:
-    """The last answer, or None when the answer part is missing, cut off, inside the reasoning, or names several values.
+    """The last answer; None when its part is missing, cut off, inside the reasoning, or hedged.
 
     >>> extract("<reasoning>…</reasoning><answer>The final answer is 1,234.</answer>")
     '1,234'
-    >>> extract("<reasoning>…</reasoning><answer>18</answer> or <answer>19</answer>") is None
-    True
-    >>> extract("<reasoning>…</reasoning><answer>The final answer is 18") is None
-    True
+    >>> extract("<answer>18</answer> or <answer>19</answer>"), extract("<answer>It is 18")
+    (None, None)
     """
-    rest = after_thinking(text)
-    if rest is None:
-        return None
-    before, closed, after = rest.rpartition("</reasoning>")
+    rest = after_thinking(text) or ""
+    _, closed, after = rest.rpartition("</reasoning>")
     if "<reasoning>" in after or (not closed and "<reasoning>" in rest):
         return None
-    blocks = [block.partition("</answer>") for block in after.split("<answer>")[1:]]
-    if not blocks or not all(end for _, end, _ in blocks):
-        return None
-    values = {single_value(inside) for inside, _, _ in blocks}
+    values = set()
+    for block in after.split("<answer>")[1:]:
+        inside, end, _ = block.partition("</answer>")
+        values.add(single_value(inside) if end else None)
     return values.pop() if len(values) == 1 else None

@@ -16,8 +16,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from helpers.answers.equations import equations, plain, value
-from helpers.answers.grading import DIGITS, read_number
+from helpers.answers import (
+    NUMBER,
+    arithmetic_value,
+    equations,
+    plain_arithmetic,
+    read_number,
+)
 from helpers.data import Split, normalised
 from helpers.evaluation import statistics
 from helpers.evaluation.grading import Record
@@ -26,7 +31,6 @@ from helpers.recipes import Recipe
 from helpers.rows import Example
 from helpers.tiny.problems import generate
 
-NUMBER = re.compile(DIGITS)
 # A whole number that may become another one: no part of a fraction, a share, a power, a time.
 FREE = re.compile(
     r"(?<![0-9A-Za-z.,/:%^_\\-])[1-9][0-9]{0,3}"
@@ -76,7 +80,7 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     None unless the solution's equations lead, each from numbers of the question or earlier results,
     to the answer, so that there is no doubt about what a number stands for.
     """
-    question = plain(example.question)
+    question = plain_arithmetic(example.question)
     stated = equations(example.solution)
     if not stated or not all(equation.true for equation in stated):
         return None
@@ -151,7 +155,7 @@ def follow(chain: Chain, changed: Mapping[Fraction, Fraction]) -> Fraction | Non
     """The last result from other numbers; None where a step is not as whole, or positive."""
     now = dict(changed)
     for left, right in chain:
-        result = value(exchange(NUMBER, left, now))
+        result = arithmetic_value(exchange(NUMBER, left, now))
         if result is None or (result <= 0) != (right <= 0):
             return None
         if (result.denominator == 1) != (right.denominator == 1) or (result * 100) % 1:

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness's own GSM8K filters and metric, read from its task file, and completions to try both on."""
+"""lm-evaluation-harness's own GSM8K filters and metric, and completions to try both on."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def task() -> dict:
 
 
 def extracted(name: str, text: str) -> str:
-    """What its filter ("strict-match" or "flexible-extract") takes from a completion; "[invalid]" for nothing."""
+    """What its filter, strict-match or flexible-extract, takes; "[invalid]" for nothing."""
     chain = next(part["filter"] for part in task()["filter_list"] if part["name"] == name)
     settings = {key: value for key, value in chain[0].items() if key != "function"}
     return list(RegexFilter(**settings).apply([[text]], [{}]))[0][0]  # then take_first
 
 
 def verdict(name: str, text: str, target: str) -> bool:
-    """Its exact match of what the filter took with the target, which is a whole GSM8K solution or `#### answer`."""
+    """Its exact match of what the filter took with the target, a whole GSM8K solution."""
     metric = next(part for part in task()["metric_list"] if part["metric"] == "exact_match")
     options = {
         key: metric[key] for key in ("regexes_to_ignore", "ignore_case", "ignore_punctuation")

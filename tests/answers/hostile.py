@@ -1,4 +1,4 @@
-"""Texts that have broken public graders: each must be answered in time, with a score, and without a trace."""
+"""Texts that have broken public graders: each must be answered in time, and without a trace."""
 
 HOSTILE = {
     "power tower": "9^{9^{9^{9}}}",
@@ -98,5 +98,8 @@ HOSTILE = {
     "logarithm of zero": r"\ln 0",
     "tangent of a right angle": r"\tan\frac{\pi}{2}",
     "not a number": "nan",
+    "a command called number": r"\number",
+    "thousands with thin spaces in an equation": r"1\,000 + 1 = 1\,002",
+    "a number of six thousand digits": r"\frac{1e999}{1e-999}" + "/(1/1e999)" * 4,
     "alternating command": r"\left" * 1_000,
 }

@@ -1,24 +1,22 @@
 """Expression Edit Distance: the public definition, without the reference's defects."""
 
+import functools
 import json
 import random
-from pathlib import Path
 
 import pytest
+import sympy
 
 from helpers.answers.eed import Tree, bulk, eed_score
+from tests.conftest import SHARED, needs_shared
 
-SHARED = Path(__file__).parents[3] / "shared"
-needs_shared = pytest.mark.skipif(
-    not SHARED.exists(), reason="the worked examples and PHYBench are not part of the project"
-)
-
+EXAMPLES = SHARED / "eed/worked_examples.json"
 # where the reference is wrong: (our score, why)
 OTHERWISE = {
     "toolong": (1.0, "x + 0 + 0 is x, however long it is written"),
     "int_same": (
         None,
-        "a gold with an integral is not scored: its row is left out, where the reference gives 0 for ever",
+        "a gold with an integral is not scored: its row is left out; the reference gives 0",
     ),
     "same_unparse": (None, "broken LaTeX is no gold: its row is left out"),
     "left_bug": (0.4, r"5R(x-1) is not R(x-1); the reference loses the text before \left"),
@@ -40,8 +38,8 @@ OTHERWISE = {
 @needs_shared
 @pytest.mark.parametrize(
     "pair",
-    json.loads((SHARED / "eed/worked_examples.json").read_text()) if SHARED.exists() else [],
-    ids=lambda p: p["name"],
+    json.loads(EXAMPLES.read_text()) if EXAMPLES.exists() else [],
+    ids=lambda pair: pair["name"],
 )
 def test_worked_examples(pair):
     score = eed_score(pair["answer"], pair["gold"])
@@ -104,9 +102,7 @@ def test_labelled_pairs(answer, gold, score):
 
 
 def test_the_distance_is_the_least_cost_of_all_edits():
-    """Against a slow search over all ways to turn one small tree into another, with the discount for whole subtrees."""
-    import sympy
-
+    """Against a slow search over all ways to turn one small tree into another."""
     dice = random.Random(1)
     letters = sympy.symbols("a:d", positive=True)
 
@@ -119,44 +115,37 @@ def test_the_distance_is_the_least_cost_of_all_edits():
 
     for _ in range(40):
         a, b = draw(3), draw(3)
-        assert Tree(a).distance(Tree(b)) == pytest.approx(slow(forest([a]), forest([b]), {}))
+        assert Tree(a).distance(Tree(b)) == pytest.approx(slow(forest([a]), forest([b])))
         assert Tree(a).distance(Tree(a)) == 0
 
 
 def forest(expressions):
     """Nested tuples (label, children) of SymPy expressions."""
-    return tuple(
-        (
-            str(e) if not e.args or e.is_Number else type(e).__name__,
-            () if e.is_Number else forest(e.args),
+    trees = []
+    for each in expressions:
+        leaf = each.is_Number or not each.args
+        trees.append(
+            (str(each) if leaf else type(each).__name__, () if leaf else forest(each.args))
         )
-        for e in expressions
-    )
+    return tuple(trees)
 
 
 def nodes(trees):
     return sum(1 + nodes(children) for _, children in trees)
 
 
-def slow(a, b, seen):
+@functools.cache
+def slow(a, b):
     """The recursive definition on forests: work on the roots of the last trees."""
-    if (a, b) not in seen:
-        options = [] if a or b else [0.0]
-        if a:
-            label, children = a[-1]
-            options += [
-                slow(a[:-1] + children, b, seen) + 1,
-                slow(a[:-1], b, seen) + bulk(nodes(a[-1:])),
-            ]
-        if b:
-            other, below = b[-1]
-            options += [
-                slow(a, b[:-1] + below, seen) + 1,
-                slow(a, b[:-1], seen) + bulk(nodes(b[-1:])),
-            ]
-        if a and b:
-            options.append(
-                slow(children, below, seen) + slow(a[:-1], b[:-1], seen) + (label != other)
-            )
-        seen[a, b] = min(options)
-    return seen[a, b]
+    options = [] if a or b else [0.0]
+    if a:
+        label, children = a[-1]
+        options.append(slow(a[:-1] + children, b) + 1)
+        options.append(slow(a[:-1], b) + bulk(nodes(a[-1:])))
+    if b:
+        other, below = b[-1]
+        options.append(slow(a, b[:-1] + below) + 1)
+        options.append(slow(a, b[:-1]) + bulk(nodes(b[-1:])))
+    if a and b:
+        options.append(slow(children, below) + slow(a[:-1], b[:-1]) + (label != other))
+    return min(options)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers.equations import equations, hallucinates
-from helpers.answers.grading import last_number, read_number, same_number
+from helpers.answers import hallucinates, last_number, read_number, same_number
+from helpers.answers.arithmetic import equations
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,7 @@ def test_last_number(text, number):
         ("1 / 0 = 0", [False]),
         ("x = 7", []),
         ("1,000 + 1 = 1,001.", [True]),
+        (r"1\,000 + 1 = 1{,}001.", [True]),
     ],
 )
 def test_equations(text, truth):

@@ -1,4 +1,4 @@
-"""Our GSM8K verdicts beside lm-evaluation-harness's own filters, on 5,000 completions and more. Every difference has a documented reason."""
+"""Our GSM8K verdicts beside lm-evaluation-harness's filters: every difference has its reason."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.answers import harness
 from tests.conftest import SHARED, needs_shared
 from tests.learning import BASE
 
-# Where ours is stricter on purpose: the harness reads the first `#### NUMBER` anywhere, whatever stands around it.
+# Where ours is stricter on purpose: the harness reads the first `#### NUMBER` anywhere.
 STRICTER = {
     "another #### contradicts or repeats it": lambda text: text.count("####") > 1,
     "it stands in a thinking part": lambda text: "<think>" in text,
@@ -53,7 +53,7 @@ def sampled(count):
 
 
 def differences(completions):
-    """Verdicts that differ: (filter, ours, the harness's reading, text, gold); and how many of each verdict there were."""
+    """Verdicts that differ: (filter, ours, what it read, text, gold); and the count of each."""
     recipe, found, counts = get_recipe("gsm8k_hash"), [], Counter()
     for text, gold in completions:
         record = evaluation.grade(recipe, Example("p", "", "", gold), text, 1, True)
@@ -103,10 +103,11 @@ def test_verdicts_equal_the_harness_on_all_solutions_of_gsm8k():
     """1,319 human solutions, right; and each with the next one's gold, wrong."""
     recipe = get_recipe("gsm8k_hash")
     examples = data.load(recipe, str(SHARED / "data" / "gsm8k"), "tiny")["test"].examples
-    texts = [f"{e.solution}\n#### {e.answer}" for e in examples]
-    found, counts = differences(
-        [*zip(texts, [e.answer for e in examples]), *zip(texts, [e.answer for e in examples[1:]])]
-    )
+    pairs = []
+    for example, other in zip(examples, examples[1:] + examples[:1], strict=True):
+        text = f"{example.solution}\n#### {example.answer}"
+        pairs += [(text, example.answer), (text, other.answer)]
+    found, counts = differences(pairs)
     assert found == [] and counts["strict-match", True, True] >= len(examples) == 1319
 
 

@@ -1,0 +1,177 @@
+"""What begins an expression: each sign and kind of token in ATOMS, each command in COMMANDS.
+
+To teach the reader one more, name it in a table, with a function that gets the reader, which
+stands behind it, and returns the node that it reads from there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from helpers.answers.tokens import (
+    ACCENTS,
+    CONSTANTS,
+    FONTS,
+    FUNCTIONS,
+    GREEK,
+    OTHER_NAMES,
+    Token,
+    words,
+)
+from helpers.answers.tree import Node, divide, multiply, number, symbol
+
+if TYPE_CHECKING:
+    from helpers.answers.parser import Reader
+
+MATRICES = words("matrix pmatrix bmatrix smallmatrix")
+TYPED = words("sqrt abs binom")  # commands that may lack their backslash before a bracket
+INVERTIBLE = words("sin cos tan cot sec csc sinh cosh tanh")  # sin^{-1} is arcsin
+ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
+
+
+def letters(reader: Reader, token: Token) -> Node:
+    """A function, a constant, a Greek letter's name, or letters that are multiplied."""
+    word = token.text
+    if word in FUNCTIONS or (word in TYPED and reader.sees("(", "{")):
+        return command(reader, word)
+    if word in GREEK or word in CONSTANTS:
+        return reader.letter(word)
+    # The last letter may carry a subscript or an exponent: each becomes a token of its own.
+    reader.cut[reader.at - 1 : reader.at] = [Token("word", letter, False) for letter in word]
+    return reader.letter(word[0])
+
+
+def text(reader: Reader, token: Token) -> Node:
+    """A number in a text, or words without outer brackets, blanks and full stop."""
+    if re.match(r"\s*[-$]?[0-9.]", token.text):
+        return reader.read(token.text)
+    return Node("text", " ".join(token.text.strip(" .()[]{}:,;").split()))
+
+
+def group(reader: Reader, opener: Token) -> Node:
+    """An expression in brackets; a pair or an interval where a comma stands in them."""
+    bars, reader.bars = reader.bars, 0
+    node = reader.items()
+    closer = reader.need(")", "]")
+    reader.bars = bars
+    if node.kind == "list":
+        return Node("group", opener.kind, closer, *node.args)
+    return node if opener.kind + closer in ("()", "[]") else reader.fail(closer)
+
+
+def members(reader: Reader, token: Token) -> Node:
+    if reader.take("\\}"):
+        return symbol("emptyset")
+    node = reader.until("\\}")
+    return Node("set", *node.args) if node.kind == "list" else Node("set", node)
+
+
+def absolute(reader: Reader, bar: Token) -> Node:
+    reader.bars += 1
+    node = reader.until(bar.kind)
+    reader.bars -= 1
+    return Node("call", "abs", node)
+
+
+def matrix(reader: Reader, begin: Token) -> Node:
+    if begin.text not in MATRICES:
+        reader.fail(begin.text)
+    rows = [[reader.relation()]]
+    while not reader.take("end"):
+        if reader.need("&", "\\\\") == "&":
+            rows[-1].append(reader.relation())
+        elif not reader.sees("end"):
+            rows.append([reader.relation()])
+    return Node("matrix", *map(tuple, rows))
+
+
+ATOMS = {
+    "number": lambda reader, token: number(token.text),
+    "word": letters,
+    "text": text,
+    "{": lambda reader, token: reader.until("}"),
+    "(": group,
+    "[": group,
+    "\\{": members,
+    "|": absolute,
+    "\\|": absolute,
+    "begin": matrix,
+    "\\$": lambda reader, token: Node("unit", reader.power(), "dollar"),
+}
+
+
+def root(reader: Reader) -> Node:
+    degree = reader.until("]") if reader.take("[") else number(2)
+    if reader.sees("number") and len(reader.token().text) > 1:
+        reader.fail("a root of several digits without braces")
+    return Node("power", reader.argument(), divide(number(1), degree))
+
+
+COMMANDS = {
+    "frac": lambda reader: divide(reader.argument(), reader.argument()),
+    "binom": lambda reader: Node("call", "binom", reader.argument(), reader.argument()),
+    "abs": lambda reader: Node("call", "abs", reader.atom()),
+    "lfloor": lambda reader: Node("call", "floor", reader.until("rfloor")),
+    "lceil": lambda reader: Node("call", "ceil", reader.until("rceil")),
+    "root": lambda reader: Node("power", reader.atom(), number("1/2")),  # √
+    "sqrt": root,
+}
+
+
+def command(reader: Reader, name: str) -> Node:
+    if name in COMMANDS:
+        return COMMANDS[name](reader)
+    if name in CONSTANTS or name in GREEK or name in OTHER_NAMES:
+        return reader.letter(name)
+    if name in FUNCTIONS:
+        return call(reader, name)
+    if name in ACCENTS:
+        return symbol(f"{name} {reader.raw()}")
+    if name in FONTS:
+        return font(reader, name)
+    return reader.fail("\\" + name)
+
+
+def font(reader: Reader, name: str) -> Node:
+    r"""`\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own."""
+    if name == "boxed" or reader.kind(1) == "number":
+        return reader.argument()
+    inside = reader.raw()
+    if inside in FUNCTIONS or inside in ("sqrt", "e", "i", "pi"):
+        return command(reader, inside)
+    return symbol(f"mathbb {inside}" if name == "mathbb" else inside)
+
+
+def call(reader: Reader, name: str) -> Node:
+    r"""A function with its argument: `\sin^2 x`, `\sin^{-1} x`, `\log_2 x`, `\max(1,2)`."""
+    base = exponent = None
+    while sign := reader.take("_", "^"):
+        if sign == "_":
+            base = reader.argument()
+        else:
+            exponent = reader.exponent()
+    if exponent == number(-1) and name in INVERTIBLE:
+        name, exponent = "arc" + name, None
+    node = Node("call", name, *arguments(reader))
+    if name in ("log", "lg") and len(node.children) == 1:
+        node = Node("call", "log", *node.children, base or number(10))
+    elif name in ("log", "lg") or base:
+        reader.fail(name)
+    return Node("power", node, exponent) if exponent else node
+
+
+def arguments(reader: Reader) -> list[Node]:
+    """What is in brackets, or the number and letters that follow."""
+    if reader.sees("(", "["):
+        node = group(reader, reader.next())
+        return node.children if node.kind == "group" else [node]
+    if reader.sees(*FUNCTIONS):
+        return [reader.power()]
+    factors = [reader.power()]
+    while reader.sees(*ARGUMENTS) and reader.token().text not in FUNCTIONS:
+        simple = factors[-1].kind in ("symbol", "number", "constant")
+        if not simple and reader.before() in ("}", ")"):
+            break
+        factors.append(reader.power())
+    return [multiply(*factors)]

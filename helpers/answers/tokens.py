@@ -1,0 +1,190 @@
+"""The words and signs of TeX, and of answers typed without it; and how a text is cut into them."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, NoReturn
+
+from helpers.answers.tree import Unreadable
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def pairs(text: str) -> dict[str, str]:
+    """A table from a text in which each entry is followed by what it stands for."""
+    found = text.split()
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+GREEK_LETTERS = pairs("""
+    α alpha  β beta  γ gamma  δ delta  ε epsilon  ζ zeta  η eta  θ theta  ι iota  κ kappa
+    λ lambda  μ mu  ν nu  ξ xi  ρ rho  σ sigma  τ tau  υ upsilon  φ phi  χ chi  ψ psi  ω omega
+    Γ Gamma  Δ Delta  Θ Theta  Λ Lambda  Ξ Xi  Π Pi  Σ Sigma  Υ Upsilon  Φ Phi  Ψ Psi  Ω Omega
+""")
+GREEK = frozenset(GREEK_LETTERS.values())
+FUNCTIONS = words("""
+    sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth
+    arcsinh arccosh arctanh exp ln log lg max min gcd lcm
+""")
+OTHER_NAMES = words("""
+    hbar ell perp parallel prime infty emptyset varnothing nabla Re Im angle triangle dagger
+    ast star
+""")
+CONSTANTS = pairs("pi pi  e e  i i  infty infinity  infinity infinity  inf infinity")
+RELATIONS = pairs("= =  < <  > >  le <=  ge >=  ne !=  in in")
+FONTS = words("""
+    mathrm mathbf mathit mathsf mathcal boldsymbol bm operatorname mathbb mathfrak boxed
+""")
+ACCENTS = words("vec hat dot ddot bar tilde overline overrightarrow widehat widetilde underline")
+# What means the same; and `\number`, which must not pass for a number.
+ALIASES = pairs(r"""
+    varepsilon epsilon  varphi phi  vartheta theta  varrho rho  varsigma sigma
+    varnothing emptyset  dfrac frac  tfrac frac  cfrac frac  dbinom binom  tbinom binom
+    leq le  leqslant le  geq ge  geqslant ge  neq ne  lt <  gt >
+    times *  cdot *  ast *  div /  colon :  lvert |  rvert |  vert |  mid |
+    lbrace \{  rbrace \}  lbrack [  rbrack ]  langle (  rangle )
+    arsinh arcsinh  arcosh arccosh  artanh arctanh  tg tan  ctg cot  number \number
+""")
+SILENT = {"\\ "} | words(r"""
+    $ \( \) \[ \] \, \; \: \! \> ~ displaystyle textstyle left right big Big bigg Bigg bigl bigr
+    Bigl Bigr biggl biggr Biggl Biggr quad qquad limits nolimits rm bf it mathstrut thinspace
+""")
+# Other writing systems' signs, and those that people copy from elsewhere.
+TEX_OF = pairs(r"""
+    − -  – -  ﹣ -  × *  · *  ⋅ *  ∙ *  ÷ /  ⁄ /  ¼ 1/4  ½ 1/2  ¾ 3/4  ′ '  ’ '
+    ∞ \infty  √ \root  ≤ \le  ≥ \ge  ≠ \ne  ∈ \in  ∪ \cup  ∩ \cap  ± \pm  ° ^\circ
+    π \pi  ħ \hbar  ℏ \hbar  ℓ \ell  ϕ \phi  ϵ \epsilon  ϑ \theta
+""")
+TEX_OF |= {sign: f"\\{name}" for sign, name in GREEK_LETTERS.items()}
+TEX_OF |= {sign: f"^{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+TEX_OF |= {sign: f"_{{{digit}}}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+TEX_OF |= dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
+UNICODE = str.maketrans(
+    {sign: f"{tex} " if "\\" in tex else tex for sign, tex in TEX_OF.items()}  # `\pi ` ends there
+)
+
+TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
+REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
+DRESSED = r"[0-9]{1,3}(?:(?:\{,\}|,\\!|\\,|\\!|\\ )\s?[0-9]{3})+(?![0-9])"
+SPACED = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])"
+FRACTION = r"(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+REST = (
+    r"\\begin\s*\{(?P<begin>[a-z]+)\}|\\end\s*\{(?P<end>[a-z]+)\}|\\(?P<command>[A-Za-z]+)"
+    r"|(?P<word>[A-Za-z]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
+)
+
+
+def token_pattern(digits: str) -> re.Pattern:
+    number = rf"(?P<number>(?:{digits}){FRACTION}|\.[0-9]+)"
+    return re.compile(f"{TEXT}|{REPEATING}|{number}|{REST}", re.DOTALL)
+
+
+OUTSIDE = token_pattern(f"{DRESSED}|{SPACED}|[0-9]+")
+INSIDE = token_pattern(f"{DRESSED}|[0-9]+")
+OPENERS, CLOSERS = ("(", "[", "\\{"), (")", "]", "\\}")
+
+
+class Token(NamedTuple):
+    kind: str  # number, word, text, begin, end, command, or the sign itself
+    text: str
+    spaced: bool  # white space stands in front
+
+
+def tokens(text: str) -> list[Token]:
+    """Cuts a text. A comma or blank joins thousands outside brackets: `(100,200)` is a pair."""
+    cut, at, depth, spaced = [], 0, 0, False
+    text = text.translate(UNICODE)
+    while at < len(text):
+        match = (INSIDE if depth else OUTSIDE).match(text, at)
+        at, kind = match.end(), match.lastgroup
+        part = match[kind]
+        if kind == "space":
+            spaced = True
+            continue
+        if kind == "number":
+            part = re.sub(r"[^0-9.eE+-]", "", part)
+        elif kind == "repeating":
+            kind, part = "number", repeating(part)
+        elif kind in ("command", "other"):
+            part = ALIASES.get(part, part)
+            if part in SILENT:
+                continue
+            kind = "command" if part.isalpha() else part
+        depth += (part in OPENERS) - (part in CLOSERS)
+        cut.append(Token(kind, part, spaced))
+        spaced = False
+    return cut
+
+
+def repeating(text: str) -> str:
+    r"""A repeating decimal as a fraction: `0.1\overline{6}` is 15/90."""
+    _, whole, fixed, period = re.fullmatch(REPEATING, text).groups()
+    below = (10 ** len(period) - 1) * 10 ** len(fixed)
+    above = int(whole + fixed + period) - int(f"0{whole}{fixed}")
+    return f"{above}/{below}"
+
+
+class Cursor:
+    """A place in a list of tokens."""
+
+    def __init__(self, cut: list[Token]):
+        self.cut = cut
+        self.at = 0
+
+    def token(self) -> Token:
+        if self.at >= len(self.cut):
+            raise Unreadable("it stops too early")
+        return self.cut[self.at]
+
+    def next(self) -> Token:
+        """Steps over a token."""
+        token = self.token()
+        self.at += 1
+        return token
+
+    def kind(self, ahead: int = 0) -> str | None:
+        """The kind of a token ahead, a command's name; None after the end."""
+        if self.at + ahead >= len(self.cut):
+            return None
+        token = self.cut[self.at + ahead]
+        if token.kind == "command":
+            return token.text
+        if token.kind == "text" and token.text.strip().lower() in ("and", "or", ","):
+            return ","
+        if token.kind == "word" and token.text in ("and", "or"):
+            return ","
+        return token.kind
+
+    def before(self, ahead: int = 0) -> str | None:
+        """The kind of the token in front; None at the beginning."""
+        return self.cut[self.at + ahead - 1].kind if self.at else None
+
+    def sees(self, *kinds: str) -> bool:
+        return self.kind() in kinds
+
+    def ahead(self, *kinds: str) -> bool:
+        """Whether tokens of these kinds follow."""
+        return all(self.kind(n) == kind for n, kind in enumerate(kinds))
+
+    def take(self, *kinds: str) -> str | None:
+        """Steps over the next token if it is one of these kinds."""
+        kind = self.kind()
+        if kind not in kinds:
+            return None
+        self.at += 1
+        return kind
+
+    def take_all(self, *kinds: str) -> bool:
+        """Steps over the next tokens if they are of these kinds."""
+        if not self.ahead(*kinds):
+            return False
+        self.at += len(kinds)
+        return True
+
+    def need(self, *kinds: str) -> str:
+        return self.take(*kinds) or self.fail(f"what is no {' or '.join(kinds)}")
+
+    def fail(self, what: str) -> NoReturn:
+        raise Unreadable(f"{what[:20]!r} cannot be read here")
