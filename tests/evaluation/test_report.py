@@ -5,9 +5,10 @@ import re
 import shutil
 import subprocess
 
+import matplotlib.pyplot as plt
 import pytest
 
-from helpers import evaluation, plots
+from helpers import evaluation
 from helpers.evaluation import candidates, report
 from helpers.rows import Example
 
@@ -157,4 +158,4 @@ def test_all_that_a_recipe_may_have_can_be_drawn(recipe):
     results = evaluation.results(found, recipe.score)
     figures = candidates.figures(results, {"one": lines})
     assert len(figures) == 5 and all(len(report.png(figure)) > 1000 for figure in figures.values())
-    plots.plt.close("all")
+    plt.close("all")
