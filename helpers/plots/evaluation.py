@@ -107,10 +107,9 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="as right as they agree")
     voting = {}
     for name, agreement in found.items():
-        levels = pd.DataFrame(agreement["levels"])
-        levels = levels[levels["agreement"] > 0]
-        if len(levels):  # a base without the format never votes
-            voting[name] = levels
+        levels = [level for level in agreement["levels"] if level["agreement"] > 0]
+        if levels:  # a base without the format never votes
+            voting[name] = pd.DataFrame(levels)
     for i, (name, colour, style) in enumerate(looks(list(voting))):
         levels = voting[name]
         places = levels["agreement"] - 0.012 * i

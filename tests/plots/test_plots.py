@@ -33,7 +33,11 @@ SUMMARY = {
     "tokens_by_outcome": {"correct": 30.0, "wrong": 12.0},
 }
 LEVEL = {"n": 5, "agreement": 0.5, "right": 0.6, "low": 0.5, "high": 0.7}
-VOTES = {"base": {"levels": [LEVEL | {"agreement": 0.0}]}, "sft": {"levels": [LEVEL, LEVEL]}}
+VOTES = {
+    "base": {"levels": [LEVEL | {"agreement": 0.0}]},
+    "sft": {"levels": [LEVEL, LEVEL]},
+    "none": {"levels": []},
+}
 SCORES = {"base": [{"score": 0.0}], "sft": [{"score": 1.0}, {"score": 0.5}]}
 
 
