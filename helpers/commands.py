@@ -145,7 +145,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     recipe = for_profile(get_recipe(judge), here.profile)
     print(f"judged by {judge}")
     if len(trained) > 1:
-        print(f"warning: the adapters are of {', '.join(trained)}; all are judged by {judge}")
+        several = ", ".join(trained)
+        print(f"warning: the adapters are of different recipes ({several}), judged by {judge}")
     chosen = evaluation.find_candidates(names, recipe, settings.use_4bit, settings.base)
     folder = machine.writable_folder(settings.out or Path("outputs", judge, "evaluate"))
     splits = data.load(recipe, settings.dataset, here.profile)

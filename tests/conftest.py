@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,16 @@ def machine():
     from helpers.machine.computer import detect
 
     return detect()
+
+
+def command(*words) -> tuple[int, str, str]:
+    """What `python -m helpers` with these words returns and prints, in this process."""
+    from helpers.__main__ import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([str(word) for word in words])
+    return status, out.getvalue(), err.getvalue()
 
 
 @contextlib.contextmanager

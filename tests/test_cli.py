@@ -6,18 +6,16 @@ import shutil
 
 import pytest
 
-from helpers.__main__ import main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, command
 
 
 @pytest.fixture
-def cli(capsys):
-    """Runs a command in this process: (exit status, what it printed on both streams)."""
+def cli():
+    """Runs a command: (exit status, what it printed on both streams)."""
 
     def run(*words):
-        status = main([str(word) for word in words])
-        shown = capsys.readouterr()
-        return status, shown.out + shown.err
+        status, out, err = command(*words)
+        return status, out + err
 
     return run
 

@@ -7,16 +7,15 @@ from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
 from helpers import data, evaluation, training
-from helpers.__main__ import app
 from helpers.evaluation import candidates
 from helpers.evaluation.generating import stored_state
 from helpers.machine import file_hash
 from helpers.runs import write_json
 from helpers.training import Adapter
 from helpers.training.trainers import save_adapter
+from tests.conftest import command
 from tests.learning import BASE
 
 import torch  # isort: skip  (after Unsloth)
@@ -56,7 +55,7 @@ def measured(small, machine):
 
 
 def evaluate(*words):
-    return CliRunner().invoke(app, ["evaluate", *map(str, words)])
+    return command("evaluate", *words)
 
 
 def test_names_are_understood(recipe, adapter, tmp_path):
@@ -106,16 +105,16 @@ def test_one_load_for_a_base_and_its_adapters(adapter, measured, tmp_path, monke
 def test_the_command_measures_and_reports(adapter, tmp_path):
     out = tmp_path / "out"
     asked = ["--base", adapter, "--max_samples", 5, "--samples", 2, "--output_dir", out]
-    done = evaluate(*asked, "--control")
-    assert done.exit_code == 0, (done.output, done.exception)
+    status, out, err = evaluate(*asked, "--control")
+    assert status == 0, err
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["greedy"]) == ["base", "grpo"]
     assert summary["greedy"]["grpo"]["n"] == summary["control"]["grpo"]["fresh"]["n"] == 5
     assert summary["sampled"]["grpo"]["completions"] == 10
-    assert (out / "report.html").is_file() and "report.html" in done.output
-    assert "base → grpo" in done.output and "\nbase " in done.output
+    assert (out / "report.html").is_file() and "report.html" in out
+    assert "base → grpo" in out and "\nbase " in out
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
-    assert evaluate(*asked, "--control").exit_code == 0
+    assert evaluate(*asked, "--control")[0] == 0
     again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
     assert written == again  # read, not made again
 
@@ -133,10 +132,10 @@ def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
         ([adapter], "gsm8k_xml", False),
         ([*runs[:1], "--recipe", "gsm8k_xml"], "gsm8k_xml", False),
     ):
-        done = evaluate(*names, "--dataset", "./none.csv", "--out", tmp_path / "out")
-        assert f"judged by {judge}\n" in done.output
+        _, out, _ = evaluate(*names, "--dataset", "./none.csv", "--out", tmp_path / "out")
+        assert f"judged by {judge}\n" in out
         warning = "warning: the adapters are of different recipes (gsm8k_hash, gsm8k_xml)"
-        assert (warning in done.output) is warned
+        assert (warning in out) is warned
 
 
 def test_an_export_says_which_recipe_it_learned(tmp_path):
@@ -168,9 +167,9 @@ def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_
     config = json.loads((adapter / "adapter_config.json").read_text())
     write_json(moved / "adapter_config.json", config | {"base_model_name_or_path": "/not/here"})
     places = {"CUT": cut, "MOVED": moved}
-    done = evaluate(*(places.get(word, word) for word in words), "--out", tmp_path / "out")
-    assert done.exit_code == 1 and said in done.stderr and "Traceback" not in done.output
-    assert len(done.stderr.strip().splitlines()) <= 3
+    status, out, err = evaluate(*(places.get(word, word) for word in words), "--out", tmp_path / "out")
+    assert status == 1 and said in err and "Traceback" not in out + err
+    assert len(err.strip().splitlines()) <= 3
 
 
 def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp_path, capsys):
