@@ -167,7 +167,9 @@ def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_
     config = json.loads((adapter / "adapter_config.json").read_text())
     write_json(moved / "adapter_config.json", config | {"base_model_name_or_path": "/not/here"})
     places = {"CUT": cut, "MOVED": moved}
-    status, out, err = evaluate(*(places.get(word, word) for word in words), "--out", tmp_path / "out")
+    status, out, err = evaluate(
+        *(places.get(word, word) for word in words), "--out", tmp_path / "out"
+    )
     assert status == 1 and said in err and "Traceback" not in out + err
     assert len(err.strip().splitlines()) <= 3
 
