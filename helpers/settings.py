@@ -68,6 +68,7 @@ class Settings:
     problems: int = setting(
         0,
         "how many test problems to evaluate",
+        flags=("max_samples",),
         most=10**9,
     )
     budget: str = setting(
