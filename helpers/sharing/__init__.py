@@ -1,8 +1,26 @@
-"""Gives a trained model to others: merged, proven, described and pushed."""
+"""Gives a trained model to others: merged, proven, described and pushed.
+
+Export            the noun: a folder that others can load, its form and where it comes from
+copy_adapter      the adapter itself, as others can load it
+merge             base and adapter as one plain model
+unquantised_name  the id of the weights that a 4-bit copy was made from
+prove             reads an export back in a fresh process: is it the trained model?
+prove_all         the same of several, which is quicker
+Proof             what was found
+check_gguf        whether llama.cpp's programs are here
+to_gguf           a merged model as GGUF files
+gguf_replies      what a GGUF file answers, by llama.cpp
+modelfile         Ollama's description of the model
+write_card        the model card, with what was measured
+OWNER             stands in a card where nobody said whose the repository is
+plan_push         what a push would do
+check_card        whether the card names somebody's repository
+push              uploads a folder and checks what arrived
+"""
 
 from helpers.sharing.card import OWNER, write_card
-from helpers.sharing.export import copy_adapter, megabytes, merge, unquantised_name
-from helpers.sharing.gguf import check as check_gguf
-from helpers.sharing.gguf import modelfile, replies, to_gguf
+from helpers.sharing.export import Export, copy_adapter, unquantised_name
+from helpers.sharing.gguf import check_gguf, gguf_replies, modelfile, to_gguf
 from helpers.sharing.hub import check_card, plan_push, push
-from helpers.sharing.proof import prove, prove_all
+from helpers.sharing.merging import merge
+from helpers.sharing.proof import Proof, prove, prove_all

@@ -1,6 +1,4 @@
-"""Turns a merged model into GGUF files for llama.cpp and Ollama, by llama.cpp's own converter where it is installed."""
-
-from __future__ import annotations
+"""GGUF files for llama.cpp and Ollama, by llama.cpp's own programs where they are installed."""
 
 import os
 import shutil
@@ -12,33 +10,25 @@ from pathlib import Path
 
 from helpers.recipes import Recipe
 from helpers.runs import write_json
-from helpers.sharing.export import MARK, Staged, megabytes, origin_of
+from helpers.sharing.export import MARK, Export, staged
 from helpers.training import Completion, progress
 
-KINDS = ("f16", "q8_0", "q4_k_m")
-PROGRAMS = {
-    "converter": "convert_hf_to_gguf.py",
-    "quantizer": "llama-quantize",
-    "generator": "llama-completion",
-}
-SIZE = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.16}  # of the FP32 model, for the room that is needed
-PLACES = (
-    "llama.cpp",
-    "~/llama.cpp",
-    "~/.unsloth/llama.cpp",
-    "/content/llama.cpp",
-    "/kaggle/temp/llama.cpp",
-)  # Unsloth installs into the third
-REMEDY = """There is no llama.cpp {what} on this machine, which GGUF needs.
+from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
+
+SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.16}  # of each kind, as a share of the FP32 model's
+CONVERTER, QUANTIZER, GENERATOR = "convert_hf_to_gguf.py", "llama-quantize", "llama-completion"
+PLACES = ("llama.cpp", "~/llama.cpp", "~/.unsloth/llama.cpp", "/content/llama.cpp")
+REMEDY = """There is no {program} of llama.cpp on this machine, which GGUF needs.
 Run these four lines in a terminal (minutes; needs git, cmake and a C++ compiler), then this again:
     git clone --depth 1 https://github.com/ggml-org/llama.cpp
     pip install ./llama.cpp/gguf-py sentencepiece
     cmake -S llama.cpp -B llama.cpp/build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
     cmake --build llama.cpp/build --target llama-quantize llama-completion -j
-It is looked for in the working folder and at home; for another place set LLAMA_CPP to the folder."""
+It is looked for in the working folder and at home; or set LLAMA_CPP to its folder."""
 END = " [end of text]"  # what llama.cpp prints where a reply ends by itself
 MODELFILE = '''FROM ./{file}
-TEMPLATE """{template}"""
+TEMPLATE """{template}{{{{ .Response }}}}<|im_end|>
+"""
 SYSTEM """{system}"""
 PARAMETER stop "<|im_end|>"
 PARAMETER temperature 0
@@ -47,100 +37,78 @@ PARAMETER num_ctx {context}
 '''
 
 
-def llama_cpp(what: str) -> Path:
-    """One of llama.cpp's programs: "converter", "quantizer" or "generator". Raises FileNotFoundError with the lines that install it."""
-    name = PROGRAMS[what]
-    folders = [os.environ["LLAMA_CPP"]] if os.environ.get("LLAMA_CPP") else PLACES
-    found = (
-        Path(folder).expanduser() / inside / name
-        for folder in folders
-        for inside in ("", "build/bin")
-    )
-    on_path = shutil.which(name)
-    path = next((path for path in found if path.is_file()), Path(on_path) if on_path else None)
-    if path is None:
-        raise FileNotFoundError(REMEDY.format(what=what))
-    return path.absolute()
+def find_program(name: str) -> Path:
+    """One of llama.cpp's programs. Raises FileNotFoundError with the lines that install it."""
+    own = os.environ.get("LLAMA_CPP")
+    for folder in (own,) if own else (*PLACES, "/kaggle/temp/llama.cpp"):
+        for inside in ("", "build/bin"):
+            path = Path(folder).expanduser() / inside / name
+            if path.is_file():
+                return path.absolute()
+    if on_path := shutil.which(name):
+        return Path(on_path).absolute()
+    raise FileNotFoundError(REMEDY.format(program=name))
 
 
-def check(kinds: Sequence[str]) -> None:
-    """Raises ValueError for a type that there is not, and FileNotFoundError where llama.cpp's programs for these types are not."""
-    if unknown := set(kinds) - set(KINDS):
-        raise ValueError(
-            f"Unknown GGUF type {sorted(unknown)[0]!r}.\nUse some of: {', '.join(KINDS)}."
-        )
-    for what in ("converter", *(["quantizer"] if "q4_k_m" in kinds else [])):
-        llama_cpp(what)
+def check_gguf(kinds: Sequence[str]) -> None:
+    """Raises ValueError for an unknown kind, FileNotFoundError where llama.cpp is missing."""
+    for kind in kinds:
+        if kind not in SIZES:
+            raise ValueError(f"Unknown GGUF type {kind!r}.\nUse some of: {', '.join(SIZES)}.")
+    find_program(CONVERTER)
+    if "q4_k_m" in kinds:
+        find_program(QUANTIZER)
 
 
 def to_gguf(
-    merged: str | Path,
+    merged: Export,
     folder: str | Path,
     recipe: Recipe,
     kinds: Sequence[str] = ("q8_0",),
     staging: str | Path | None = None,
-) -> list[Path]:
-    """Writes `<kind>.gguf` for each kind, and a Modelfile for Ollama that uses the last. merged: a merged model, best in FP32.
+) -> Export:
+    """Writes `<kind>.gguf` for each kind, and a Modelfile for Ollama that uses the last.
 
-    Raises ValueError (no such kind, or a model that the converter does not know), FileNotFoundError (no llama.cpp), OSError (no room).
+    merged: best in FP32. Raises ValueError (no such kind, or a model that the converter does not
+    know), FileNotFoundError (no llama.cpp) or OSError (no room).
     """
-    if not (Path(merged) / "config.json").is_file():
-        raise FileNotFoundError(
-            f"There is no merged model in {merged}.\nMerge first: helpers.export.merge, or python -m helpers export."
-        )
-    check(kinds)
-    convert, quantize = (
-        llama_cpp("converter"),
-        llama_cpp("quantizer") if "q4_k_m" in kinds else None,
-    )
-    with Staged(folder, staging, reads=(Path(merged),)) as part:
-        made = [kind for kind in KINDS if kind in kinds or (kind == "f16" and quantize)]
-        part.needs(int(sum(SIZE[kind] for kind in made) * megabytes(merged) * 1e6) + 20_000_000)
-        for kind in made:
-            file = part.path / f"{kind}.gguf"
-            if kind == "q4_k_m":
-                finished([str(quantize), str(part.path / "f16.gguf"), str(file), "Q4_K_M"], file)
-            else:
-                finished(
-                    [
-                        sys.executable,
-                        str(convert),
-                        str(Path(merged).absolute()),
-                        "--outfile",
-                        str(file),
-                        "--outtype",
-                        kind,
-                    ],
-                    file,
-                )
+    check_gguf(kinds)
+    needed = {*kinds, "f16"} if "q4_k_m" in kinds else {*kinds}  # that one is made from f16
+    size = int(sum(SIZES[kind] for kind in needed) * merged.megabytes * 1e6) + 20_000_000
+    with staged(folder, size, made_from=(merged.folder,), staging=staging) as made:
+        for kind in SIZES:
+            if kind in needed:
+                write_file(merged.folder, made / f"{kind}.gguf", kind)
         if "f16" not in kinds:
-            (part.path / "f16.gguf").unlink(missing_ok=True)
-        (part.path / "Modelfile").write_text(
-            modelfile(merged, recipe, f"{kinds[-1]}.gguf"), encoding="utf-8"
-        )
-        write_json(
-            part.path / MARK, origin_of(merged) | {"form": "gguf", "precision": ", ".join(kinds)}
-        )
-    return [Path(folder) / f"{kind}.gguf" for kind in kinds]
+            (made / "f16.gguf").unlink(missing_ok=True)
+        text = modelfile(merged, recipe, f"{kinds[-1]}.gguf")
+        (made / "Modelfile").write_text(text, encoding="utf-8")
+        more = {"form": "gguf", "precision": ", ".join(kinds)}
+        write_json(made / MARK, merged.origin | more)
+    return Export.read(folder)
 
 
-def finished(command: list[str], file: Path) -> None:
-    """Runs a converter. Raises ValueError with its last words unless it wrote the file."""
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode or not file.is_file():
-        said = (
-            [line.strip() for line in (done.stdout + done.stderr).split("\n") if line.strip()]
-            or ["it said nothing"]
-        )[-1][:200]
-        cure = (
-            "Run `pip install ./llama.cpp/gguf-py sentencepiece`, then this again."
-            if "ModuleNotFound" in said
-            else "It writes models with tokenizers that it knows, such as Qwen's; the embedded tiny model has one of its own."
-        )
-        raise ValueError(f"llama.cpp could not write {file.name}: {said}.\n{cure}")
+def write_file(model: Path, file: Path, kind: str) -> None:
+    """Runs llama.cpp's converter or, for q4_k_m, its quantizer on the f16 file beside."""
+    if kind == "q4_k_m":
+        command = [find_program(QUANTIZER), file.with_name("f16.gguf"), file, "Q4_K_M"]
+    else:
+        command = [sys.executable, find_program(CONVERTER), model.absolute()]
+        command += ["--outfile", file, "--outtype", kind]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode == 0 and file.is_file():
+        return
+    said = (done.stdout + done.stderr).strip().rpartition("\n")[2].strip()[:200]
+    cure = (
+        "It writes models with tokenizers that it knows, such as Qwen's; "
+        "the embedded tiny model has one of its own."
+    )
+    if "ModuleNotFound" in said:
+        cure = "Run `pip install ./llama.cpp/gguf-py sentencepiece`, then this again."
+    raise ValueError(f"llama.cpp could not write {file.name}: {said}.\n{cure}")
 
 
-def replies(
+def gguf_replies(
     file: str | Path,
     tokenizer,
     prompts: Sequence[str],
@@ -148,77 +116,45 @@ def replies(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[Completion]:
-    """Continues every prompt once, by llama.cpp in processes of its own. temperature 0 is greedy. Raises RuntimeError if it cannot read the file."""
+    """Continues every prompt once, by llama.cpp in processes of its own; temperature 0: greedy."""
+    command = [find_program(GENERATOR), "-m", file, "-no-cnv", "--no-display-prompt"]
+    command += ["-n", str(max_new_tokens), "--temp", str(temperature)]
+    command += ["--top-k", "0", "--top-p", "1", "--min-p", "0"]
     found = []
-    options = [
-        "-n",
-        str(max_new_tokens),
-        "--temp",
-        str(temperature),
-        "--top-k",
-        "0",
-        "--top-p",
-        "1",
-        "--min-p",
-        "0",
-    ]
     with tempfile.TemporaryDirectory() as place, progress(len(prompts), Path(file).stem) as bar:
+        asked = Path(place, "prompt.txt")
         for number, prompt in enumerate(prompts):
-            asked = Path(place) / "prompt.txt"
             asked.write_text(prompt + "\n", encoding="utf-8")  # one line end is taken off again
-            found.append(
-                reply(
-                    file,
-                    tokenizer,
-                    asked,
-                    max_new_tokens,
-                    [*options, "--seed", str((seed * 1_000_003 + number) % 2**32)],
-                )
-            )
+            own_seed = (seed * 1_000_003 + number) % 2**32
+            text, finished = whole_reply([*command, "-f", asked, "--seed", str(own_seed)])
+            tokens = len(tokenizer(text)["input_ids"]) + finished
+            found.append(Completion(text, min(max_new_tokens, tokens), finished))
             bar.update(1)
     return found
 
 
-def reply(
-    file: str | Path, tokenizer, asked: Path, max_new_tokens: int, options: list[str]
-) -> Completion:
-    """One reply. On a busy machine llama.cpp may end before it has printed all, so a reply without an end is believed when it comes twice."""
-    before = None
+def whole_reply(command: list) -> tuple[str, bool]:
+    """What llama.cpp replies, and whether the reply ended by itself."""
+    before = None  # it may end before it has printed all: without an end it must come twice
     for _ in range(10):
         done = subprocess.run(
-            [
-                str(llama_cpp("generator")),
-                "-m",
-                str(file),
-                "-f",
-                str(asked),
-                "-no-cnv",
-                "--no-display-prompt",
-                *options,
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         )
         text = done.stdout.rstrip("\n")
-        finished, text = text.endswith(END), text.removesuffix(END)
+        finished = text.endswith(END)
+        text = text.removesuffix(END)
         if done.returncode == 0 and (finished or text == before):
-            return Completion(
-                text, min(max_new_tokens, len(tokenizer(text)["input_ids"]) + finished), finished
-            )
+            return text, finished
         before = text
     raise RuntimeError(
-        f"llama.cpp gave no whole reply from {file} (status {done.returncode}).\nExport it again, or try when the machine is less busy."
+        f"llama.cpp gave no whole reply from {command[2]} (status {done.returncode}).\n"
+        "Export it again, or try when the machine is less busy."
     )
 
 
-def modelfile(merged: str | Path, recipe: Recipe, file: str) -> str:
-    """Ollama's description of the model, with the prompt that it was trained with: the chat template, rendered around Ollama's variables."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(merged))
+def modelfile(merged: Export, recipe: Recipe, file: str) -> str:
+    """Ollama's description: the chat template of training, around Ollama's variables."""
+    tokenizer = AutoTokenizer.from_pretrained(str(merged.folder))
     chat = [
         {"role": "system", "content": "{{ .System }}"},
         {"role": "user", "content": "{{ .Prompt }}"},
@@ -228,7 +164,7 @@ def modelfile(merged: str | Path, recipe: Recipe, file: str) -> str:
     )
     return MODELFILE.format(
         file=file,
-        template=template + "{{ .Response }}<|im_end|>\n",
+        template=template,
         system=recipe.system,
         limit=recipe.grpo.max_completion,
         context=recipe.grpo.max_prompt + recipe.grpo.max_completion,

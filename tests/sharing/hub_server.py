@@ -1,4 +1,4 @@
-"""A small Hub on this machine, which speaks the Hub's HTTP API to the real huggingface_hub client, and can be told to fail."""
+"""A small Hub on this machine: it speaks the HTTP API to the real client, and fails on order."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_" + "loopback"
+LARGE = 1_000_000  # bytes; such files are stored as LFS
+NO_RIGHTS = 403, {"error": "You don't have the rights"}, {}
+NO_REVISION = 404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"}
 
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests that match: a status, a cut connection, or a pause in seconds."""
+    """What happens to the next `times` requests that match, after `after` that pass.
+
+    A status, a pause in seconds, or the connection is cut; done: after the work, so that only the
+    answer is lost.
+    """
 
     pattern: str
     status: int = 0
     times: int = 10**6
-    after: int = 0  # requests that match and pass first
-    cut: bool = False  # the connection ends while the answer is awaited
-    done: bool = False  # with cut: the work is done first, and only the answer is lost
+    after: int = 0
+    cut: bool = False
+    done: bool = False
     pause: float = 0.0
     headers: dict = field(default_factory=dict)
 
@@ -32,7 +39,7 @@ class Fault:
 @dataclass
 class Repo:
     private: bool
-    commits: list = field(default_factory=list)  # (oid, {path: (bytes, is_lfs)})
+    commits: list = field(default_factory=list)  # (hash, {path: (bytes, whether it is LFS)})
     tags: dict = field(default_factory=dict)
 
     @property
@@ -40,12 +47,11 @@ class Repo:
         return self.commits[-1][1]
 
     def at(self, revision: str):
-        oid = self.tags.get(revision, revision)
-        return (
-            self.commits[-1]
-            if revision == "main"
-            else next((c for c in self.commits if c[0] == oid), None)
-        )
+        """The commit of a revision: (hash, files); None if there is none."""
+        if revision == "main":
+            return self.commits[-1]
+        wanted = self.tags.get(revision, revision)
+        return next((commit for commit in self.commits if commit[0] == wanted), None)
 
     def commit(self, files: dict) -> str:
         oid = hashlib.sha1(f"{len(self.commits)}{sorted(files)}".encode()).hexdigest()
@@ -54,23 +60,24 @@ class Repo:
 
 
 class Hub:
-    """`with Hub() as hub:`; hub.url is its endpoint, hub.repos what it holds, hub.requests what was asked."""
+    """`with Hub() as hub:`; hub.url is its endpoint, hub.repos its content, hub.requests a list."""
 
-    def __init__(self, allowed=("me",)):
+    def __init__(self):
         self.repos: dict[str, Repo] = {}
         self.blobs: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.sent = 0  # bytes of files that arrived
-        self.allowed, self.lock = allowed, threading.RLock()
+        self.lock = threading.RLock()
         self.store = self.give = lambda data: data  # a corrupting server changes these
+        self.deletes = True
 
     def __enter__(self):
         handler = type("Handler", (Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -78,22 +85,47 @@ class Hub:
         self.server.server_close()
 
     def add(self, name: str, files: dict[str, bytes], private: bool = False) -> None:
-        """A repository that is there from the start; of a dataset the name begins with `datasets/`."""
+        """A repository that is there from the start; a dataset's name begins with `datasets/`."""
         self.repos[name] = Repo(private)
-        self.repos[name].commit(
-            {path: (data, len(data) > 1_000_000) for path, data in files.items()}
-        )
+        self.repos[name].commit({path: (data, len(data) > LARGE) for path, data in files.items()})
 
     def asked(self, pattern: str) -> list[str]:
         return [line for line in self.requests if re.search(pattern, line)]
 
+    def fault_for(self, line: str) -> Fault | None:
+        """The fault that this request meets, counted."""
+        for fault in self.faults:
+            if re.search(fault.pattern, line) and fault.times > 0:
+                if fault.after > 0:
+                    fault.after -= 1
+                    return None
+                fault.times -= 1
+                return fault
+        return None
 
-def git_oid(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+def entry(path: str, data: bytes, lfs: bool) -> dict:
+    """A file as the Hub lists it."""
+    oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    found = {"type": "file", "path": path, "size": len(data), "oid": oid}
+    if lfs:
+        sha = hashlib.sha256(data).hexdigest()
+        found["lfs"] = {"oid": sha, "size": len(data), "pointerSize": 130}
+    return found
+
+
+def folders(files: dict) -> list[dict]:
+    parents = set()
+    for path in files:
+        parts = path.split("/")
+        parents |= {"/".join(parts[:n]) for n in range(1, len(parts))}
+    return [{"type": "directory", "path": p, "oid": "0" * 40, "size": 0} for p in sorted(parents)]
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece, without Nagle's wait for the client's acknowledgement
+    disable_nagle_algorithm = True
     hub: Hub
 
     def log_message(self, *_):
@@ -101,28 +133,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self):
         parts = urlsplit(self.path)
-        path, line = unquote(parts.path), f"{self.command} {unquote(parts.path)}"
+        path, query = unquote(parts.path), parse_qs(parts.query)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.hub.lock:
-            self.hub.requests.append(line)
-            fault = next(
-                (f for f in self.hub.faults if re.search(f.pattern, line) and f.times > 0), None
-            )
-            if fault and fault.after > 0:
-                fault.after, fault = fault.after - 1, None
-            elif fault:
-                fault.times -= 1
+            self.hub.requests.append(f"{self.command} {path}")
+            fault = self.hub.fault_for(self.hub.requests[-1])
         if fault:
-            threading.Event().wait(
-                fault.pause
-            )  # not time.sleep, which tests of the client's pauses shorten
+            threading.Event().wait(fault.pause)  # not time.sleep, which the tests shorten
             if fault.cut and not fault.done:
                 return self.drop()
             if fault.status:
-                return self.answer({"error": "told to fail"}, fault.status, fault.headers)
+                return self.answer(fault.status, {"error": "told to fail"}, fault.headers)
         with self.hub.lock:
-            status, value, headers = self.route(path, parse_qs(parts.query), body)
-        return self.drop() if fault and fault.cut else self.answer(value, status, headers)
+            answer = self.route(path, query, body)
+        return self.drop() if fault and fault.cut else self.answer(*answer)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
@@ -130,286 +154,163 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
-    def answer(self, value, status=200, headers=None):
+    def answer(self, status, value, headers):
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
-        for name, text in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(data)),
-            **(headers or {}),
-        }.items():
+        usual = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        for name, text in (usual | headers).items():
             self.send_header(name, text)
         self.end_headers()
         if self.command != "HEAD":
-            with contextlib.suppress(ConnectionError):  # of a client that waited no longer
-                self.wfile.write(data)
+            self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # of a client that waited no longer
+            self.wfile.flush()
 
     def route(self, path: str, query: dict, body: bytes):
         """(status, answer, headers) of a request."""
-        hub, known = self.hub, self.headers.get("Authorization") == f"Bearer {TOKEN}"
-        if path == "/api/repos/create":
-            return self.create(json.loads(body), known)
         if path == "/api/validate-yaml":
             return 200, {"errors": [], "warnings": []}, {}
+        if path == "/api/repos/create":
+            return self.create(json.loads(body))
         if found := re.fullmatch(r"/lfs/(\w{64})", path):
-            hub.blobs[found[1]] = hub.store(body)
-            hub.sent += len(body)
+            self.hub.blobs[found[1]] = self.hub.store(body)
+            self.hub.sent += len(body)
             return 200, {}, {}
         for pattern, work in (
             (r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(.*))?", self.api),
-            (r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", self.batch),
-            (r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.resolve),
+            (r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch(.*)", self.batch),
+            (r"/(datasets/)?([^/]+/[^/]+)/resolve/(.+)", self.resolve),
         ):
             if found := re.fullmatch(pattern, path):
-                name = ("datasets/" if (found[1] or "").startswith("datasets") else "") + found[2]
-                repo = hub.repos.get(name)
-                if repo is None or (repo.private and not known):
-                    return (
-                        401 if not known else 404,
-                        {"error": "Repository not found"},
-                        {"X-Error-Code": "RepoNotFound"},
-                    )
-                if (
-                    self.command in ("POST", "PUT", "DELETE")
-                    and not path.endswith(("paths-info/main",))
-                    and not (known and name.split("/")[0] in hub.allowed)
-                ):
-                    return 403 if known else 401, {"error": "You don't have the rights"}, {}
-                return work(name, repo, found, query, body)
+                kind = "datasets/" if (found[1] or "").startswith("datasets") else ""
+                writes = self.command != "GET" and "paths-info" not in path
+                refused = self.refused(kind + found[2], writes and self.command != "HEAD")
+                return refused or work(kind + found[2], found[3] or "", query, body)
         return 404, {"error": f"no route {path}"}, {}
 
-    def create(self, asked: dict, known: bool):
+    def refused(self, name: str, writes: bool):
+        """The answer to who may not do this; None to who may."""
+        known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        repo = self.hub.repos.get(name)
+        if repo is None or (repo.private and not known):
+            missing = {"X-Error-Code": "RepoNotFound"}
+            return 404 if known else 401, {"error": "Repository not found"}, missing
+        if writes and not known:
+            return 401, {"error": "Who are you?"}, {}
+        return NO_RIGHTS if writes and not name.startswith("me/") else None
+
+    def create(self, asked: dict):
         name = f"{asked['organization']}/{asked['name']}"
-        if not known or asked["organization"] not in self.hub.allowed:
-            return 403 if known else 401, {"error": "You don't have the rights"}, {}
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, {"error": "Who are you?"}, {}
+        if asked["organization"] != "me":
+            return NO_RIGHTS
+        url = f"{self.hub.url}/{name}"
         if name in self.hub.repos:
-            return (
-                409,
-                {"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"},
-                {},
-            )
-        self.hub.repos[name] = Repo(
-            asked.get("visibility") == "private" or bool(asked.get("private"))
-        )
-        self.hub.repos[name].commit({".gitattributes": (b"*.safetensors filter=lfs\n", False)})
-        return 200, {"url": f"{self.hub.url}/{name}", "name": name}, {}
+            return 409, {"error": "You already created this model repo", "url": url}, {}
+        private = asked.get("visibility") == "private" or bool(asked.get("private"))
+        self.hub.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, private)
+        return 200, {"url": url, "name": name}, {}
 
-    def entry(self, path: str, data: bytes, lfs: bool) -> dict:
-        made = {"type": "file", "path": path, "size": len(data), "oid": git_oid(data)}
-        return made | (
-            {
-                "lfs": {
-                    "oid": hashlib.sha256(data).hexdigest(),
-                    "size": len(data),
-                    "pointerSize": 130,
-                }
-            }
-            if lfs
-            else {}
-        )
-
-    def api(self, name: str, repo: Repo, found, query: dict, body: bytes):
-        what, _, rest = (found[3] or "").partition("/")
-        if what in ("", "revision"):
-            commit = repo.at(rest or "main")
-            if commit is None:
-                return 404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"}
-            key = name.removeprefix("datasets/")
-            return (
-                200,
-                {
-                    "_id": "0",
-                    "id": key,
-                    "modelId": key,
-                    "sha": commit[0],
-                    "private": repo.private,
-                    "tags": [],
-                    "downloads": 0,
-                    "gated": False,
-                    "disabled": False,
-                    "siblings": [
-                        {"rfilename": path, "size": len(data)}
-                        for path, (data, _) in commit[1].items()
-                    ],
-                },
-                {},
-            )
+    def api(self, name: str, rest: str, query: dict, body: bytes):
+        repo = self.hub.repos[name]
+        what, _, rest = rest.partition("/")
         if what == "refs":
-            return (
-                200,
-                {
-                    "branches": [
-                        {
-                            "name": "main",
-                            "ref": "refs/heads/main",
-                            "targetCommit": repo.commits[-1][0],
-                        }
-                    ],
-                    "converts": [],
-                    "tags": [
-                        {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid}
-                        for tag, oid in repo.tags.items()
-                    ],
-                },
-                {},
-            )
+            main = repo.commits[-1][0]
+            branches = [{"name": "main", "ref": "refs/heads/main", "targetCommit": main}]
+            tags = [
+                {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid}
+                for tag, oid in repo.tags.items()
+            ]
+            return 200, {"branches": branches, "converts": [], "tags": tags}, {}
         if what == "tag" and self.command == "DELETE":
             repo.tags.pop(rest)
             return 200, {}, {}
         if what == "tag":
-            tag, commit = json.loads(body)["tag"], repo.at(rest)
+            tag = json.loads(body)["tag"]
             if tag in repo.tags:
                 return 409, {"error": "Tag reference exists already"}, {}
-            repo.tags[tag] = commit[0]
+            repo.tags[tag] = repo.at(rest)[0]
             return 200, {}, {}
         if what == "preupload":
-
-            def mode(file):
-                return (
-                    "lfs"
-                    if file["path"].endswith((".safetensors", ".gguf")) or file["size"] > 1_000_000
-                    else "regular"
-                )
-
-            def oid(path):
-                return (
-                    (lambda e: e.get("lfs", e)["oid"])(self.entry(path, *repo.files[path]))
-                    if path in repo.files
-                    else None
-                )
-
-            return (
-                200,
-                {
-                    "files": [
-                        {
-                            "path": f["path"],
-                            "uploadMode": mode(f),
-                            "shouldIgnore": False,
-                            "oid": oid(f["path"]),
-                        }
-                        for f in json.loads(body)["files"]
-                    ]
-                },
-                {},
-            )
+            files = [self.preupload(repo, file) for file in json.loads(body)["files"]]
+            return 200, {"files": files}, {}
         if what == "commit":
             return self.commit(name, repo, body)
         revision, _, under = rest.partition("/")
-        commit = repo.at(revision)
+        commit = repo.at(revision or "main")
         if commit is None:
-            return 404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"}
+            return NO_REVISION
+        return self.read(name, repo, commit, what, under, query, body)
+
+    def read(self, name, repo, commit, what, under, query, body):
+        """What a commit holds: all of it, a folder, or some paths."""
+        oid, files = commit
+        if what in ("", "revision"):
+            siblings = [{"rfilename": path, "size": len(f[0])} for path, f in files.items()]
+            key = name.removeprefix("datasets/")
+            found = {"_id": "0", "id": key, "modelId": key, "sha": oid, "private": repo.private}
+            found |= {"tags": [], "downloads": 0, "gated": False, "disabled": False}
+            return 200, found | {"siblings": siblings}, {}
+        entries = [entry(path, *file) for path, file in files.items()] + folders(files)
         if what == "paths-info":
             form = parse_qs(body.decode()) if b"paths=" in body else json.loads(body)
-            return (
-                200,
-                [self.entry(path, *commit[1][path]) for path in form["paths"] if path in commit[1]]
-                + self.folders(commit[1], form["paths"]),
-                {},
-            )
-        if what == "tree":
-            recursive = query.get("recursive", ["False"])[0].lower() == "true"
-            inside = {
-                p: f for p, f in commit[1].items() if p.startswith(under + "/" if under else "")
-            }
-            if under and not inside:
-                return 404, {"error": "not found"}, {"X-Error-Code": "EntryNotFound"}
-            here = [
-                self.entry(p, *f)
-                for p, f in inside.items()
-                if recursive or "/" not in p.removeprefix(under).strip("/")
-            ]
-            folders = {
-                "/".join(p.split("/")[:i]) for p in inside for i in range(1, p.count("/") + 1)
-            } - {under, ""}
-            return (
-                200,
-                here
-                + [
-                    {"type": "directory", "path": f, "oid": "0" * 40, "size": 0}
-                    for f in sorted(folders)
-                ],
-                {},
-            )
-        return 404, {"error": f"no route {what}"}, {}
+            return 200, [one for one in entries if one["path"] in form["paths"]], {}
+        inside = [one for one in entries if one["path"].startswith(under + "/" if under else "")]
+        if under and not inside:
+            return 404, {"error": "not found"}, {"X-Error-Code": "EntryNotFound"}
+        if query.get("recursive", ["false"])[0].lower() != "true":
+            depth = under.count("/") + bool(under)
+            inside = [one for one in inside if one["path"].count("/") == depth]
+        return 200, inside, {}
 
-    def folders(self, files: dict, paths: list) -> list:
-        return [
-            {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
-            for path in paths
-            if any(p.startswith(path + "/") for p in files)
-        ]
+    def preupload(self, repo: Repo, file: dict) -> dict:
+        path = file["path"]
+        lfs = path.endswith((".safetensors", ".gguf")) or file["size"] > LARGE
+        found = {"path": path, "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+        if path in repo.files:
+            there = entry(path, *repo.files[path])
+            found["oid"] = there.get("lfs", there)["oid"]
+        return found
 
     def commit(self, name: str, repo: Repo, body: bytes):
         files = dict(repo.files)
         for line in body.decode().splitlines():
-            key, value = (part := json.loads(line))["key"], part["value"]
-            if key == "file":
+            part = json.loads(line)
+            value = part["value"]
+            if part["key"] == "file":
                 data = self.hub.store(base64.b64decode(value["content"]))
                 self.hub.sent += len(data)
                 files[value["path"]] = data, False
-            elif key == "lfsFile":
+            elif part["key"] == "lfsFile":
                 if value["oid"] not in self.hub.blobs:
                     return 400, {"error": "an LFS file is not there"}, {}
                 files[value["path"]] = self.hub.blobs[value["oid"]], True
-            elif key == "deletedFile":
+            elif part["key"] == "deletedFile" and self.hub.deletes:
                 files.pop(value["path"])
         oid = repo.commit(files)
-        return (
-            200,
-            {
-                "success": True,
-                "commitOid": oid,
-                "commitUrl": f"{self.hub.url}/{name}/commit/{oid}",
-                "hookOutput": "",
-            },
-            {},
-        )
+        url = f"{self.hub.url}/{name}/commit/{oid}"
+        return 200, {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""}, {}
 
-    def batch(self, name: str, repo: Repo, found, query: dict, body: bytes):
-        def instruction(wanted):
-            upload = (
-                {
-                    "actions": {
-                        "upload": {"href": f"{self.hub.url}/lfs/{wanted['oid']}", "header": {}}
-                    }
-                }
-                if wanted["oid"] not in self.hub.blobs
-                else {}
-            )
-            return wanted | upload
+    def batch(self, name: str, rest: str, query: dict, body: bytes):
+        objects = json.loads(body)["objects"]
+        for wanted in objects:
+            if wanted["oid"] not in self.hub.blobs:
+                target = {"href": f"{self.hub.url}/lfs/{wanted['oid']}", "header": {}}
+                wanted["actions"] = {"upload": target}
+        return 200, {"transfer": "basic", "objects": objects}, {}
 
-        return (
-            200,
-            {
-                "transfer": "basic",
-                "objects": [instruction(wanted) for wanted in json.loads(body)["objects"]],
-            },
-            {},
-        )
-
-    def resolve(self, name: str, repo: Repo, found, query: dict, body: bytes):
-        commit = repo.at(found[3])
-        if commit is None or found[4] not in commit[1]:
-            return (
-                404,
-                {"error": "Entry not found"},
-                {
-                    "X-Error-Code": "EntryNotFound" if commit else "RevisionNotFound",
-                    "X-Repo-Commit": commit[0] if commit else "",
-                },
-            )
-        data, lfs = commit[1][found[4]]
-        etag = hashlib.sha256(data).hexdigest() if lfs else git_oid(data)
-        return (
-            200,
-            self.hub.give(data),
-            {
-                "X-Repo-Commit": commit[0],
-                "ETag": f'"{etag}"',
-                "X-Linked-Size": str(len(data)),
-                "X-Linked-Etag": f'"{etag}"',
-                "Content-Type": "application/octet-stream",
-                "Accept-Ranges": "none",
-            },
-        )
+    def resolve(self, name: str, rest: str, query: dict, body: bytes):
+        revision, _, path = rest.partition("/")
+        commit = self.hub.repos[name].at(revision)
+        if commit is None:
+            return NO_REVISION
+        headers = {"X-Repo-Commit": commit[0], "Accept-Ranges": "none"}
+        if path not in commit[1]:
+            missing = {"X-Error-Code": "EntryNotFound"}
+            return 404, {"error": "Entry not found"}, headers | missing
+        data, lfs = commit[1][path]
+        there = entry(path, data, lfs)
+        etag = f'"{there.get("lfs", there)["oid"]}"'
+        headers |= {"ETag": etag, "X-Linked-Size": str(len(data)), "X-Linked-Etag": etag}
+        return 200, self.hub.give(data), headers | {"Content-Type": "application/octet-stream"}

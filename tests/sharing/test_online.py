@@ -1,176 +1,151 @@
-"""The online path, with real Hub ids, against a Hub on this machine: all four notebooks, a push, and the card's snippets as a stranger runs them."""
+"""The online path with real Hub ids against a Hub on this machine, and what a stranger runs."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
-from safetensors.torch import load_file
 
 from helpers.recipes import RECIPES
-from helpers.tiny.schemas import embedded_rows
-from helpers.training.models import TINY_MODEL
+from helpers.tiny import TINY_MODEL, embedded_rows
+from helpers.training import settings_of
 from tests.conftest import ROOT
 from tests.sharing.hub_server import TOKEN, Hub
+from tests.sharing.test_card import results
+from tests.sharing.test_export import adapters, trained, variant  # noqa: F401  (fixtures)
 
 MODEL = {path.name: path.read_bytes() for path in TINY_MODEL.iterdir() if path.is_file()}
+EXPORT = """
+import json, sys
+from pathlib import Path
+from helpers import sharing
+from helpers.recipes import RECIPES
+from helpers.training import Adapter
+base, place = "Qwen/Qwen3-4B", Path(sys.argv[1])
+recipe, adapter = RECIPES["gsm8k_xml"], Adapter.read(place / "grpo" / "adapter", base)
+results = json.loads((place / "summary.json").read_text())
+exports = {"adapter": sharing.copy_adapter(base, adapter, place / "adapter")}
+exports["merged"] = sharing.merge(base, adapter, place / "merged", "bf16")
+for export in exports.values():
+    sharing.write_card(export, recipe, adapter.run, results, "me/taught")
+print(sharing.push(exports["merged"].folder, "me/taught"))
+"""
+
+
+def environment(server, home):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    kept |= {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_TOKEN": TOKEN}
+    kept |= {"HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    return kept | {"NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": str(ROOT)}
+
+
+def run(command, env, cwd=ROOT):
+    """What it printed, once it ended well."""
+    command = [sys.executable, "-W", "ignore", *command]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout.strip()
+
+
+def content(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def check_repository(repo, folder):
+    """It is private and holds this folder, and one tag, the run's, is on its last commit."""
+    local = content(folder)
+    there = {name: data for name, (data, _) in repo.files.items() if name != ".gitattributes"}
+    run_hash = json.loads(local["export.json"])["run"]
+    assert there == local and repo.private and len(repo.commits) == 2
+    assert repo.tags == {f"run-{run_hash}": repo.commits[-1][0]}
+    assert f"run_hash: {run_hash}".encode() in local["README.md"]
+    assert b"base_model: Qwen/Qwen3-4B" in local["README.md"]
+
+
+def check_no_token(folder):
+    for name, data in content(folder).items():
+        assert TOKEN.encode() not in data, name
+
+
+@pytest.fixture(scope="module")
+def pushed(trained, tmp_path_factory):  # noqa: F811
+    """An adapter on a base of the Hub is exported and pushed: the server, and the folder."""
+    folder = tmp_path_factory.mktemp("online")
+    recipe = RECIPES["gsm8k_xml"]
+    with Hub() as server:
+        server.add("Qwen/Qwen3-4B", MODEL)
+        variant(trained, folder / "grpo" / "adapter", "Qwen/Qwen3-4B")
+        manifest = {"recipe": recipe.name, "stage": "grpo", "model": "Qwen/Qwen3-4B", "seed": 0}
+        manifest |= {"commit": None, "versions": {}, "settings": settings_of(recipe)}
+        manifest |= {"fingerprint": {"lr": 1}, "status": "finished"}
+        (folder / "grpo" / "run.json").write_text(json.dumps(manifest))
+        (folder / "summary.json").write_text(json.dumps(results(recipe, recipe.source.path)))
+        said = run(["-c", EXPORT, folder], environment(server, folder / "home"))
+        assert said.endswith(f"{server.url}/me/taught")
+        yield server, folder
+
+
+def test_the_base_comes_from_the_hub_and_the_result_goes_there(pushed):
+    server, folder = pushed
+    assert server.asked("GET /Qwen/Qwen3-4B/resolve/.*safetensors")
+    check_repository(server.repos["me/taught"], folder / "merged")
+    assert b"openai/gsm8k" in (folder / "merged" / "README.md").read_bytes()
+    check_no_token(folder / "merged")
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_the_snippets_of_the_card_run_as_they_stand(pushed, form, tmp_path):
+    """With nothing of this project on the path; all print the same answer."""
+    server, folder = pushed
+    server.add("me/taught", content(folder / form), private=True)
+    card = (folder / form / "README.md").read_text()
+    snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    assert len(snippets) == (1 if form == "adapter" else 2)
+    env = environment(server, tmp_path / "home") | {"PYTHONPATH": ""}
+    printed = {run(["-c", snippet], env, tmp_path) for snippet in snippets}
+    assert len(printed) == 1 and printed.pop()
 
 
 def parquet(rows) -> bytes:
-    """Rows as the Hub stores them."""
-    import io
-
-    import pandas as pd
-
     buffer = io.BytesIO()
     pd.DataFrame(list(rows)).to_parquet(buffer)
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def gsm8k():
-    """The files of a dataset repository with a card that names its configurations, as openai/gsm8k has."""
+GSM8K_CARD = """---
+configs:
+- config_name: main
+  data_files:
+  - split: train
+    path: main/train.parquet
+  - split: test
+    path: main/test.parquet
+---
+"""
+
+
+@pytest.mark.soak
+def test_all_notebooks_run_with_hub_ids_and_push(tmp_path):
+    """`make run` with model and data of the Hub, two steps a stage, and PUSH."""
     rows = embedded_rows("openai/gsm8k")
-    readme = "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train.parquet\n  - split: test\n    path: main/test.parquet\n---\n"
-    return {
-        "README.md": readme.encode(),
-        "main/train.parquet": parquet(list(rows["train"])[:1200]),
-        "main/test.parquet": parquet(list(rows["test"])[:60]),
-    }
-
-
-def environment(server, home):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    return kept | {
-        "HF_ENDPOINT": server.url,
-        "HF_HOME": str(home),
-        "HF_TOKEN": TOKEN,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "PYTHONPATH": str(ROOT),
-    }
-
-
-@pytest.fixture(scope="module")
-def pushed(gsm8k, tmp_path_factory):
-    """`make run` with Hub ids for model and data, two steps a stage, and PUSH: the server, what was printed, and the output folder."""
-    folder = tmp_path_factory.mktemp("online")
+    data = {"README.md": GSM8K_CARD.encode()}
+    data["main/train.parquet"] = parquet(list(rows["train"])[:1200])
+    data["main/test.parquet"] = parquet(list(rows["test"])[:60])
+    settings = {"MODEL": "Qwen/Qwen3-4B", "DATASET": "openai/gsm8k", "OUTPUT": tmp_path / "out"}
+    settings |= {"MAX_STEPS": 2, "PROBLEMS": 6, "FORCE": "true", "PUSH": "true"}
+    flags = []
+    for name, value in (settings | {"REPO": "me/taught"}).items():
+        flags += ["--set", f"{name}={value}"]
     with Hub() as server:
         server.add("Qwen/Qwen3-4B", MODEL)
-        server.add("datasets/openai/gsm8k", gsm8k)
-        flags = [
-            part
-            for setting in (
-                "MODEL=Qwen/Qwen3-4B",
-                "DATASET=openai/gsm8k",
-                "MAX_STEPS=2",
-                "PROBLEMS=6",
-                f"OUTPUT={folder / 'out'}",
-                "FORCE=true",
-                "PUSH=true",
-                "REPO=me/taught",
-            )
-            for part in ("--set", setting)
-        ]
-        done = subprocess.run(
-            [sys.executable, "-m", "helpers", "run", *flags],
-            cwd=ROOT,
-            env=environment(server, folder / "home"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, (
-            done.stdout[-2000:] + done.stderr[-4000:] + "\n".join(server.requests[-20:])
-        )
-        yield server, folder
-
-
-def test_model_and_data_come_from_the_hub_and_the_result_goes_there(pushed):
-    server, folder = pushed
-    assert server.asked("GET /Qwen/Qwen3-4B/resolve/.*safetensors") and server.asked(
-        "GET /datasets/openai/gsm8k/resolve/.*main/train.parquet"
-    )
-    repo, here = server.repos["me/taught"], folder / "out/gsm8k_xml/export/merged-bf16"
-    assert repo.private and len(repo.commits) == 2
-    local = {
-        path.relative_to(here).as_posix(): path.read_bytes()
-        for path in here.rglob("*")
-        if path.is_file()
-    }
-    assert {
-        name: data for name, (data, _) in repo.files.items() if name != ".gitattributes"
-    } == local
-    [(tag, commit)] = repo.tags.items()
-    run = json.loads(local["export.json"])["run"]
-    assert (
-        tag == f"run-{run}"
-        and commit == repo.commits[-1][0]
-        and f"run_hash: {run}".encode() in local["README.md"]
-    )
-    assert (
-        b"base_model: Qwen/Qwen3-4B" in local["README.md"] and b"openai/gsm8k" in local["README.md"]
-    )
-
-
-def test_a_token_is_in_nothing_that_was_written(pushed):
-    for path in (pushed[1] / "out").rglob("*"):
-        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
-
-
-@pytest.mark.parametrize("form", ["merged-bf16", "adapter"])
-def test_the_snippets_of_the_card_run_as_they_stand(pushed, form, tmp_path):
-    """Against the Hub, with nothing of this project on the path; each prints what the trained model answers."""
-    server, folder = pushed
-    here = folder / "out/gsm8k_xml/export" / form
-    server.add(
-        "me/taught",
-        {
-            path.relative_to(here).as_posix(): path.read_bytes()
-            for path in here.rglob("*")
-            if path.is_file()
-        },
-        private=True,
-    )
-    card = (here / "README.md").read_text()
-    snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
-    assert len(snippets) == (1 if form == "adapter" else 2)
-    printed = []
-    for snippet in snippets:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", snippet],
-            cwd=tmp_path,
-            env=environment(server, tmp_path / "home") | {"PYTHONPATH": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        printed.append(done.stdout.strip())
-    assert all(printed) and len(set(printed)) == 1
-
-
-def test_rows_and_weights_of_hub_ids_are_those_served(pushed, gsm8k, tmp_path):
-    """`load_dataset("openai/gsm8k", "main")` and `from_pretrained("Qwen/Qwen3-4B")`, by the libraries alone."""
-    code = (
-        "from datasets import load_dataset; from transformers import AutoModelForCausalLM; rows = load_dataset('openai/gsm8k', 'main');"
-        "model = AutoModelForCausalLM.from_pretrained('Qwen/Qwen3-4B'); print(len(rows['train']), len(rows['test']), model.model.norm.weight.sum().item())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env=environment(pushed[0], tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    train, test, total = done.stdout.split()
-    assert (train, test) == ("1200", "60") and float(total) == pytest.approx(
-        load_file(TINY_MODEL / "model.safetensors")["model.norm.weight"].float().sum().item()
-    )
-    assert (
-        RECIPES["gsm8k_xml"].model == "Qwen/Qwen3-4B"
-        and RECIPES["gsm8k_xml"].source.path == "openai/gsm8k"
-    )
+        server.add("datasets/openai/gsm8k", data)
+        run(["-m", "helpers", "run", *flags], environment(server, tmp_path / "home"))
+    assert server.asked("GET /datasets/openai/gsm8k/resolve/.*main/train.parquet")
+    here = tmp_path / "out/gsm8k_xml/export/merged-bf16"
+    check_repository(server.repos["me/taught"], here)
+    assert b"openai/gsm8k" in (here / "README.md").read_bytes()
+    check_no_token(tmp_path / "out")
