@@ -1,5 +1,6 @@
 """A stage's folder: what was written there, and whether the run was healthy."""
 
+from helpers.runs.completions import figures
 from helpers.runs.files import (
     append_lines,
     finite,
@@ -15,8 +16,6 @@ from helpers.runs.files import (
 )
 from helpers.runs.health import (
     RULES,
-    duration,
-    figures,
     history,
     mean,
     report,
@@ -24,7 +23,7 @@ from helpers.runs.health import (
     unjudged,
     verdicts,
 )
-from helpers.runs.log import PUBLISHED, TIMES, completions_table, console, rename, summary
+from helpers.runs.log import PUBLISHED, TIMES, completions_table, console, duration, rename, summary
 from helpers.runs.run import Run
 
 __all__ = [
