@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import PeftConfig
+from peft import LoraConfig, PeftConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -25,7 +25,7 @@ class Adapter:
 
     folder: Path
     base: str
-    config: PeftConfig
+    config: LoraConfig
     run: Run | None
 
     @classmethod
@@ -41,6 +41,8 @@ class Adapter:
             raise FileNotFoundError(f"There is no adapter in {folder}.\n{cure}")
         try:
             config = PeftConfig.from_pretrained(folder)
+            if not isinstance(config, LoraConfig) or not config.base_model_name_or_path:
+                raise ValueError("not of LoRA matrices on a base")
         except (ValueError, KeyError, TypeError) as error:
             what = f"{settings} is no adapter's configuration ({type(error).__name__})"
             raise ValueError(f"{what}.\nSave the adapter again.") from error
@@ -85,7 +87,7 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / "adapter_config.json").is_file()
 
 
-def damage(weights: Path, config: PeftConfig) -> str:
+def damage(weights: Path, config: LoraConfig) -> str:
     """What is wrong with an adapter's matrices; "" for nothing.
 
     They cannot be read, hold what is no number, or have another rank than the configuration says.
