@@ -14,15 +14,7 @@ from helpers.runs.files import (
     write_lines,
     writing,
 )
-from helpers.runs.health import (
-    RULES,
-    history,
-    mean,
-    report,
-    stop_if_ruined,
-    unjudged,
-    verdicts,
-)
+from helpers.runs.health import RULES, history, mean, report, stop_if_ruined, unjudged, verdicts
 from helpers.runs.log import PUBLISHED, TIMES, completions_table, console, duration, rename, summary
 from helpers.runs.run import Run
 

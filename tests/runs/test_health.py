@@ -91,7 +91,7 @@ def found(log, recipe):
         (
             "learning rate too high",
             {"reward_mean": lambda step: 1.0 if step < 4 else 0.1},
-            "reward_mean fell from 1.00 to 0.28",
+            "reward_mean fell from 1.00 to 0.46",
         ),
     ],
 )
