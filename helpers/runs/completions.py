@@ -17,16 +17,13 @@ from helpers.recipes import Recipe
 def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str, float]:
     """The figures of a step; one that cannot be had is left out.
 
-    correct, follows: shares of the replies; score: their mean; all three as evaluation judges.
+    correct, follows, score: shares of the replies and their mean score, judged as in evaluation.
     distinct: different replies of a group, as a share of it.
     repetition: share of three-word sequences that occurred before in the same reply.
-    reward_gap: what a right reply earns more than a wrong one of the same group, form and length
-    being equal (by least squares).
-    reward_length_corr: of reward and length in a group, form and rightness being equal: right
-    replies may be longer, for they show their steps.
-
-    samples: a line a completion, a group's side by side, with question, completion, answer, tokens
-    and reward.
+    reward_gap: what a right reply earns more than a wrong one of its group, form and length equal.
+    reward_length_corr: of reward and length in a group, form and rightness equal: right replies
+    may be longer, for they show their steps.
+    samples: a line a completion, a group's side by side, as in samples.jsonl.
     """
     table = pd.DataFrame(samples)
     table["group"] = np.arange(len(table)) // group

@@ -281,13 +281,12 @@ def adapter_identity(weights: Weights, dtype: str = "") -> str:
 
     dtype: the type that they are turned into first.
     """
-    matrices = {name: tensor for name, tensor in weights if "lora_" in name}
+    matrices = sorted(pair for pair in weights if "lora_" in pair[0])
     if not matrices:
         return ""
-    for name, tensor in matrices.items():
-        kind = getattr(torch, dtype) if dtype else tensor.dtype
-        matrices[name] = tensor.to(kind)
-    return f"{kind} {identity(sorted(matrices.items()))}".removeprefix("torch.")
+    kind = getattr(torch, dtype) if dtype else matrices[0][1].dtype
+    hashed = identity((name, tensor.to(kind)) for name, tensor in matrices)
+    return f"{kind} {hashed}".removeprefix("torch.")
 
 
 @contextlib.contextmanager
