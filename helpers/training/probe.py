@@ -36,15 +36,8 @@ def preflight(
     asked = [example for example in examples[:8] for _ in range(grpo.generations)]
     prompts = [prompt_text(recipe, tokenizer, example.question) for example in asked]
     begun = time.perf_counter()
-    replies = generate(
-        model,
-        tokenizer,
-        prompts,
-        grpo.max_completion,
-        grpo.temperature,
-        seed=seed,
-        label="pre-flight",
-    )
+    sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
+    replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
     seconds = (time.perf_counter() - begun) / len(asked)  # a reply
     rewards = reward_table(
         recipe,
@@ -61,13 +54,18 @@ def preflight(
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
     print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
     print(f"{steps} steps will take about {duration(minutes)}")
-    reason = ""
-    if flat == 1:
-        reason = "every group has replies that all earn the same, so there is nothing to prefer"
-    elif cut == 1:
-        reason = "no reply ends within the limit"
+    reason = nothing_to_learn(flat, cut)
     if reason and not force:
         cure = "More SFT, easier questions or a larger max_completion; "
         cure += "FORCE = True (in a terminal --force) trains all the same."
         raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")
     return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
+
+
+def nothing_to_learn(flat: float, cut: float) -> str:
+    """Why nothing could be learned, by two shares: flat groups and replies cut off; "" if it can."""
+    if flat == 1:
+        return "every group has replies that all earn the same, so there is nothing to prefer"
+    if cut == 1:
+        return "no reply ends within the limit"
+    return ""
