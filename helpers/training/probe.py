@@ -63,7 +63,7 @@ def preflight(
 
 
 def nothing_to_learn(flat: float, cut: float) -> str:
-    """Why nothing could be learned, by two shares: flat groups and replies cut off; "" if it can."""
+    """Why not, by the shares of flat groups and of replies that were cut off; "" if all is well."""
     if flat == 1:
         return "every group has replies that all earn the same, so there is nothing to prefer"
     if cut == 1:
