@@ -87,7 +87,8 @@ def not_fetched(base: str, model: str | Adapter, error: Exception) -> Connection
     cure = "Check the network and the id, or set MODEL to a local folder." + hint("config.json")
     if isinstance(model, Adapter):
         what = f"The base {base!r}, which the adapter in {model.folder} names,"
-        cure = "Check the network, or put that model's folder into its adapter_config.json."
+        cure = "Check the network, or put that model's folder into the adapter_config.json as "
+        cure += "base_model_name_or_path."
     kind = type(error).__name__
     return ConnectionError(f"{what} could not be loaded from the Hub ({kind}).\n{cure}")
 
