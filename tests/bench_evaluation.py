@@ -9,8 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from helpers import evaluation
-from helpers import data
+from helpers import data, evaluation
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.training import models

@@ -11,8 +11,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import runs as runlog
 from helpers import data
+from helpers import runs as runlog
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
 from helpers.training import models

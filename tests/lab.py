@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import data
+from helpers import runs as runlog
 from helpers.machine import computer as machines
 from helpers.machine.computer import Machine
 from helpers.plots import lab
 from helpers.recipes import RECIPES, Recipe, for_profile
-from helpers import runs as runlog
 from helpers.training import TrainingRun, models
 from helpers.training import trainers as training
 from tests.learning import BASE, supervise

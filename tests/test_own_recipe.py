@@ -8,7 +8,6 @@ import pytest
 
 from helpers import data, recipes, rows
 from helpers.recipes import Recipe, Source
-from helpers.runs import run as runlog
 from helpers.tiny.problems import generate
 from helpers.training.rewards import check_golds
 from tests.conftest import ROOT

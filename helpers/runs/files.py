@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -32,35 +31,42 @@ def read_lines(path: str | Path) -> list[dict]:
 
 def append_lines(path: Path, lines: Sequence[Mapping]) -> None:
     """Appends all lines by one write. Raises OSError that says what to do when there is no room."""
-    if not lines:
-        return
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    with writing(path), open(path, "a", encoding="utf-8") as file:
-        file.write(text)
+    if lines:
+        with writing(path), open(path, "a", encoding="utf-8") as file:
+            file.write(as_jsonl(lines))
+
+
+def as_jsonl(lines: Sequence[Mapping]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def write_lines(path: Path, lines: Sequence[Mapping]) -> None:
-    """Writes a JSONL file beside its place and renames it, so that half of it is never read."""
-    part = part_of(path)
-    part.unlink(missing_ok=True)
-    part.touch()
-    append_lines(part, lines)
-    os.replace(part, path)
+    """Writes a JSONL file, whole or not at all."""
+    write_whole(path, as_jsonl(lines))
 
 
 def keep_steps(path: Path, step: int) -> None:
     """Cuts a file of steps after `step`, and a half line at its end."""
     if path.is_file():
-        write_lines(path, [line for line in read_lines(path) if line["step"] <= step])
+        kept = [line for line in read_lines(path) if line["step"] <= step]
+        write_lines(path, kept)
 
 
 def write_json(path: Path, value) -> None:
-    """Writes a JSON file beside its place and renames it. Raises OSError as `append_lines` does."""
-    part = part_of(path)
+    """Writes a JSON file, whole or not at all. Raises OSError as `append_lines` does."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file beside its place and renames it, so that half of it is never read."""
     with writing(path):
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
+        part_of(path).write_text(text, encoding="utf-8")
+        os.replace(part_of(path), path)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file or folder is made before it gets its name."""
+    return path.with_name(path.name + ".part")
 
 
 def read_object(path: Path, holds: Mapping[str, type], cure: str) -> dict | None:
@@ -102,29 +108,26 @@ def writing(what: object) -> Iterator[None]:
         raise OSError(f"{what} could not be written ({cause}).\n{cure}") from error
 
 
-def part_of(path: Path) -> Path:
-    """Where a file or folder is made before it gets its name."""
-    return path.with_name(path.name + ".part")
-
-
 def free_name(path: Path) -> Path:
     """Where something is kept that gives way to a new one: `sft-before`, `sft-before-2`, …"""
-    for count in itertools.count(1):
-        number = "" if count == 1 else f"-{count}"
-        place = path.with_name(f"{path.stem}-before{number}{path.suffix}")
-        if not place.exists():
-            return place
+    place = path.with_name(f"{path.stem}-before{path.suffix}")
+    count = 1
+    while place.exists():
+        count += 1
+        place = path.with_name(f"{path.stem}-before-{count}{path.suffix}")
+    return place
 
 
 def finite(line: Mapping) -> dict:
-    """The line with null for what is not finite, whose names stand under `not_finite`.
+    """The line with null for what is not finite, and the names of that under `not_finite`.
 
     NaN is no JSON.
     """
-    found = dict(line)
-    bad = [k for k, v in line.items() if isinstance(v, float) and not math.isfinite(v)]
-    for key in bad:
-        found[key] = None
+    found, bad = dict(line), []
+    for key, value in line.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            found[key] = None
+            bad.append(key)
     if bad:
         found["not_finite"] = bad
     return found

@@ -25,7 +25,7 @@ NAMES = {
     "completions/clipped_ratio": "truncated",
     "clip_ratio/region_mean": "clip_ratio",
 }
-PUBLISHED = (  # the keys of grpo_training_logs.jsonl, as the published system of gsm8k_hash has them
+PUBLISHED = (  # the keys of grpo_training_logs.jsonl, as gsm8k_hash's system has them
     "timestamp_iso",
     "step",
     "epoch",
@@ -133,3 +133,15 @@ def completions_table(samples: Sequence[Mapping]) -> pd.DataFrame:
         rows.append({"when": when, "which": "best", **ranked.iloc[-1]})
     found = pd.DataFrame(rows).drop_duplicates(["step", "which"])
     return found.drop(columns="answer", errors="ignore").set_index(["when", "which"])
+
+
+def duration(minutes: float) -> str:
+    """
+    >>> duration(0.4), duration(12.2), duration(200)
+    ('24 s', '12 min', '3.3 h')
+    """
+    if minutes < 2:
+        return f"{60 * minutes:.0f} s"
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import PeftConfig
+from peft import LoraConfig, PeftConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -25,7 +25,7 @@ class Adapter:
 
     folder: Path
     base: str
-    config: PeftConfig
+    config: LoraConfig
     run: Run | None
 
     @classmethod
@@ -35,26 +35,28 @@ class Adapter:
         Raises FileNotFoundError (no adapter there) or ValueError (of another base, or damaged).
         """
         folder = Path(folder)
-        names = ("adapter_config.json", "adapter_model.safetensors")
-        if not all((folder / name).is_file() for name in names):
+        weights, settings = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+        if not weights.is_file() or not settings.is_file():
             cure = "Run 01_sft.ipynb first, or set ADAPTER to a trained adapter's folder."
             raise FileNotFoundError(f"There is no adapter in {folder}.\n{cure}")
         try:
             config = PeftConfig.from_pretrained(folder)
-            trained_on = str(config.base_model_name_or_path)
+            if not isinstance(config, LoraConfig) or not config.base_model_name_or_path:
+                raise ValueError("not of LoRA matrices on a base")
         except (ValueError, KeyError, TypeError) as error:
-            what = f"{folder / names[0]} is no adapter's configuration ({type(error).__name__})"
+            what = f"{settings} is no adapter's configuration ({type(error).__name__})"
             raise ValueError(f"{what}.\nSave the adapter again.") from error
-        if base is not None and not same_model(trained_on, base):
+        own_base = str(config.base_model_name_or_path)
+        if base is not None and not same_model(own_base, base):
             raise ValueError(
-                f"The adapter in {folder} was trained on {trained_on}, not on {base}.\n"
-                f"Set MODEL={trained_on}, or set ADAPTER to one that was trained on {base}."
+                f"The adapter in {folder} was trained on {own_base}, not on {base}.\n"
+                f"Set MODEL={own_base}, or set ADAPTER to one that was trained on {base}."
             )
-        found = damage(folder / names[1], config)
+        found = damage(weights, config)
         if found:
             cure = "Train it again, or name another one."
             raise ValueError(f"The adapter in {folder} is damaged ({found}).\n{cure}")
-        return cls(folder, trained_on, config, Run.read(folder.parent))
+        return cls(folder, own_base, config, Run.read(folder.parent))
 
     @property
     def rank(self) -> int:
@@ -85,7 +87,7 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / "adapter_config.json").is_file()
 
 
-def damage(weights: Path, config: PeftConfig) -> str:
+def damage(weights: Path, config: LoraConfig) -> str:
     """What is wrong with an adapter's matrices; "" for nothing.
 
     They cannot be read, hold what is no number, or have another rank than the configuration says.
@@ -94,14 +96,13 @@ def damage(weights: Path, config: PeftConfig) -> str:
         stored = load_file(weights)
     except SafetensorError as error:
         return f"{type(error).__name__}: {str(error)[:100]}"
-    rank = getattr(config, "r", None)
-    ranks = {rank, *(getattr(config, "rank_pattern", None) or {}).values()}
-    by_expert = getattr(config, "target_parameters", None)  # then a matrix has a rank an expert
+    ranks = {config.r, *(config.rank_pattern or {}).values()}
+    by_expert = config.target_parameters  # then a matrix has a rank an expert
     for name, tensor in stored.items():
         if not tensor.float().isfinite().all():
             return f"{name} holds NaN or infinite numbers"
         if name.endswith(".lora_A.weight") and len(tensor) not in ranks and not by_expert:
-            return f"{name} has rank {len(tensor)}, and its configuration says r = {rank}"
+            return f"{name} has rank {len(tensor)}, and its configuration says r = {config.r}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""A look at eight groups before GRPO begins: is there anything to learn, and how long will it take?"""
+"""A look at eight groups before GRPO: is there anything to learn, and how long will it take?"""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from helpers.runs import duration
 from helpers.training.models import generate
 from helpers.training.rewards import reward_table
 
-GENERATING = {
-    "cpu": 0.42,
-    "cuda": 0.7,
-}  # the share of a step that generates: measured on the tiny profile; assumed for a GPU
+# The share of a step that generates: measured on the tiny profile; assumed for a GPU.
+GENERATING = {"cpu": 0.42, "cuda": 0.7}
 
 
 def preflight(
@@ -30,53 +28,44 @@ def preflight(
     seed: int = 0,
     force: bool = False,
 ) -> dict:
-    """Samples a group for each of eight questions and prints what GRPO would have to work with, and about how long it will take.
+    """Samples a group for each of eight questions, and prints what GRPO would work with.
 
-    Returns the shares and the minutes. Raises ValueError, unless force, where nothing could be learned: all groups are without
-    variance, or no reply ends.
+    Returns the shares and the minutes. Raises ValueError, unless force, if nothing can be learned.
     """
-    group, asked = (
-        recipe.grpo.generations,
-        [e for e in examples[:8] for _ in range(recipe.grpo.generations)],
-    )
+    grpo = recipe.grpo
+    asked = [example for example in examples[:8] for _ in range(grpo.generations)]
+    prompts = [prompt_text(recipe, tokenizer, example.question) for example in asked]
     begun = time.perf_counter()
-    replies = generate(
-        model,
-        tokenizer,
-        [prompt_text(recipe, tokenizer, e.question) for e in asked],
-        recipe.grpo.max_completion,
-        temperature=recipe.grpo.temperature,
-        seed=seed,
-        label="pre-flight",
+    sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
+    replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
+    seconds = (time.perf_counter() - begun) / len(asked)  # a reply
+    rewards = reward_table(
+        recipe,
+        [reply.text for reply in replies],
+        [example.answer for example in asked],
+        prompts=[messages(recipe, example.question) for example in asked],
+        completion_ids=[tokenizer(reply.text)["input_ids"] for reply in replies],
     )
-    seconds = time.perf_counter() - begun
-    totals = np.array(
-        reward_table(
-            recipe,
-            [r.text for r in replies],
-            [e.answer for e in asked],
-            prompts=[messages(recipe, e.question) for e in asked],
-            completion_ids=[tokenizer(r.text)["input_ids"] for r in replies],
-        )["total"]
-    ).reshape(-1, group)
-    flat, cut = (
-        float((np.ptp(totals, axis=1) < 1e-9).mean()),
-        float(np.mean([not r.finished for r in replies])),
-    )
-    minutes = steps * seconds * recipe.grpo.batch / len(asked) / GENERATING[device] / 60
-    print(
-        f"{len(totals)} questions × {group} replies: {flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off\n"
-        f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}\n{steps} steps will take about {duration(minutes)}"
-    )
-    reason = (
-        "every group has replies that all earn the same, so there is nothing to prefer"
-        if flat == 1
-        else "no reply ends within the limit"
-        if cut == 1
-        else None
-    )
+    totals = np.reshape(rewards["total"], (-1, grpo.generations))
+    flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
+    cut = float(np.mean([not reply.finished for reply in replies]))
+    minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
+    print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")
+    print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
+    print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
+    print(f"{steps} steps will take about {duration(minutes)}")
+    reason = nothing_to_learn(flat, cut)
     if reason and not force:
-        raise ValueError(
-            f"Nothing could be learned: {reason}.\nMore SFT, easier questions or a larger max_completion; FORCE = True (in a terminal --force) trains all the same."
-        )
+        cure = "More SFT, easier questions or a larger max_completion; "
+        cure += "FORCE = True (in a terminal --force) trains all the same."
+        raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")
     return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
+
+
+def nothing_to_learn(flat: float, cut: float) -> str:
+    """Why not, by the shares of flat groups and of replies that were cut off; "" if all is well."""
+    if flat == 1:
+        return "every group has replies that all earn the same, so there is nothing to prefer"
+    if cut == 1:
+        return "no reply ends within the limit"
+    return ""

@@ -1,9 +1,9 @@
-"""What GRPO pays for. Every function here follows TRL's contract: `f(completions, **columns)` gives one number a completion.
+"""What GRPO pays for, by TRL's contract: `f(completions, **columns)`, one number a completion.
 
-`gsm8k_xml` has four rewards of its own: three for the form and one for the last number, wherever it stands, as published; so that
-the form does not die while the number is right, the three for the form together weigh as much. The other recipes use
-`accuracy_reward` and `format_reward`, which read a reply with the recipe's own format and judge it with its own score, as evaluation
-does. The weights stand in the recipe.
+`gsm8k_xml` has four rewards of its own: three for the form and one for the last number, wherever it
+stands, as published. So that the form does not die while the number is right, the three for the
+form together weigh as much. The other recipes use `accuracy_reward` and `format_reward`, which read
+a reply with the recipe's own format and score, as evaluation does. Recipes hold the weights.
 """
 
 from __future__ import annotations
@@ -45,28 +45,31 @@ def r_xmlcount(completions, **_) -> list[float]:
 
 
 def r_correctness(completions, answer, **_) -> list[float | None]:
-    """1 if the last number of the reply, after any thinking, is the answer; None, which TRL leaves out, if the gold cannot be read."""
-    return [
-        same_number(last_number(after_thinking(text) or ""), gold)
-        for text, gold in zip(texts(completions), answer, strict=True)
-    ]
+    """1 if the last number of the reply, after any thinking, is the answer.
+
+    None, which TRL leaves out, if the gold cannot be read.
+    """
+    rewards = []
+    for text, gold in zip(texts(completions), answer, strict=True):
+        reply = after_thinking(text) or ""
+        rewards.append(same_number(last_number(reply), gold))
+    return rewards
 
 
 def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[float | None]:
-    r"""The score, 0 to 1, of the answer that stands in its place; None, which TRL leaves out, if the gold cannot be read.
+    r"""The score, 0 to 1, of the answer in its place; None if the gold cannot be read.
 
     >>> from helpers.answers import BOXED, same_math
-    >>> accuracy_reward([r"so \boxed{\frac12}", "so 0.5"], answer=["0.5", "0.5"], format=BOXED, score=same_math)
+    >>> replies = [r"so \boxed{\frac12}", "so 0.5"]
+    >>> accuracy_reward(replies, answer=["0.5", "0.5"], format=BOXED, score=same_math)
     [1.0, 0.0]
     """
-    return [
-        score(format.extract(text), gold)
-        for text, gold in zip(texts(completions), answer, strict=True)
-    ]
+    pairs = zip(texts(completions), answer, strict=True)
+    return [score(format.extract(text), gold) for text, gold in pairs]
 
 
 def format_reward(completions, *, format: Format, **_) -> list[float]:
-    r"""1 if the parts of the format are there, filled and closed, with one answer: a box, or thinking and a box.
+    r"""1 if the format's parts are there, filled and closed, with one answer.
 
     >>> from helpers.answers import THINK_BOXED
     >>> format_reward([r"<think>so</think> \boxed{7}", r"\boxed{7}"], format=THINK_BOXED)
@@ -76,127 +79,109 @@ def format_reward(completions, *, format: Format, **_) -> list[float]:
 
 
 def trace_reward(completions, prompts=None, **_) -> list[float]:
-    """1 for at least six lines of reasoning: different from each other and from the prompt's lines, with a letter or digit in them.
+    """1 for six lines of reasoning: different ones, with a letter or digit, not from the prompt.
 
     >>> trace_reward(["\\n".join("abcdef"), "\\n" * 9, "again\\n" * 9])
     [1.0, 0.0, 0.0]
     """
-    asked = [
-        "\n".join(texts([p]) if isinstance(p, str) else [m["content"] for m in p])
-        for p in prompts or [""] * len(completions)
-    ]
-    return [
-        float(len(steps(text) - steps(prompt)) >= STEPS)
-        for text, prompt in zip(texts(completions), asked, strict=True)
-    ]
+    rewards = []
+    for number, text in enumerate(texts(completions)):
+        prompt = prompts[number] if prompts else ""
+        if not isinstance(prompt, str):
+            prompt = "\n".join(message["content"] for message in prompt)
+        rewards.append(float(len(lines_of(text) - lines_of(prompt)) >= STEPS))
+    return rewards
 
 
-def steps(text: str) -> set[str]:
+def lines_of(text: str) -> set[str]:
     """The different lines of a text that say something."""
-    return {line.strip() for line in text.splitlines() if any(c.isalnum() for c in line)}
+    return {line.strip() for line in text.splitlines() if any(map(str.isalnum, line))}
 
 
-def r_repeat(completions, completion_ids=None, **_) -> list[float]:
+def r_repeat(completions, completion_ids, **_) -> list[float]:
     """Optional: 0 down to −1 as more three-token sequences repeat (TRL's repetition penalty)."""
     from trl.rewards import get_repetition_penalty_reward
 
-    return get_repetition_penalty_reward()(need_ids("r_repeat", completion_ids))
+    return get_repetition_penalty_reward()(completion_ids)
 
 
-def r_length(
-    completions, completion_ids=None, max_completion_length: int = 700, **_
-) -> list[float]:
-    """Optional: 0, falling to −1 over the last fifth of the allowed length (the soft punishment of DAPO, from TRL)."""
+def r_length(completions, completion_ids, max_completion_length: int = 700, **_) -> list[float]:
+    """Optional: 0, falling to −1 over the last fifth of the allowed length (DAPO, from TRL)."""
     from trl.rewards import get_soft_overlong_punishment
 
-    return get_soft_overlong_punishment(max_completion_length, max(1, max_completion_length // 5))(
-        need_ids("r_length", completion_ids)
-    )
-
-
-def need_ids(name: str, completion_ids):
-    if completion_ids is None:
-        raise ValueError(
-            f"{name} needs the completions' token ids.\nCall it through GRPOTrainer, or pass completion_ids=[[…], …]."
-        )
-    return completion_ids
+    fifth = max(1, max_completion_length // 5)
+    return get_soft_overlong_punishment(max_completion_length, fifth)(completion_ids)
 
 
 REWARDS: dict[str, Reward] = {
-    f.__name__: f
-    for f in (
-        r_strict,
-        r_soft,
-        r_xmlcount,
-        r_correctness,
-        r_length,
-        r_repeat,
-        accuracy_reward,
-        format_reward,
-        trace_reward,
-    )
+    "r_strict": r_strict,
+    "r_soft": r_soft,
+    "r_xmlcount": r_xmlcount,
+    "r_correctness": r_correctness,
+    "r_length": r_length,
+    "r_repeat": r_repeat,
+    "accuracy_reward": accuracy_reward,
+    "format_reward": format_reward,
+    "trace_reward": trace_reward,
 }
 
 
 def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
-    """A recipe's functions and their weights, in the recipe's order, as GRPOTrainer takes them."""
-    unknown = [name for name in recipe.rewards if name not in REWARDS]
-    if unknown:
-        raise ValueError(
-            f"Unknown reward {unknown[0]!r} in recipe {recipe.name!r}.\nThere are: {', '.join(REWARDS)}."
-        )
-    return [bound(REWARDS[name], recipe) for name in recipe.rewards], list(recipe.rewards.values())
-
-
-def bound(function: Reward, recipe: Recipe) -> Reward:
-    """The function with what it needs from the recipe, under the same name; itself if it needs nothing."""
+    """A recipe's functions, with what they need of it, and their weights, for GRPOTrainer."""
     needs = {
-        r_length: {"max_completion_length": recipe.grpo.max_completion},
-        format_reward: {"format": recipe.format},
-        accuracy_reward: {"format": recipe.format, "score": recipe.score},
-    }.get(function)
-    if needs is None:
-        return function
-    ready = functools.partial(function, **needs)
-    ready.__name__ = function.__name__
-    return ready
+        "r_length": {"max_completion_length": recipe.grpo.max_completion},
+        "format_reward": {"format": recipe.format},
+        "accuracy_reward": {"format": recipe.format, "score": recipe.score},
+    }
+    functions = []
+    for name in recipe.rewards:
+        function = REWARDS[name]
+        if name in needs:
+            function = functools.partial(function, **needs[name])
+            function.__name__ = name  # TRL logs it under its name
+        functions.append(function)
+    return functions, list(recipe.rewards.values())
 
 
 def reward_table(
     recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **columns
 ) -> dict[str, list[float]]:
-    """Each reward of the recipe for each completion, and their weighted `total`. Lists of length len(completions)."""
+    """Each reward of the recipe, and their weighted `total`: lists of one number a completion."""
     functions, weights = reward_functions(recipe)
-    table = {f.__name__: f(completions=completions, answer=answers, **columns) for f in functions}
-    table["total"] = [
-        sum(w * (r or 0.0) for w, r in zip(weights, row, strict=True))
-        for row in zip(*table.values(), strict=True)
-    ]
-    return table
+    table = {}
+    total = [0] * len(completions)
+    for function, weight in zip(functions, weights, strict=True):
+        rewards = function(completions=completions, answer=answers, **columns)
+        table[function.__name__] = rewards
+        for number, reward in enumerate(rewards):
+            total[number] += weight * (reward or 0.0)
+    return table | {"total": total}
 
 
 def written(recipe: Recipe, example: Example) -> str:
-    """A right reply in the recipe's format; numbered steps stand for its reasoning where the recipe learns from no solution."""
-    worked = "\n".join(f"Step {n}" for n in range(1, STEPS + 1))
-    return recipe.format.write(
-        example.solution if recipe.sft and example.solution else worked, example.answer
-    )
+    """A right reply in the recipe's format; without a solution to learn from, with bare steps."""
+    if recipe.sft and example.solution:
+        return recipe.format.write(example.solution, example.answer)
+    steps = [f"Step {number}" for number in range(1, STEPS + 1)]
+    return recipe.format.write("\n".join(steps), example.answer)
 
 
 def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
-    """Proves, before training, that every right answer written in the recipe's format earns the maximum.
+    """Proves, before training, that every right answer in the recipe's format earns the maximum.
 
-    Returns how many were checked. Raises ValueError with the examples that do not: a reward that does not pay for the truth
-    trains nothing, and no curve shows it.
+    Returns how many were checked. Raises ValueError with the examples that do not: a reward that
+    does not pay for the truth trains nothing, and no curve shows it.
     """
-    replies = [written(recipe, e) for e in examples]
-    ids = [[] for _ in replies]
-    totals = reward_table(recipe, replies, [e.answer for e in examples], completion_ids=ids)[
-        "total"
-    ]
-    bad = [e for e, total in zip(examples, totals, strict=True) if total < recipe.maximum - 1e-9]
+    replies = [written(recipe, example) for example in examples]
+    golds = [example.answer for example in examples]
+    no_ids = [[] for _ in examples]
+    totals = reward_table(recipe, replies, golds, completion_ids=no_ids)["total"]
+    bad = []
+    for example, total in zip(examples, totals, strict=True):
+        if total < recipe.maximum - 1e-9:
+            bad.append(f"{example.id}: {example.answer!r}")
     if bad or not examples:
-        shown = ", ".join(f"{e.id}: {e.answer!r}" for e in bad[:5]) or "no examples"
+        shown = ", ".join(bad[:5]) or "no examples"
         raise ValueError(
             f"{len(bad)} of {len(examples)} golds do not earn the full reward ({shown}).\n"
             "Mend the recipe's read_row, format or score, or drop these rows, before training."
@@ -205,19 +190,16 @@ def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
 
 
 def group_advantages(rewards: Sequence[float], group: int) -> np.ndarray:
-    """GRPO's advantages: (r − mean of its group) / (std of its group + 1e-4), the std with n − 1 as TRL and torch have it.
+    """GRPO's advantages: (r − mean of its group) / (std of its group + 1e-4), std with n − 1.
 
-    rewards: shape (groups × group,), a group's members side by side. Returns the same shape. A group in which all rewards are
-    equal gets zeros: it teaches nothing. Source: DeepSeekMath (Shao et al., 2024), section 4.1.
+    rewards: shape (groups × group,), a group's members side by side. Returns the same shape. A
+    group of equal rewards gets zeros: it teaches nothing. Source: DeepSeekMath (Shao et al., 2024),
+    section 4.1.
 
     >>> group_advantages([1, 0, 0, 1, 1, 1, 1, 1], group=4).round(2).tolist()
     [0.87, -0.87, -0.87, 0.87, 0.0, 0.0, 0.0, 0.0]
     """
-    values = np.asarray(rewards, dtype=float)
-    if group < 2 or values.size % group:
-        raise ValueError(
-            f"{values.size} rewards do not divide into groups of {group}.\nGive a multiple of the group size, at least 2."
-        )
-    values = values.reshape(-1, group)
-    spread = values.std(axis=1, ddof=1, keepdims=True)
-    return ((values - values.mean(axis=1, keepdims=True)) / (spread + 1e-4)).reshape(-1)
+    groups = np.reshape(np.asarray(rewards, dtype=float), (-1, group))
+    mean = groups.mean(axis=1, keepdims=True)
+    spread = groups.std(axis=1, ddof=1, keepdims=True)
+    return ((groups - mean) / (spread + 1e-4)).reshape(-1)

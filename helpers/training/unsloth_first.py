@@ -1,6 +1,4 @@
-"""Imports Unsloth before transformers, trl and peft, which it patches, and keeps banners and loading bars out of notebooks."""
-
-from __future__ import annotations
+"""Imports Unsloth before transformers, trl and peft, which it patches, and keeps it quiet."""
 
 import contextlib
 import gc
@@ -10,7 +8,7 @@ from unittest import mock
 
 import helpers.machine.computer  # noqa: F401  (sets what Unsloth reads while it is imported)
 
-gc.disable()  # the libraries make a million objects while they are imported, and none is garbage: looking for it was a tenth of the start-up
+gc.disable()  # of a million imported objects none is garbage: searching them takes a second
 import torch  # noqa: E402
 
 
@@ -22,17 +20,19 @@ def quiet() -> Iterator[None]:
 
 
 def not_compiled(function=None, **_):
-    """What stands in for torch.compile: gives a function back as it is."""
+    """Stands in for torch.compile: gives a function back as it is."""
     return function or not_compiled
 
 
-if not torch.cuda.is_available():  # bitsandbytes would have a few functions for the CPU compiled: to load the compiler takes a second, and nothing here calls them
-    with mock.patch.object(torch, "compile", not_compiled), quiet():
-        import bitsandbytes  # noqa: F401
 with quiet():
-    from transformers.utils import logging
+    if not torch.cuda.is_available():
+        # bitsandbytes compiles a few CPU functions that nothing here calls: another second.
+        with mock.patch.object(torch, "compile", not_compiled):
+            import bitsandbytes  # noqa: F401
     from unsloth import FastLanguageModel
-gc.freeze()  # nor will they be: every later search leaves them out
+
+    from transformers.utils import logging  # isort: skip
+gc.freeze()  # every later search leaves them out
 gc.enable()
 
 logging.set_verbosity_error()

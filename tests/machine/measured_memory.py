@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import data, recipes, runs, training
+from helpers import data, recipes, training
 
 import torch  # isort: skip  (after Unsloth)
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM

@@ -1,55 +1,43 @@
-"""Ill runs are named, healthy ones are left alone. The lab trains for real; each illness is injected."""
+"""Ill runs are named, healthy ones are left alone. The lab trains for real; illness is injected."""
 
+import numpy as np
 import pytest
 
-from helpers import runs as runlog
+from helpers import data, runs
 from helpers.recipes import RECIPES
-from helpers.runs import health
-from helpers.training import preflight
 from tests.learning import supervise
 from tests.runs import pathologies as lab
 
 ILLNESSES = {
-    "zero-variance groups": dict(paid=lab.constant),
-    "length-only reward": dict(paid=lab.length_only),
-    "format-only learning": dict(paid=lab.form_only),
-    "truncation": dict(max_completion=8),
-    "learning rate too high": dict(learning_rate=0.05),
-    "NaN": dict(spoil=lab.nan_gradient),
-    "entropy collapse": dict(paid=lab.same_as_the_group, learning_rate=2e-3),
-    "repetition": dict(max_completion=200),
+    "zero-variance groups": {"paid": lab.constant},
+    "length-only reward": {"paid": lab.length_only},
+    "format-only learning": {"paid": lab.form_only},
+    "truncation": {"max_completion": 8},
+    "learning rate too high": {"learning_rate": 0.05},
+    "NaN": {"spoil": lab.nan_gradient},
+    "entropy collapse": {"paid": lab.same_as_the_group, "learning_rate": 2e-3},
+    "repetition": {"max_completion": 200},
 }
+QUICK = ("zero-variance groups", "NaN")  # the others in `make soak`
 
 
 @pytest.fixture(scope="module")
 def taught(recipe, machine, tmp_path_factory):
-    from helpers import data
-
-    return supervise(
-        recipe, machine, 0, tmp_path_factory.mktemp("taught"), data.load(recipe, None, "tiny")
-    )
-
-
-HERE = ("zero-variance groups", "truncation", "NaN", "repetition")  # the others in `make soak`
+    out = tmp_path_factory.mktemp("taught")
+    return supervise(recipe, machine, 0, out, data.load(recipe, None, "tiny"))
 
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in HERE else pytest.param(name, marks=pytest.mark.soak) for name in ILLNESSES],
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in ILLNESSES],
 )
 def test_an_illness_is_named(name, taught, recipe, machine, tmp_path):
-    how = dict(ILLNESSES[name])
-    injected = {key: how.pop(key) for key in ("paid", "spoil") if key in how}
+    changes = dict(ILLNESSES[name])
+    injected = {key: changes.pop(key) for key in ("paid", "spoil") if key in changes}
     start = lab.stammering(recipe, machine, tmp_path) if name == "repetition" else taught
-    found = lab.ill(lab.changed(recipe, **how), machine, tmp_path, start, name, **injected)
-    print("\n".join(map(str, found)))
-    verdict = next(v for v in found if v.name == name)
-    assert (
-        verdict.step <= lab.STEPS
-        and verdict.keys
-        and verdict.evidence
-        and verdict.cure == health.RULES[name][1]
-    )
+    found = lab.ill(lab.changed(recipe, **changes), machine, tmp_path, start, name, **injected)
+    [verdict] = [verdict for verdict in found if verdict.name == name]
+    assert verdict.step <= lab.STEPS and verdict.evidence and verdict.cure
 
 
 @pytest.mark.soak
@@ -58,212 +46,153 @@ def test_a_healthy_run_raises_no_alarm(seed, recipe, machine, tmp_path):
     assert lab.healthy(recipe, machine, tmp_path, seed) == []
 
 
-def step(number, **figures):
-    return {
-        "step": number,
-        "device": "cpu",
-        "reward_mean": 1.0,
-        "correct": 0.5,
-        "score": 0.5,
-        "follows": 0.9,
-        "zero_std_groups": 0.1,
-        **figures,
-    }
+def log_of(steps, **figures):
+    """A healthy log of so many steps but for these figures, each a number or a function of it."""
+    healthy = {"reward_mean": 1.0, "correct": 0.5, "score": 0.5, "follows": 0.9}
+    log = []
+    for step in range(1, steps + 1):
+        line = {"step": step, "zero_std_groups": 0.1} | healthy
+        for key, value in figures.items():
+            line[key] = value(step) if callable(value) else value
+        log.append(line)
+    return log
+
+
+def found(log, recipe):
+    return {verdict.name: verdict.evidence for verdict in runs.verdicts(log, recipe)}
 
 
 @pytest.mark.parametrize(
-    ("name", "figures"),
+    ("name", "figures", "evidence"),
     [
-        ("KL blow-up", {"kl": 1.5}),
-        ("truncation", {"truncated": 0.6}),
-        ("repetition", {"repetition": 0.5}),
-        ("zero-variance groups", {"zero_std_groups": 0.95}),
-        ("NaN", {"not_finite": ["grpo_loss"]}),
-        ("entropy collapse", {"distinct": 0.125}),
+        ("KL blow-up", {"kl": 1.5}, "kl 1.50"),
+        ("truncation", {"truncated": 0.6}, "truncated 0.60"),
+        ("repetition", {"repetition": 0.5}, "repetition 0.50"),
+        ("zero-variance groups", {"zero_std_groups": 0.95}, "zero_std_groups 0.95, correct 0.50"),
+        ("zero-variance groups", {"zero_std_groups": 1.0, "correct": None}, "zero_std_groups 1.00"),
+        ("NaN", {"not_finite": ["grpo_loss"]}, "grpo_loss not finite"),
+        ("entropy collapse", {"distinct": 0.125}, "distinct 0.12, correct 0.50"),
+        ("entropy collapse", {"distinct": 0.125, "correct": None}, "distinct 0.12"),
+        (
+            "entropy collapse",
+            {"distinct": 0.125, "entropy": lambda step: 0.5 / step},
+            "entropy 0.500 → 0.145, distinct 0.12, correct 0.50",
+        ),
+        (
+            "length-only reward",
+            {"reward_gap": 0.0, "reward_length_corr": -0.95},
+            "reward_gap 0.00, reward_length_corr -0.95",
+        ),
+        (
+            "format-only learning",
+            {"reward_gap": 0.01},
+            "reward_gap 0.01 (right replies earn that much more than wrong ones)",
+        ),
+        (
+            "learning rate too high",
+            {"reward_mean": lambda step: 1.0 if step < 4 else 0.1},
+            "reward_mean fell from 1.00 to 0.46",
+        ),
     ],
 )
-def test_a_verdict_names_the_key_that_shows_it(name, figures, recipe):
-    log = [step(k, **figures) for k in range(1, 7)]
-    assert [v.name for v in health.verdicts(log, recipe)] == [name] and health.verdicts(
-        [step(k) for k in range(1, 7)], recipe
-    ) == []
-    (verdict,) = health.verdicts(log, recipe)
-    assert (
-        set(figures) & {*verdict.keys, "not_finite"}
-        and str(verdict).count("\n") == 1
-        and verdict.cure in str(verdict)
-    )
+def test_a_verdict_names_the_key_that_shows_it(name, figures, evidence, recipe):
+    [verdict] = runs.verdicts(log_of(6, **figures), recipe)
+    assert (verdict.name, verdict.step, verdict.evidence) == (name, 6, evidence)
+    assert str(verdict) == f"⚠ {name}, at step 6: {evidence}.\n  {runs.RULES[name].cure}"
 
 
-def test_all_right_is_no_alarm(recipe):
-    """Groups without variance because every reply is right: there is nothing left to learn, and nothing wrong."""
-    assert (
-        health.verdicts(
-            [step(k, correct=0.95, zero_std_groups=0.95, distinct=0.125) for k in range(1, 9)],
-            recipe,
-        )
-        == []
-    )
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {},
+        {"correct": 0.95, "zero_std_groups": 0.95, "distinct": 0.125},  # nothing left to learn
+        {"distinct": 0.125, "entropy": 0.5},
+    ],
+)
+def test_all_right_is_no_alarm(figures, recipe):
+    assert runs.verdicts(log_of(8, **figures), recipe) == []
 
 
 def test_a_reward_that_rises_alone_is_named(recipe):
-    rising = [step(k, reward_mean=0.5 + 0.05 * k, follows=0.4 + 0.03 * k) for k in range(1, 19)]
-    assert {v.name for v in health.verdicts(rising, recipe)} == {
-        "reward up, correctness not",
-        "format-only learning",
-    }
-    assert health.verdicts(rising[:14], recipe) == []  # too early for a trend
-    both = [step(k, reward_mean=0.5 + 0.05 * k, score=0.2 + 0.03 * k) for k in range(1, 19)]
-    assert health.verdicts(both, recipe) == []
+    rising = {"reward_mean": lambda step: 0.5 + 0.05 * step}
+    alone = log_of(18, follows=lambda step: 0.4 + 0.03 * step, **rising)
+    assert set(found(alone, recipe)) == {"reward up, correctness not", "format-only learning"}
+    assert found(alone[:14], recipe) == {}  # too early for a trend
+    assert found(log_of(18, score=lambda step: 0.2 + 0.03 * step, **rising), recipe) == {}
 
 
-def test_one_infinite_gradient_under_loss_scaling_is_normal(recipe):
+@pytest.mark.parametrize(
+    ("losses", "evidence"),
+    [
+        ([1.0] * 4 + [2.0] * 7, {"learning rate too high": "loss rose from 1.00 to 2.00"}),
+        ([0.004] * 4 + [0.008] * 7, {}),  # small losses may double
+        ([2.0] * 4 + [1.0] * 7, {}),
+    ],
+)
+def test_an_sft_loss_that_rises_is_named(losses, evidence, recipe):
+    log = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
+    assert found(log, recipe) == evidence
+
+
+def test_what_is_infinite_stops_a_run_but_for_a_gradient_under_loss_scaling(recipe):
     """float16 on a GPU: the step is skipped and the scale halved."""
-    line = step(1, not_finite=["grad_norm"])
-    health.stop_if_ruined(line | {"fp16": True})
+    line = {"step": 1, "not_finite": ["grad_norm"]}
+    runs.stop_if_ruined(line | {"fp16": True})
     with pytest.raises(FloatingPointError, match="At step 1 grad_norm not finite.\nLower"):
-        health.stop_if_ruined(line)
+        runs.stop_if_ruined(line)
+    line = runs.finite({"step": 1, "reward_mean": float("inf"), "grpo_loss": 0.0})
+    assert found([line], recipe) == {"NaN": "reward_mean not finite"}
 
 
 @pytest.mark.parametrize(("groups", "size"), [(1, 8), (1, 4), (2, 4), (4, 4)])
 def test_small_batches_are_no_illness(groups, size):
-    """A step of one group is all chance. Slowly improving runs of 300 steps, right or wrong by question and by luck, raise no alarm."""
-    import numpy as np
-
+    """A step of one group is all chance: slowly improving runs of 300 steps raise no alarm."""
     recipe = lab.changed(RECIPES["gsm8k_hash"], batch=groups * size, generations=size)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         log = []
-        for k in range(300):
-            ease = rng.normal(-0.6 + k / 300, 1.5, groups)  # log-odds of each question, rising
+        for step in range(300):
+            ease = rng.normal(-0.6 + step / 300, 1.5, groups)  # log-odds of each question, rising
             right = rng.random((groups, size)) < (1 / (1 + np.exp(-ease)))[:, None]
-            log.append(
-                step(
-                    k + 1,
-                    reward_mean=float(right.mean()),
-                    reward_std=float(right.std()),
-                    correct=float(right.mean()),
-                    score=float(right.mean()),
-                    completions=groups * size,
-                    zero_std_groups=float((right.std(axis=1) == 0).mean()),
-                )
+            share = float(right.mean())
+            log += log_of(
+                1,
+                step=step + 1,
+                reward_mean=share,
+                reward_std=float(right.std()),
+                correct=share,
+                score=share,
+                completions=groups * size,
+                zero_std_groups=float((right.std(axis=1) == 0).mean()),
             )
-        assert [str(v) for v in health.history(log, recipe)] == []
+        assert runs.history(log, recipe) == []
 
 
 def test_completions_without_golds_and_of_one_group_are_judged_as_far_as_possible(recipe):
     sample = {"question": "1 + 1?", "completion": "two", "answer": None, "tokens": 3, "reward": 1.0}
-    assert set(health.figures(recipe, [sample] * 4, 4)) == {"repetition", "distinct", "follows"}
-    assert health.figures(recipe, [sample | {"answer": "2"}], 1)["correct"] == 0.0
-    right = [recipe.format.write("1 + 1 = 2", "2"), recipe.format.write("1 + 1 = 3", "3")] * 2
-    found = health.figures(
-        recipe,
-        [
-            sample | {"answer": "2", "completion": text, "reward": float("2." in text)}
-            for text in right
-        ],
-        4,
-    )
-    assert found["reward_gap"] == 1.0 and found["correct"] == found["score"] == 0.5
+    assert set(runs.figures(recipe, [sample] * 4, 4)) == {"repetition", "distinct", "follows"}
+    sample["answer"] = "2"
+    assert runs.figures(recipe, [sample], 1)["correct"] == 0.0
+    samples = []
+    for number in ("2", "3", "2", "3"):
+        text = recipe.format.write(f"1 + 1 = {number}", number)
+        samples.append(sample | {"completion": text, "reward": float(number == "2")})
+    figures = runs.figures(recipe, samples, 4)
+    assert figures["reward_gap"] == 1.0 and figures["correct"] == figures["score"] == 0.5
 
 
 def test_the_report_has_a_row_for_each_verdict(recipe):
-    table = health.report([step(k, truncated=1.0) for k in range(1, 9)], recipe)
-    assert list(table.index) == list(health.RULES) and table.loc["truncation", "seen"].startswith(
-        "step 5: truncated 1.00"
-    )
-    assert set(table["seen"]) == {
-        table.loc["truncation", "seen"],
+    seen = dict(runs.report(log_of(8, truncated=1.0), recipe)["seen"])
+    assert list(seen) == list(runs.RULES)
+    assert seen.pop("truncation").startswith("step 5: truncated 1.00. Replies do not end")
+    missing = ("kl", "distinct", "reward_gap", "repetition")
+    assert set(seen.values()) == {
         "no",
         "not judged: it takes 15 steps",
-    } | {
-        f"not judged: this log has no {key}"
-        for key in ("kl", "distinct", "reward_gap", "repetition")
+        *(f"not judged: this log has no {key}" for key in missing),
     }
-    assert (health.report([step(1)], recipe)["seen"] == "not judged: it takes 5 steps").sum() == 8
-    sft = health.report([{"step": k, "loss": 1.0} for k in range(1, 20)], recipe)["seen"]
-    assert dict(sft) == {
-        name: "no" if name in ("NaN", "learning rate too high") else "not judged: for GRPO only"
-        for name in health.RULES
-    }
-
-
-def test_an_unknown_share_of_right_replies_is_not_said_to_be_zero(recipe):
-    log = [
-        {
-            key: value
-            for key, value in step(k, zero_std_groups=1.0, distinct=0.1).items()
-            if key != "correct"
-        }
-        for k in range(1, 9)
-    ]
-    found = {verdict.name: verdict.evidence for verdict in health.verdicts(log, recipe)}
-    assert (
-        found["zero-variance groups"] == "zero_std_groups 1.00"
-        and "correct" not in found["entropy collapse"]
-    )
-
-
-def test_small_losses_may_double(recipe):
-    assert (
-        health.verdicts(
-            [{"step": k, "loss": 0.004 if k < 5 else 0.008} for k in range(1, 12)], recipe
-        )
-        == []
-    )
-
-
-def test_a_reward_that_is_infinite_is_named(recipe):
-    from helpers.runs.run import finite
-
-    line = finite({"step": 1, "reward_mean": float("inf"), "grpo_loss": 0.0})
-    assert (
-        health.verdicts([line], recipe)[0].name == "NaN"
-        and "reward_mean" in health.verdicts([line], recipe)[0].evidence
-    )
-    with pytest.raises(FloatingPointError, match="reward_mean not finite"):
-        health.stop_if_ruined(line)
-
-
-@pytest.fixture(scope="module")
-def base(recipe, machine):
-    from helpers.training import models
-    from tests.learning import BASE
-
-    return models.load(BASE, recipe, machine)
-
-
-def test_the_pre_flight_refuses_what_cannot_learn(base, recipe, capsys):
-    from helpers import data
-
-    examples, short = (
-        data.load(recipe, None, "tiny")["train"].examples,
-        lab.changed(recipe, max_completion=2),
-    )
-    with pytest.raises(ValueError, match="Nothing could be learned: .*\n.*FORCE = True"):
-        preflight(*base, short, examples, 20, "cpu")
-    found = preflight(*base, short, examples, 20, "cpu", force=True)
-    assert found["truncated"] == 1.0 and "8 questions × 8 replies" in capsys.readouterr().out
-
-
-def test_the_pre_flight_foretells_the_run(taught, recipe, machine, tmp_path):
-    """Its time is an estimate from generating alone: within a factor of two of the run on the tiny profile."""
-    from helpers import data
-    from helpers.training import models
-
-    model, tokenizer = models.load(str(taught), recipe, machine)
-    found = preflight(
-        model,
-        tokenizer,
-        recipe,
-        data.load(recipe, None, "tiny")["train"].examples,
-        6,
-        machine.device,
-    )
-    assert found["zero_std_groups"] < 0.5 and found["truncated"] < 0.2
-    reinforced = lab.ill(lab.changed(recipe, steps=6), machine, tmp_path, taught, steps=6)
-    log = runlog.read_lines(tmp_path / recipe.name / "grpo" / "log.jsonl")
-    assert (
-        not reinforced
-        and 0.5 < found["minutes"] * 60 / sum(line["time_per_step_s"] for line in log) < 2
-    )
+    short = runs.report(log_of(1), recipe)["seen"]
+    assert (short == "not judged: it takes 5 steps").sum() == 8
+    sft = runs.report([{"step": step, "loss": 1.0} for step in range(1, 20)], recipe)["seen"]
+    judged = sft[sft != "not judged: for GRPO only"]
+    assert dict(judged) == {"NaN": "no", "learning rate too high": "no"}

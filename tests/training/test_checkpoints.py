@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from helpers import runs as runlog
 from helpers import data
+from helpers import runs as runlog
 from helpers.machine.computer import file_hash
 from helpers.runs import Run
 from helpers.training import checkpoints, models, watching

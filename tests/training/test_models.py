@@ -1,4 +1,4 @@
-"""Loading, adapters of another base, batched generation."""
+"""Loading a base, adapters of another base, batched generation."""
 
 import json
 
@@ -8,10 +8,11 @@ from safetensors.torch import save_file
 
 from helpers import data
 from helpers.tiny.__main__ import random as write_random
-from helpers.training import models
+from helpers.training import Adapter, models
 
 BASE = str(models.TINY_MODEL)
 MATRICES = {"x.q_proj.lora_A.weight": torch.ones(4, 6), "x.q_proj.lora_B.weight": torch.zeros(5, 4)}
+QUESTION = "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?"
 
 
 @pytest.fixture(scope="module")
@@ -19,45 +20,34 @@ def loaded(recipe, machine):
     return models.load(BASE, recipe, machine)
 
 
-def test_the_base_is_in_4bit_small_and_ends(loaded, recipe):
+def test_the_base_is_in_4bit_small_and_ends(loaded):
     model, tokenizer = loaded
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds and model.config.model_type == "qwen3"
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    assert sum(f.stat().st_size for f in models.TINY_MODEL.iterdir()) < 4_200_000
+    assert sum(file.stat().st_size for file in models.TINY_MODEL.iterdir()) < 4_200_000
     assert (models.TINY_MODEL / "model.safetensors").stat().st_size <= 4_000_000
 
 
 def test_batches_and_order_do_not_change_greedy_answers(loaded, recipe):
-    model, tokenizer = loaded
     examples = data.load(recipe, None, "tiny")["test"].examples[:12]
-    prompts = [data.prompt_text(recipe, tokenizer, e.question) for e in examples]
-    together = models.generate(model, tokenizer, prompts, 48)
-    alone = [models.generate(model, tokenizer, [p], 48)[0] for p in prompts]
-    assert together == alone == models.generate(model, tokenizer, prompts, 48, batch=5)
-    assert all(c.tokens <= 48 and "<|im_end|>" not in c.text for c in together)
+    prompts = [data.prompt_text(recipe, loaded[1], example.question) for example in examples]
+    together = models.generate(*loaded, prompts, 48)
+    alone = [models.generate(*loaded, [prompt], 48)[0] for prompt in prompts]
+    assert together == alone == models.generate(*loaded, prompts, 48, batch=5)
+    assert all(reply.tokens <= 48 and "<|im_end|>" not in reply.text for reply in together)
 
 
 def test_sampling_follows_its_seed(loaded, recipe):
-    model, tokenizer = loaded
-    prompts = [
-        data.prompt_text(
-            recipe,
-            tokenizer,
-            "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?",
-        )
-    ] * 8
+    prompts = [data.prompt_text(recipe, loaded[1], QUESTION)] * 8
     one, two, other = (
-        models.generate(model, tokenizer, prompts, 32, temperature=1.0, seed=s) for s in (1, 1, 2)
+        models.generate(*loaded, prompts, 32, temperature=1.0, seed=seed) for seed in (1, 1, 2)
     )
-    assert one == two != other and len({c.text for c in one}) > 1
+    assert one == two != other and len({reply.text for reply in one}) > 1
 
 
 def test_the_limit_is_seen_as_unfinished(loaded, recipe):
-    model, tokenizer = loaded
-    cut = models.generate(
-        model, tokenizer, [data.prompt_text(recipe, tokenizer, "Mia has 3 pens. How many pens?")], 3
-    )[0]
+    [cut] = models.generate(*loaded, [data.prompt_text(recipe, loaded[1], QUESTION)], 3)
     assert (cut.tokens, cut.finished) == (3, False)
 
 
@@ -80,28 +70,28 @@ def test_merged_weights_compute_the_same_and_are_dropped(recipe, machine):
     assert torch.equal(model(**rows).logits, plain)
 
 
-def adapter(folder, base, weights=None, **settings):
+def adapter(folder, base, weights=MATRICES, **settings):
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(
-        json.dumps({"base_model_name_or_path": base, "r": 4} | settings)
-    )
-    save_file(weights or MATRICES, folder / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 4} | settings
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    save_file(weights, folder / "adapter_model.safetensors")
     return folder
 
 
-def test_adapters_are_checked_before_they_are_loaded(tmp_path):
-    assert models.check_adapter(adapter(tmp_path / "a", BASE), BASE)
-    assert models.check_adapter(
-        adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit"), "Qwen/Qwen3-4B"
-    )
+def test_an_adapter_is_read_if_it_is_there_and_of_this_base(tmp_path):
+    found = Adapter.read(adapter(tmp_path / "a", BASE), BASE)
+    assert (found.base, found.rank, found.run) == (BASE, 4, None)
+    adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit")
+    assert Adapter.read(tmp_path / "b", "Qwen/Qwen3-4B")
+    adapter(tmp_path / "c", "Qwen/Qwen3-0.6B")
     with pytest.raises(
-        ValueError, match="was trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0.6B"
+        ValueError, match="was trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0"
     ):
-        models.check_adapter(adapter(tmp_path / "c", "Qwen/Qwen3-0.6B"), BASE)
+        Adapter.read(tmp_path / "c", BASE)
     with pytest.raises(
-        FileNotFoundError, match="no adapter.*\nRun 01_sft.ipynb first, or set ADAPTER"
+        FileNotFoundError, match="no adapter.*\nRun 01_sft.ipynb first, or set ADAP"
     ):
-        models.check_adapter(tmp_path / "none", BASE)
+        Adapter.read(tmp_path / "none", BASE)
 
 
 @pytest.mark.parametrize(
@@ -111,56 +101,58 @@ def test_adapters_are_checked_before_they_are_loaded(tmp_path):
 def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
     weights = adapter(tmp_path / "cut", BASE) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
-    with pytest.raises(
-        ValueError,
-        match=f"^The adapter in {tmp_path / 'cut'} is damaged \\(SafetensorError: .*{what}.*\\)\\.\nTrain it again, or name another one\\.$",
-    ):
-        models.check_adapter(tmp_path / "cut", BASE)
+    cause = f"^The adapter in {tmp_path / 'cut'} is damaged \\(SafetensorError: .*{what}.*\\)\\."
+    with pytest.raises(ValueError, match=cause + "\nTrain it again, or name another one\\.$"):
+        Adapter.read(tmp_path / "cut", BASE)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
     broken = {name: tensor.clone().to(torch.bfloat16) for name, tensor in MATRICES.items()}
     broken["x.q_proj.lora_B.weight"][2, 1] = float(value)
-    with pytest.raises(
-        ValueError, match="is damaged \\(x.q_proj.lora_B.weight holds NaN or infinite numbers\\)"
-    ):
-        models.check_adapter(adapter(tmp_path / "broken", BASE, broken), BASE)
+    with pytest.raises(ValueError, match="x.q_proj.lora_B.weight holds NaN or infinite numbers"):
+        Adapter.read(adapter(tmp_path / "broken", BASE, broken), BASE)
 
 
-def test_an_adapter_has_the_rank_of_its_configuration(tmp_path):
-    assert models.check_adapter(
-        adapter(tmp_path / "a", BASE, r=8, rank_pattern={"q_proj": 4}), BASE
+@pytest.mark.parametrize(
+    ("settings", "whole"),
+    [
+        ({"r": 8, "rank_pattern": {"q_proj": 4}}, True),
+        ({"r": 2, "target_parameters": ["experts"]}, True),
+        ({"r": 8}, False),
+        ({"r": 8, "rank_pattern": None}, False),
+    ],
+)
+def test_an_adapter_has_the_rank_of_its_configuration(settings, whole, tmp_path):
+    folder = adapter(tmp_path / "a", BASE, **settings)
+    if whole:
+        assert Adapter.read(folder, BASE).rank == settings["r"]
+        return
+    with pytest.raises(ValueError, match="lora_A.weight has rank 4, and its .* says r = 8"):
+        Adapter.read(folder, BASE)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("./none", FileNotFoundError, "no model and no adapter at.*\nTrain it first, or set MODEL"),
+        ("nobody/nothing", ConnectionError, "from the Hub.*\nCheck the network and the id"),
+    ],
+)
+def test_a_base_that_is_not_there(name, error, words, recipe, machine, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(error, match=words):
+        models.load(name, recipe, machine)
+
+
+def test_an_adapter_whose_base_is_not_there(recipe, machine, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    orphan = Adapter.read(adapter(tmp_path / "mine", "nobody/nothing"))
+    words = (
+        "The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the net"
     )
-    assert models.check_adapter(
-        adapter(tmp_path / "b", BASE, r=2, target_parameters=["experts"]), BASE
-    )
-    for name, settings in (("c", {"r": 8}), ("d", {"r": None, "rank_pattern": None})):
-        with pytest.raises(
-            ValueError,
-            match=f"is damaged \\(x.q_proj.lora_A.weight has rank 4, and its configuration says r = {settings['r']}\\)",
-        ):
-            models.check_adapter(adapter(tmp_path / name, BASE, **settings), BASE)
-
-
-def test_models_that_do_not_load(recipe, machine, tmp_path, monkeypatch):
-    with pytest.raises(
-        FileNotFoundError, match="no model and no adapter at.*\nTrain it first, or set MODEL"
-    ):
-        models.load(str(tmp_path / "none"), recipe, machine)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="could not be loaded.*\nSet MODEL"):
-        models.load(str(tmp_path / "empty"), recipe, machine)
-    import huggingface_hub.constants as constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match="from the Hub.*\nCheck the network"):
-        models.load("nobody/nothing", recipe, machine)
-    with pytest.raises(
-        ConnectionError,
-        match="The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the network, or put",
-    ):
-        models.load(str(adapter(tmp_path / "mine", "nobody/nothing")), recipe, machine)
+    with pytest.raises(ConnectionError, match=words):
+        models.load(orphan, recipe, machine)
 
 
 def test_a_random_model_for_any_tokenizer(tmp_path, recipe, machine):
@@ -172,17 +164,16 @@ def test_a_random_model_for_any_tokenizer(tmp_path, recipe, machine):
 
 
 def test_a_base_whose_end_is_its_padding_learns_to_end_a_turn(recipe, machine, tmp_path):
-    """Qwen's base models end and pad with <|endoftext|>, while the chat template ends a turn with <|im_end|>."""
+    """Qwen's base models end and pad with the same token; the chat template ends with another."""
     from transformers import AutoTokenizer
 
-    write_random(models.TINY_MODEL, tmp_path / "base", 64, 1, 0)
-    plain = AutoTokenizer.from_pretrained(str(tmp_path / "base"))
+    write_random(models.TINY_MODEL, tmp_path, 64, 1, 0)
+    plain = AutoTokenizer.from_pretrained(tmp_path)
     plain.eos_token = plain.pad_token = "<|endoftext|>"
-    plain.save_pretrained(tmp_path / "base")
-    settings = json.loads((tmp_path / "base/generation_config.json").read_text()) | {
-        "eos_token_id": plain.eos_token_id
-    }
-    (tmp_path / "base/generation_config.json").write_text(json.dumps(settings))
-    model, tokenizer = models.load(str(tmp_path / "base"), recipe, machine)
+    plain.save_pretrained(tmp_path)
+    path = tmp_path / "generation_config.json"
+    settings = json.loads(path.read_text()) | {"eos_token_id": plain.eos_token_id}
+    path.write_text(json.dumps(settings))
+    model, tokenizer = models.load(str(tmp_path), recipe, machine)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert set(model.generation_config.eos_token_id) == {tokenizer.eos_token_id, plain.eos_token_id}

@@ -37,8 +37,7 @@ def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(undisturbed, tmp_pa
 
 def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
     """Records lie beside a fingerprint of the weights, the problems, the settings and the code."""
-    from helpers import evaluation
-    from helpers import data
+    from helpers import data, evaluation
     from helpers.training import models
     from tests.learning import BASE
 

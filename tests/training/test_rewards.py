@@ -1,24 +1,19 @@
 """What GRPO pays: labelled texts, cheats, golds, advantages."""
 
+import dataclasses
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.recipes import RECIPES, Example, get_recipe
-from helpers.training.rewards import (
-    REWARDS,
-    check_golds,
-    group_advantages,
-    reward_functions,
-    reward_table,
-    texts,
-)
-from tests.conftest import FIVE
+from helpers.training import REWARDS, check_golds, group_advantages, reward_functions, reward_table
+from helpers.training.rewards import texts
+from tests.conftest import FIVE, SHARED, needs_shared
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
 
@@ -41,52 +36,46 @@ GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n
 )
 def test_labelled_texts(text, strict, soft, count, right):
     for completion in (text, [{"role": "assistant", "content": text}]):
-        found = [
-            REWARDS[name](completions=[completion], answer=["7"], prompts=["p"], unknown=3)[0]
-            for name in ("r_strict", "r_soft", "r_xmlcount", "r_correctness")
-        ]
-        assert found == [strict, soft, count, right]
+        columns = {"completions": [completion], "answer": ["7"], "prompts": ["p"], "unknown": 3}
+        names = ("r_strict", "r_soft", "r_xmlcount", "r_correctness")
+        assert [REWARDS[name](**columns)[0] for name in names] == [strict, soft, count, right]
 
 
 def test_form_weighs_as_much_as_the_number(recipe):
-    paid = reward_table(recipe, [GOOD, GOOD.replace("7.\n", "8.\n"), "7", ""], ["7"] * 4)["total"]
-    assert paid == [2.0, 1.0, 1.0, 0.0] and recipe.maximum == 2.0
+    replies = [GOOD, GOOD.replace("7.\n", "8.\n"), "7", ""]
+    assert reward_table(recipe, replies, ["7"] * 4)["total"] == [2.0, 1.0, 1.0, 0.0]
+    assert recipe.maximum == 2.0
 
 
-def test_functions_follow_trl_s_contract(recipe):
+@pytest.mark.parametrize("name", RECIPES)
+def test_functions_follow_trl_s_contract(name):
+    """Also after a journey to another process."""
+    recipe = get_recipe(name)
     functions, weights = reward_functions(recipe)
-    assert [f.__name__ for f in functions] == list(recipe.rewards) and weights == list(
-        recipe.rewards.values()
-    )
-    assert all(pickle.loads(pickle.dumps(f)) is f for f in functions)
+    again = pickle.loads(pickle.dumps(functions))
+    assert [function.__name__ for function in again] == list(recipe.rewards)
+    assert weights == list(recipe.rewards.values())
+    columns = {"completions": ["x", "y"], "answer": ["1", "2"], "prompts": ["p", "q"]}
+    assert all(len(function(**columns, unknown=3)) == 2 for function in again)
+
+
+def test_an_unreadable_gold_has_no_reward():
     assert REWARDS["r_correctness"]([GOOD], answer=["unreadable"]) == [None]
 
 
 def test_the_length_reward_knows_the_recipe_s_limit(recipe):
-    import dataclasses
-
-    (function,), _ = reward_functions(dataclasses.replace(recipe, rewards={"r_length": 1.0}))
-    function = pickle.loads(pickle.dumps(function))
+    [function], _ = reward_functions(dataclasses.replace(recipe, rewards={"r_length": 1.0}))
     limit = recipe.grpo.max_completion
-    assert function.__name__ == "r_length" and function(
-        [""] * 2, completion_ids=[[1] * limit, [1] * (limit // 2)]
-    ) == [-1.0, 0.0]
+    ids = [[1] * limit, [1] * (limit // 2)]
+    assert pickle.loads(pickle.dumps(function))([""] * 2, completion_ids=ids) == [-1.0, 0.0]
 
 
 def test_optional_rewards():
     ids = [list(range(30)), [1, 2, 3] * 10, list(range(95))]
-    assert (
-        REWARDS["r_repeat"]([""] * 3, completion_ids=ids)[0]
-        == 0
-        > REWARDS["r_repeat"]([""] * 3, completion_ids=ids)[1]
-    )
-    assert REWARDS["r_length"]([""] * 3, completion_ids=ids, max_completion_length=100) == [
-        0.0,
-        0.0,
-        -0.75,
-    ]
-    with pytest.raises(ValueError, match="completion_ids"):
-        REWARDS["r_repeat"]([""])
+    fresh, repeating, _ = REWARDS["r_repeat"]([""] * 3, completion_ids=ids)
+    assert fresh == 0 > repeating
+    paid = REWARDS["r_length"]([""] * 3, completion_ids=ids, max_completion_length=100)
+    assert paid == [0.0, 0.0, -0.75]
 
 
 def test_golds_earn_everything_or_training_stops(recipe):
@@ -99,29 +88,25 @@ def test_golds_earn_everything_or_training_stops(recipe):
 
 
 @given(st.lists(st.floats(-5, 5), min_size=8, max_size=8))
-def test_advantages_sum_to_zero_and_ignore_scale(values):
-    found = group_advantages(values, 4)
-    assert np.allclose(found.reshape(2, 4).sum(axis=1), 0, atol=1e-6)
+def test_advantages_sum_to_zero_and_equal_torch_s(values):
+    found = group_advantages(values, 4).reshape(2, 4)
+    assert np.allclose(found.sum(axis=1), 0, atol=1e-6)
+    groups = torch.tensor(values, dtype=torch.float64).reshape(2, 4)
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    expected = centred / (groups.std(dim=1, keepdim=True) + 1e-4)
+    assert np.allclose(found, expected.numpy(), atol=1e-6)
+
+
+def test_groups_without_variance_teach_nothing():
     assert not group_advantages([1.5] * 8, 4).any()
-
-
-def test_advantages_equal_torch_s():
-    import torch
-
-    r = torch.tensor([0.0, 1.0, 2.0, 2.0])
-    expected = (r - r.mean()) / (r.std() + 1e-4)
-    assert np.allclose(group_advantages(r.tolist(), 4), expected.numpy(), atol=1e-6)
-    with pytest.raises(ValueError, match="groups of 3"):
-        group_advantages(r.tolist(), 3)
 
 
 def test_texts_of_both_kinds():
     assert texts(["a", [{"role": "assistant", "content": "b"}]]) == ["a", "b"]
 
 
-SHARED = Path(__file__).parents[3] / "shared"
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
-# Replies to "Tom has 18 eggs. How many are three more than 15?" whose answer is 18; {} is where a format puts its answer
+# Replies to "Tom has 18 eggs. How many are three more than 15?", whose answer is 18.
 CHEATS = {
     "answer only in the reasoning": {
         "gsm8k_hash": f"{STEPS} It is 18.",
@@ -187,17 +172,14 @@ def test_cheats_earn_nothing(name, cheat):
 
 
 def test_empty_reasoning_has_no_form():
-    assert reward_table(get_recipe("dapo_think"), ["<think> </think> \\boxed{18}"], ["18"])[
-        "format_reward"
-    ] == [0.0]
-    assert not any(
-        get_recipe(name).format.follows(text)
-        for name, text in (
-            ("gsm8k_hash", "#### 18"),
-            ("openr1_boxed", "\\boxed{18}"),
-            ("gsm8k_xml", "<reasoning> </reasoning><answer>18</answer>"),
-        )
-    )
+    table = reward_table(get_recipe("dapo_think"), ["<think> </think> \\boxed{18}"], ["18"])
+    assert table["format_reward"] == [0.0]
+    for name, text in (
+        ("gsm8k_hash", "#### 18"),
+        ("openr1_boxed", "\\boxed{18}"),
+        ("gsm8k_xml", "<reasoning> </reasoning><answer>18</answer>"),
+    ):
+        assert not get_recipe(name).format.follows(text)
 
 
 @pytest.mark.parametrize(
@@ -213,43 +195,28 @@ def test_empty_reasoning_has_no_form():
     ],
 )
 def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe, text):
-    """The published reward for the last number stands apart: it pays wherever the number is, other than in open thinking."""
+    """The published reward for the last number stands apart: it pays wherever the number is."""
     table = reward_table(recipe, [text], ["18"])
     assert table["r_strict"] == table["r_soft"] == [0.0] and recipe.format.extract(text) is None
     assert table["total"][0] < recipe.maximum
 
 
-def test_weights_of_phybench_and_its_parts():
-    recipe = get_recipe("phybench_eed")
-    full, wrong, short, prompt = (
-        reward_table(recipe, [text], ["mgh"], prompts=[[{"role": "user", "content": STEPS}]])[
-            "total"
-        ][0]
-        for text in (
-            STEPS.replace("add", "plus") + r" \boxed{mgh}",
-            STEPS.replace("add", "plus") + r" \boxed{2mgh}",
-            r"\boxed{mgh}",
-            STEPS + r"\boxed{mgh}",
-        )
-    )
-    assert (
-        (full, short) == (1.0, pytest.approx(0.7))
-        and wrong == pytest.approx(0.5 + 0.5 * 0.35)
-        and prompt == pytest.approx(0.7)
-    )
+@pytest.mark.parametrize(
+    ("reply", "total"),
+    [
+        (STEPS.replace("add", "plus") + r" \boxed{mgh}", 1.0),
+        (STEPS.replace("add", "plus") + r" \boxed{2mgh}", 0.5 + 0.5 * 0.35),
+        (r"\boxed{mgh}", 0.7),
+        (STEPS + r"\boxed{mgh}", 0.7),  # lines of the prompt are no reasoning
+    ],
+)
+def test_weights_of_phybench_and_its_parts(reply, total):
+    prompt = [{"role": "user", "content": STEPS}]
+    table = reward_table(get_recipe("phybench_eed"), [reply], ["mgh"], prompts=[prompt])
+    assert table["total"] == [pytest.approx(total)]
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_bound_rewards_can_be_pickled_and_keep_their_names(name):
-    functions, _ = reward_functions(get_recipe(name))
-    again = [pickle.loads(pickle.dumps(f)) for f in functions]
-    assert [f.__name__ for f in again] == list(get_recipe(name).rewards)
-    assert all(
-        len(f(completions=["x", "y"], answer=["1", "2"], prompts=["p", "q"])) == 2 for f in again
-    )
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="the datasets are not part of the project")
+@needs_shared
 @pytest.mark.parametrize(
     ("name", "files", "count"),
     [
@@ -265,15 +232,9 @@ def test_bound_rewards_can_be_pickled_and_keep_their_names(name):
 )
 def test_real_golds_earn_the_maximum(name, files, count):
     recipe = get_recipe(name)
-    texts = [(SHARED / "data" / file).read_text() for file in files]
-    rows = [
-        row
-        for text in texts
-        for row in (
-            json.loads(text)
-            if text.lstrip().startswith("[")
-            else map(json.loads, text.splitlines())
-        )
-    ]
-    examples = [e for e in map(recipe.read_row, rows) if e is not None]
+    rows = []
+    for file in files:
+        text = (SHARED / "data" / file).read_text()
+        rows += json.loads(text) if file.endswith(".json") else map(json.loads, text.splitlines())
+    examples = [example for example in map(recipe.read_row, rows) if example is not None]
     assert check_golds(recipe, examples) == count

@@ -8,8 +8,8 @@ from statistics import mean, stdev
 import pytest
 from trl import GRPOConfig, SFTConfig
 
-from helpers import runs as runlog
 from helpers import data
+from helpers import runs as runlog
 from helpers.machine import computer as machines
 from helpers.recipes import RECIPES, for_profile
 from helpers.runs import Run

@@ -1,0 +1,88 @@
+"""What the completions of a step say beyond their rewards: the figures that verdicts read.
+
+A question is answered before the step learns from it, so in a run's first epoch `correct` is on
+questions that GRPO has not seen (SFT may have).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.recipes import Recipe
+
+
+def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str, float]:
+    """The figures of a step; one that cannot be had is left out.
+
+    correct, follows, score: shares of the replies and their mean score, judged as in evaluation.
+    distinct: different replies of a group, as a share of it.
+    repetition: share of three-word sequences that occurred before in the same reply.
+    reward_gap: what a right reply earns more than a wrong one of its group, form and length equal.
+    reward_length_corr: of reward and length in a group, form and rightness equal: right replies
+    may be longer, for they show their steps.
+    samples: a line a completion, a group's side by side, as in samples.jsonl.
+    """
+    table = pd.DataFrame(samples)
+    table["group"] = np.arange(len(table)) // group
+    table["follows"] = table["completion"].map(recipe.format.follows).astype(float)
+    completions = table.groupby("group")["completion"]
+    found = {
+        "repetition": table["completion"].map(repeated).mean(),
+        "distinct": (completions.nunique() / completions.size()).mean(),
+    }
+    if table["answer"].notna().all():
+        table["score"] = [score(recipe, sample) for sample in samples]
+        table["right"] = table["follows"] * (table["score"] == 1.0)
+        found["correct"] = table["right"].mean()
+        found["score"] = table["score"].mean()
+        found |= what_is_paid(table)
+    found["follows"] = table["follows"].mean()
+    return {key: round(float(value), 4) for key, value in found.items()}
+
+
+def what_is_paid(table: pd.DataFrame) -> dict[str, float]:
+    """reward_gap and reward_length_corr, each where there is enough that differs within groups."""
+    columns = table[["right", "follows", "reward", "tokens"]].astype(float)
+    centred = columns - columns.groupby(table["group"]).transform("mean")
+    found = {}
+    pay = without(centred, "reward", ["follows", "tokens"])
+    right = without(centred, "right", ["follows", "tokens"])
+    if right @ right > 0.5:  # else rightness hardly differs where form and length do not
+        found["reward_gap"] = pay @ right / (right @ right)
+    rest = without(centred, "reward", ["right", "follows"])
+    length = without(centred, "tokens", ["right", "follows"])
+    differing = min(np.sum(abs(rest) > 1e-6), np.sum(abs(length) > 1e-6))
+    if differing >= len(table) / 4:
+        found["reward_length_corr"] = np.corrcoef(rest, length)[0, 1]
+    return found
+
+
+def without(table: pd.DataFrame, name: str, others: list[str]) -> np.ndarray:
+    """What is left of a column when the others have explained what they can (least squares)."""
+    column, explaining = table[name].to_numpy(), table[others].to_numpy()
+    weights = np.linalg.lstsq(explaining, column, rcond=None)[0]
+    return column - explaining @ weights
+
+
+def score(recipe: Recipe, sample: Mapping) -> float:
+    """A reply's score: its accuracy reward, which is the same function, where that is paid."""
+    paid = sample.get("accuracy_reward")
+    if paid is not None:
+        return paid
+    return recipe.score(recipe.format.extract(sample["completion"]), sample["answer"]) or 0.0
+
+
+def repeated(text: str) -> float:
+    """The share of three-word sequences that were there before.
+
+    >>> repeated("one two three four"), round(repeated("so it is " * 5), 2)
+    (0.0, 0.77)
+    """
+    words = text.split()
+    threes = list(zip(words, words[1:], words[2:], strict=False))
+    if not threes:
+        return 0.0
+    return 1 - len(set(threes)) / len(threes)
