@@ -106,7 +106,7 @@ def evaluate(
     if resume and finished(path, made_of):
         return read_lines(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with checkpoints.alone(path, "evaluating into"):
+    with checkpoints.lock_folder(path, "evaluating into"):
         if resume:
             put_aside(path, made_of)
         part, done = take_up(path, made_of, seed) if resume else take_up(path, {}, seed)

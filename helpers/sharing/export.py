@@ -20,7 +20,7 @@ from pathlib import Path
 from helpers import machine as machines
 from helpers.runs import write_json, writing
 from helpers.tiny import TINY_MODEL
-from helpers.training import Adapter, alone, end_tokens
+from helpers.training import Adapter, end_tokens, lock_folder
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before transformers, trl and peft)
 import torch
@@ -144,7 +144,7 @@ class Staged:
         with contextlib.ExitStack() as held:
             for place in sorted({self.folder, self.path}):
                 machines.writable_folder(place.parent)
-                held.enter_context(alone(place, "exporting to"))
+                held.enter_context(lock_folder(place, "exporting to"))
             for place in {self.path, self.beside}:
                 discard(place)
             machines.writable_folder(self.path)

@@ -2,7 +2,8 @@
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
 from helpers.training.adapter import Adapter, is_adapter, same_model
-from helpers.training.checkpoints import CODE, alone, code_hash, differences, reading, restore
+from helpers.training.checkpoints import CODE, code_hash, differences, lock_folder, reading
+from helpers.training.mirroring import restore
 from helpers.training.models import (
     END_OF_TURN,
     Completion,
@@ -51,7 +52,6 @@ __all__ = [
     "TrainingRun",
     "adapter_identity",
     "add_lora",
-    "alone",
     "at_work",
     "base_of",
     "changed",
@@ -71,6 +71,7 @@ __all__ = [
     "in_batches",
     "is_adapter",
     "load",
+    "lock_folder",
     "merged_weights",
     "preflight",
     "progress",
