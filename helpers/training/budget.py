@@ -24,31 +24,30 @@ class FitToBudget(TrainerCallback):
         self.run = run
         self.seconds = 60 * (minutes or QUICK_MINUTES[run.stage])
         self.measured = measured
-        self.begun = 0.0
-        self.first = None
+        self.first = None  # this process's first step, which compiles and warms up
+        self.begun = 0.0  # when that ended
 
     def on_train_begin(self, args, state, control, lr_scheduler=None, **_):
         self.first = None
-        fitted = self.run.manifest.get("fitted")
-        if fitted and state.global_step >= fitted["at"]:
-            self.shorten(args, state, lr_scheduler, fitted["steps"])
+        self.shorten(args, state, lr_scheduler)
 
     def on_step_end(self, args, state, control, lr_scheduler=None, **_):
-        """Counts from the end of this process's first step, which compiles and warms up."""
-        step = state.global_step
+        step, manifest = state.global_step, self.run.manifest
         if self.first is None:
-            self.begun, self.first = time.perf_counter(), step
-        if "fitted" not in self.run.manifest and step - self.first == self.measured - 1:
-            a_step = (time.perf_counter() - self.begun) / (self.measured - 1)
-            steps = min(state.max_steps, max(step + 1, int(self.seconds / a_step)))
-            self.run.manifest["fitted"] = processes.agreed({"at": step, "steps": steps})
+            self.first, self.begun = step, time.perf_counter()
+        taken = step - self.first
+        if taken == self.measured - 1 and "fitted" not in manifest:
+            a_step = (time.perf_counter() - self.begun) / taken
+            last = max(step + 1, int(self.seconds / a_step))
+            fitted = {"at": step, "steps": min(last, state.max_steps)}
+            manifest["fitted"] = processes.agreed(fitted)
             if self.run.machine.main:
                 self.run.write_manifest()
-        fitted = self.run.manifest.get("fitted")
-        if fitted and step == fitted["at"]:
-            self.shorten(args, state, lr_scheduler, fitted["steps"])
+        self.shorten(args, state, lr_scheduler)
 
-    def shorten(self, args, state, lr_scheduler, steps: int) -> None:
-        if steps < state.max_steps:
-            state.max_steps = steps
-            shorten_schedule(args, lr_scheduler, steps)
+    def shorten(self, args, state, lr_scheduler) -> None:
+        """Sets the last step, once, from the step on at which it was decided."""
+        fitted = self.run.manifest.get("fitted")
+        if fitted and state.global_step >= fitted["at"] and state.max_steps > fitted["steps"]:
+            state.max_steps = fitted["steps"]
+            shorten_schedule(args, lr_scheduler, fitted["steps"])

@@ -7,16 +7,13 @@ import shutil
 from pathlib import Path
 
 from helpers.machine import check_mirror
-from helpers.runs import Run, free_name, part_of
+from helpers.runs import Run, part_of
 from helpers.training.checkpoints import MARKER, last_checkpoint, lock_folder, step_of
-from helpers.training.training_run import TrainingRun, own_folder
+from helpers.training.training_run import TrainingRun, own_folder, put_aside
 
 
 def mirror(run: TrainingRun) -> None:
-    """Copies the run's folder to its mirror.
-
-    A mirror that cannot be written is reported once, and training goes on.
-    """
+    """Copies the run's folder to its mirror; a failure is reported once, and training goes on."""
     if not run.mirror:
         return
     try:
@@ -70,14 +67,22 @@ def read_run(folder: Path) -> Run | None:
         return Run(folder)
 
 
+def last_of_all(path: Path) -> tuple[bool, bool]:
+    """Sorts what vouches for other files behind them: markers, and then the manifest."""
+    return path.name == "run.json", path.name == MARKER
+
+
 def copy_run(folder: Path, target: Path) -> None:
-    """Makes `target` like `folder`, in an order that a kill at any time leaves nothing misleading.
+    """Makes `target` like `folder`, in an order in which a kill at any time does no harm.
 
     What is new is copied beside and renamed, markers after what they vouch for, the manifest last;
-    what is gone here is deleted there. Another run that lies there gives way. Raises
-    FileExistsError if it holds something that is not a run.
+    what is gone here is deleted there. Another run that lies there is kept if it is finished or
+    could be gone on with. Raises FileExistsError if `target` holds something that is not a run.
     """
-    put_aside(target, Run.read(folder).manifest["start"])
+    there = read_run(target)
+    if there and there.manifest.get("start") != Run.read(folder).manifest["start"]:
+        worth = there.finished or last_checkpoint(there.checkpoints)
+        put_aside(target, keep=bool(worth))
     own_folder(target)
     if not (target / "run.json").is_file():
         # Killed on the way, it is known as a run's.
@@ -90,36 +95,12 @@ def copy_run(folder: Path, target: Path) -> None:
             shutil.copy2(path, part_of(place))
             os.replace(part_of(place), place)
     # A checkpoint without its marker is not whole any more.
-    for place in sorted(target.rglob("*"), key=lambda place: place.name != MARKER):
-        if not (folder / place.relative_to(target)).exists():
-            remove(place)
-
-
-def last_of_all(path: Path) -> tuple[bool, bool]:
-    """Sorts what vouches for other files behind them: markers, and then the manifest."""
-    return path.name == "run.json", path.name == MARKER
-
-
-def put_aside(target: Path, start: str) -> None:
-    """Renames a run that lies there, unless it is that of this start.
-
-    As `<stage>-before` if it is finished or could be gone on with; else it is deleted.
-    """
-    there = read_run(target)
-    if there is None or there.manifest.get("start") == start:
-        return
-    old = target.with_name(target.name + ".old")
-    worth = there.finished or last_checkpoint(there.checkpoints)
-    shutil.rmtree(old, ignore_errors=True)
-    target.rename(free_name(target) if worth else old)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def remove(place: Path) -> None:
-    if place.is_dir():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
+    gone = [path for path in target.rglob("*") if not (folder / path.relative_to(target)).exists()]
+    for place in sorted(gone, key=last_of_all, reverse=True):
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def same_file(one: Path, other: Path) -> bool:

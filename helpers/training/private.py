@@ -56,10 +56,7 @@ def restore_adapter(model, folder: Path) -> None:
 
 
 def load_whole_checkpoints(trainer) -> None:
-    """Lets a checkpoint bring back the trained adapter too.
-
-    With a reference adapter transformers restores that one only, and says nothing.
-    """
+    """Restores the trained adapter too: beside a reference transformers restores only that one."""
 
     def load_all(load, checkpoint, model=None):
         load(checkpoint, model)
@@ -87,9 +84,9 @@ def save_whole_checkpoints(trainer, folder: Path) -> None:
 
 @functools.cache
 def let_cpus_resume() -> None:
-    """Lets torch.load put tensors on "cpu:0", as trainers ask for under several CPU processes.
+    """Lets torch.load put tensors on "cpu:0", as trainers of several CPU processes ask it to.
 
-    torch knows "cpu" only. Once for a process: it cannot hold two such rules of one rank.
+    It knows "cpu" only. Once for a process: torch cannot hold two such rules of one rank.
     """
 
     def put(storage, place):
@@ -99,21 +96,17 @@ def let_cpus_resume() -> None:
 
 
 def train_in_float(model) -> None:
-    """Undoes TRL's cast of LoRA on a 4-bit base to bfloat16.
-
-    In it small steps are lost, and a CPU is slow.
-    """
+    """Undoes TRL's cast of LoRA on a 4-bit base to bfloat16, which loses small steps."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
 
 
 def set_reference(model, start: Mapping[str, torch.Tensor]) -> None:
-    """Makes the adapter that training starts from the reference of GRPO's KL term.
+    """Makes the adapter that training starts from the reference of GRPO's KL term, called "ref".
 
-    Unsloth's GPU trainer would take the base without adapters, and so pull back what SFT taught.
-    TRL's copies the adapter as it finds it: in bfloat16 on a 4-bit base, and as trained when the
-    trainer's cell is run again. Both use an adapter that is called "ref", if there is one.
+    Unsloth's GPU trainer would take the base without adapters, and so pull back what SFT taught;
+    TRL's copies what it finds: bfloat16 on a 4-bit base, trained when its cell is run again.
     """
     if "ref" not in model.peft_config:
         model.add_adapter("ref", model.peft_config["default"])

@@ -1,8 +1,7 @@
 """The recipe's settings as TRL takes them on this machine, and a run that ends whole or goes on.
 
-The trainers themselves are built in the notebooks, in full view, and for the command line in
-stages.py. A recipe states the effective batch; the machine only decides how it is cut into device
-batch × accumulation × processes.
+A recipe states the effective batch; the machine only decides how it is cut into device batch ×
+accumulation × processes. The trainers themselves are built in the notebooks, in full view.
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ def check_group(batch: int, generations: int) -> None:
 def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -> int:
     """How many steps a stage takes over that many examples.
 
-    Raises ValueError if GRPO's groups do not divide its batch, or a step takes more questions than
-    there are.
+    Raises ValueError if GRPO's groups do not divide its batch, or there are too few for a step.
     """
     part = getattr(recipe, stage)
     rows = part.batch
@@ -61,10 +59,10 @@ def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -
         check_group(part.batch, part.generations)
         rows = part.batch // part.generations
         if examples < rows:  # the trainer would leave them all out
+            smaller = f"--batch_size {examples * part.generations}, or grpo.batch"
             raise ValueError(
                 f"GRPO takes {rows} questions a step, and there are {examples}.\n"
-                "Add rows, or make the batch smaller "
-                f"(--batch_size {examples * part.generations}, or grpo.batch)."
+                f"Add rows, or make the batch smaller ({smaller})."
             )
     steps = getattr(part, "steps", None) or max(1, round(part.epochs * examples / rows))
     return min(steps, max_steps) if max_steps else steps
@@ -75,13 +73,14 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
 
     Raises FileNotFoundError or ValueError that say what is missing or does not fit.
     """
-    if not adapter and not recipe.sft:
+    if adapter:
+        return Adapter.read(adapter, base)
+    if not recipe.sft:
         return None
-    sft = Path(output) / recipe.name / "sft"
-    if not adapter:
-        terminal = "(in a terminal: python -m helpers sft, or --adapter)"
-        Run.read_finished(sft, f"Run 01_sft.ipynb first, or set ADAPTER {terminal}.")
-    return Adapter.read(adapter or sft / "adapter", base)
+    terminal = "(in a terminal: python -m helpers sft, or --adapter)"
+    cure = f"Run 01_sft.ipynb first, or set ADAPTER {terminal}."
+    sft = Run.read_finished(Path(output) / recipe.name / "sft", cure)
+    return Adapter.read(sft.adapter, base)
 
 
 def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str) -> dict:
@@ -157,20 +156,18 @@ def sft_config(
 
 
 def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
-    """Who generates GRPO's completions.
-
-    mode: "" transformers, "colocate" vLLM on the training card, "server" one that `trl vllm-serve`
-    has started. Raises ValueError for another, ImportError where vLLM is not installed.
+    """Who generates GRPO's completions: "" transformers, "colocate" vLLM on the training card,
+    "server" one that `trl vllm-serve` has started. Raises ImportError where it is not installed.
     """
     if mode not in ("", "colocate", "server"):
         raise ValueError(f'VLLM is {mode!r}.\nSet it to "", "colocate" or "server".')
     if not mode:
         return {"use_vllm": False}
     if not machine.vllm:
-        cure = "pip install vllm (Linux with a GPU from compute capability 8.0)"
-        raise ImportError(
-            f"vLLM is not installed, or there is no GPU.\n{cure}, or leave VLLM empty."
+        cure = (
+            "pip install vllm (Linux with a GPU from compute capability 8.0), or leave VLLM empty."
         )
+        raise ImportError(f"vLLM is not installed, or there is no GPU.\n{cure}")
     return {
         "use_vllm": True,
         "vllm_mode": mode,
@@ -221,8 +218,8 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
     what differs. resume=False starts afresh.
     """
     start = starting_adapter(trainer.model, run.stage)
+    checkpoint = None
     with contextlib.ExitStack() as held:
-        checkpoint = None
         if run.machine.main:
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
             made_of = checkpoints.fingerprint(trainer, run, budget, hash_of(start))
@@ -252,8 +249,8 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
 def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
     """The weights that a stage of this model starts from, kept on the model.
 
-    So a stage that is run again in the same kernel starts from there, and not from what it learned
-    before. An earlier stage that is run again makes later ones begin anew.
+    Run again in the same kernel, it starts from there and not from what it learned before. An
+    earlier stage that is run again makes later ones begin anew.
     """
     order = ("priming", "sft", "grpo")
     kept = getattr(model, "starts", {})
@@ -294,7 +291,7 @@ def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
             file = run.adapter / "adapter_model.safetensors"
             run.finish("finished", steps=steps, adapter_hash=machines.file_hash(file))
     except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
-        callback.close(keep_curves=True)
+        callback.shown.close()  # the curves stay
         if run.machine.main:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(OSError):  # of a full disk; the error itself says so
@@ -332,19 +329,14 @@ def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Pat
     if callback.stopping and steps < trainer.state.max_steps:
         raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")
     if not steps:
-        raise RuntimeError(
-            "The trainer took no step: the rows do not fill one.\n"
-            "Add rows, or make the batch smaller."
-        )
+        cure = "Add rows, or make the batch smaller."
+        raise RuntimeError(f"The trainer took no step: the rows do not fill one.\n{cure}")
     return steps
 
 
 @contextlib.contextmanager
 def interrupt_between_steps(callback: LogCallback) -> Iterator[None]:
-    """Lets an interrupt (Ctrl-C, the notebook's stop button) end the step first, and save it.
-
-    A second one stops at once.
-    """
+    """Lets a first interrupt (Ctrl-C, the notebook's stop button) end the step, and save it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -370,17 +362,13 @@ def gathered(trainer) -> dict[str, torch.Tensor] | None:
 
 
 def save_adapter(model, tokenizer, folder: Path, weights: dict | None = None) -> None:
-    """Saves the default adapter and the tokenizer under a temporary name, then renames.
-
-    weights: as they are gathered; None where this process has them whole.
-    """
+    """Saves the default adapter, with these weights if given, and the tokenizer; then renames."""
     part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(
         part, selected_adapters=["default"], save_embedding_layers=False, state_dict=weights
     )
     tokenizer.save_pretrained(part)
-    # PEFT's template, which names a path of this machine.
-    (part / "README.md").unlink(missing_ok=True)
+    (part / "README.md").unlink(missing_ok=True)  # PEFT's, with a path of this machine
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)

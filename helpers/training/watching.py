@@ -19,7 +19,7 @@ from helpers import machine as machines
 from helpers import runs
 from helpers.training import checkpoints, private
 from helpers.training.mirroring import mirror
-from helpers.training.models import merged_weights
+from helpers.training.models import merged_weights, progress
 from helpers.training.training_run import TrainingRun
 
 # Between two checkpoints, by profile: what a disconnect costs at most.
@@ -32,7 +32,10 @@ class LogCallback(TrainerCallback):
 
     def __init__(self, run: TrainingRun, trainer):
         self.run = run
+        self.recipe, self.machine = run.recipe, run.machine
         self.trainer = trainer
+        self.shown = contextlib.ExitStack()  # holds the progress bar
+        self.live = None
         self.log = []  # the lines so far
         self.warned = set()  # the verdicts that were printed
         self.spent = {}  # seconds of this step, by what they went into
@@ -40,8 +43,7 @@ class LogCallback(TrainerCallback):
         self.lengths = []  # and their tokens
         self.counted = 0  # SFT's tokens up to the last step
         self.begun = self.saved = self.logging_s = 0.0
-        self.stopping = False
-        self.bar = self.live = None
+        self.stopping = False  # an interrupt waits for the end of the step
 
     @contextlib.contextmanager
     def timing(self, what: str) -> Iterator[None]:
@@ -52,7 +54,7 @@ class LogCallback(TrainerCallback):
             self.spent[what] = self.spent.get(what, 0.0) + self.clock() - begun
 
     def clock(self) -> float:
-        if self.run.machine.device == "cuda":
+        if self.machine.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -70,27 +72,21 @@ class LogCallback(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **_):
         self.saved = time.perf_counter()
-        if not self.run.machine.main:
+        if not self.machine.main:
             return
         self.log = self.run.read_log() if self.run.log.is_file() else []
-        self.warned = {verdict.name for verdict in runs.verdicts(self.log, self.run.recipe)}
-        self.live = LiveCurves(self.run) if in_notebook() else None
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.run.stage,
-            file=sys.stdout,
-            leave=False,
-            mininterval=0.5,
-            ncols=78,
-        )
+        self.warned = {verdict.name for verdict in runs.verdicts(self.log, self.recipe)}
+        bar = progress(state.max_steps, self.run.stage, state.global_step)
+        self.bar = self.shown.enter_context(bar)
+        if in_notebook():
+            self.live = LiveCurves(self.run)
 
     def on_step_begin(self, args, state, control, **_):
         self.begun = time.perf_counter()
         self.spent = {}
 
     def on_log(self, args, state, control, logs=None, **_):
-        if "loss" not in logs or not self.run.machine.main:
+        if "loss" not in logs or not self.machine.main:
             return  # the summary at the end; or the first process writes for all
         begun = self.clock()
         line = {"step": state.global_step}
@@ -104,7 +100,7 @@ class LogCallback(TrainerCallback):
             line["adv_mean"] = advantages.mean().item()
             line["adv_std"] = advantages.std().item()
             line["completions"] = len(samples)
-            line |= runs.figures(self.run.recipe, samples, args.num_generations)
+            line |= runs.figures(self.recipe, samples, args.num_generations)
         line = self.run.record(line | self.times(logs, begun), samples)
         self.log.append(line)
         self.show(line, state.max_steps)
@@ -114,7 +110,7 @@ class LogCallback(TrainerCallback):
     def samples(self) -> list[dict]:
         """The step's completions with what they earned, a group's side by side."""
         found = private.scored(self.trainer)
-        weights = self.run.recipe.rewards
+        weights = self.recipe.rewards
         rows = []
         for i, completion in enumerate(found["completion"]):
             rewards = {name: given(values[i]) for name, values in found["rewards"].items()}
@@ -151,7 +147,7 @@ class LogCallback(TrainerCallback):
 
     def memory(self) -> float:
         """The most that was held so far, in GiB: of the card's, or on the CPU by this process."""
-        if self.run.machine.device == "cuda":
+        if self.machine.device == "cuda":
             return round(torch.cuda.max_memory_allocated() / 2**30, 3)
         return round(machines.peak_memory(), 3)
 
@@ -166,8 +162,8 @@ class LogCallback(TrainerCallback):
         if self.live:
             self.live.draw(self.log, steps)
         else:
-            tqdm.write(runs.console(line, self.run.recipe), file=sys.stdout)
-        for verdict in runs.verdicts(self.log, self.run.recipe):
+            tqdm.write(runs.console(line, self.recipe), file=sys.stdout)
+        for verdict in runs.verdicts(self.log, self.recipe):
             if verdict.name not in self.warned:
                 self.warned.add(verdict.name)
                 tqdm.write(str(verdict), file=sys.stdout)
@@ -175,27 +171,24 @@ class LogCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
         passed = time.perf_counter() - self.saved
-        due = self.run.machine.main and passed > SAVE_SECONDS[self.run.machine.profile]
+        due = self.machine.main and passed > SAVE_SECONDS[self.machine.profile]
         self.stopping, due = machines.any_of([self.stopping, due])
-        control.should_save = control.should_save or self.stopping or due
-        control.should_training_stop = control.should_training_stop or self.stopping
+        control.should_save |= self.stopping or due
+        control.should_training_stop |= self.stopping
         return control
 
     def on_save(self, args, state, control, **_):
         machines.wait()  # each process saves where its random numbers stand
-        if self.run.machine.main:
-            checkpoints.mark_whole(self.run.checkpoints / f"checkpoint-{state.global_step}")
-            checkpoints.rotate(self.run.checkpoints)
+        if self.machine.main:
+            folder = self.run.checkpoints
+            checkpoints.mark_whole(folder / f"checkpoint-{state.global_step}")
+            checkpoints.rotate(folder)
             mirror(self.run)
         self.saved = time.perf_counter()
 
-    def on_train_end(self, args, state, control, **_):
-        self.close()
-
-    def close(self, keep_curves: bool = False) -> None:
-        if self.bar:
-            self.bar.close()
-        if self.live and not keep_curves:
+    def on_train_end(self, *_, **__):
+        self.shown.close()
+        if self.live:
             self.live.clear()
 
 
@@ -248,10 +241,7 @@ class LiveCurves:
 
 
 def watch(trainer, run: TrainingRun) -> LogCallback:
-    """Puts the log on a trainer, and clocks around its generation and its backward pass.
-
-    Called again, on a trainer that was interrupted, it replaces what it put there before.
-    """
+    """Puts the log on a trainer, or in the place of an earlier one: rows, samples, and seconds."""
     callback = LogCallback(run, trainer)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(LogCallback)
@@ -259,7 +249,7 @@ def watch(trainer, run: TrainingRun) -> LogCallback:
     private.begin_anew(trainer)
     private.wrap(trainer.accelerator, "backward", callback.timing("backward"))
     if run.stage == "grpo":
-        merged, timing = merged_weights(trainer.model), callback.timing("generation")
-        private.wrap(trainer, private.GENERATE, merged, timing)
+        merged = merged_weights(trainer.model)
+        private.wrap(trainer, private.GENERATE, merged, callback.timing("generation"))
         private.wrap(trainer, private.SCORE, callback.keeping)
     return callback
