@@ -1,4 +1,4 @@
-"""The private names of TRL and transformers that private.py touches are still there, and only there."""
+"""The private names that private.py touches are still there, and nothing else touches any."""
 
 import ast
 
