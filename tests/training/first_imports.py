@@ -1,7 +1,8 @@
-"""Which heavy library each module of the package asks for first: `python -m tests.training.first_imports` prints it as JSON.
+"""Which heavy library each part of the package asks for first: prints it as JSON.
 
-Each module is imported in a process of its own, forked before anything heavy is there, up to the first request for such a library. Nothing
-is loaded, so that all modules together take seconds.
+`python -m tests.training.first_imports`. Each is imported in a process of its own, forked before
+anything heavy is there, up to the first request for such a library. A room's modules are looked at
+where the room's own face does not settle it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ class Gate:
 
 
 def first(module: str) -> str:
-    """The library that a module asks for first, "" if none, or the error that it raised; found in a forked process."""
+    """What a module asks for first, "" for none, or its error; found in a forked process."""
     reader, writer = os.pipe()
     if not os.fork():
         sys.meta_path.insert(0, Gate())
+        said = ""
         try:
             importlib.import_module(module)
-            said = ""
         except Asked as asked:
             said = str(asked)
         except BaseException:
@@ -47,20 +48,15 @@ def first(module: str) -> str:
         return file.read()
 
 
-def modules() -> list[str]:
-    paths = sorted(
-        path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")
-    )
-    return [".".join(path.parts).removesuffix(".__init__") for path in paths]
-
-
 if __name__ == "__main__":
-    for shared in (
-        "torch",
-        "pandas",
-        "sympy",
-        "matplotlib.pyplot",
-    ):  # else loaded anew for each module; they ask for none of the heavy ones
+    # Else loaded anew for each module; they ask for none of the heavy ones.
+    for shared in ("torch", "pandas", "sympy", "matplotlib.pyplot"):
         importlib.import_module(shared)
-
-    print(json.dumps({module: first(module) for module in modules()}))
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py"), key=lambda path: (len(path.parts), path)):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        module = ".".join(parts).removesuffix(".__init__")
+        room = ".".join(parts[:2])
+        if module == room or not found.get(room):
+            found[module] = first(module)
+    print(json.dumps(found))
