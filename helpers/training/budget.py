@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
-from helpers import machine as processes
 from helpers.training.private import shorten_schedule
 from helpers.training.training_run import TrainingRun
 
@@ -40,7 +40,7 @@ class FitToBudget(TrainerCallback):
             a_step = (time.perf_counter() - self.begun) / taken
             last = max(step + 1, int(self.seconds / a_step))
             fitted = {"at": step, "steps": min(last, state.max_steps)}
-            manifest["fitted"] = processes.agreed(fitted)
+            manifest["fitted"] = broadcast_object_list([fitted])[0]
             if self.run.machine.main:
                 self.run.write_manifest()
         self.shorten(args, state, lr_scheduler)

@@ -82,19 +82,6 @@ def save_whole_checkpoints(trainer, folder: Path) -> None:
     wrap(trainer, SAVE, whole())
 
 
-@functools.cache
-def let_cpus_resume() -> None:
-    """Lets torch.load put tensors on "cpu:0", as trainers of several CPU processes ask it to.
-
-    It knows "cpu" only. Once for a process: torch cannot hold two such rules of one rank.
-    """
-
-    def put(storage, place):
-        return storage if str(place).startswith("cpu:") else None
-
-    torch.serialization.register_package(5, lambda storage: None, put)
-
-
 def train_in_float(model) -> None:
     """Undoes TRL's cast of LoRA on a 4-bit base to bfloat16, which loses small steps."""
     for parameter in model.parameters():

@@ -29,7 +29,7 @@ from helpers.training.watching import LogCallback, watch
 
 from helpers.training.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed, wait_for_everyone
 from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
 
@@ -225,7 +225,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
             made_of = checkpoints.fingerprint(trainer, run, budget, hash_of(start))
             checkpoint = checkpoints.begin(run, made_of, resume)
         with machines.explained_end():
-            checkpoint, run.manifest = machines.agreed((checkpoint, run.manifest))
+            checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
         if run.machine.device == "cpu":
             private.train_in_float(trainer.model)
         if run.finished:
@@ -241,7 +241,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
         if run.machine.main:  # a finished run needs no checkpoints, here and in its mirror
             shutil.rmtree(run.checkpoints, ignore_errors=True)
             mirror(run)
-        machines.wait()
+        wait_for_everyone()
     FastLanguageModel.for_inference(trainer.model)
     return Adapter.read(run.adapter)
 
@@ -309,7 +309,7 @@ def prepare(trainer, run: TrainingRun, budget: str) -> LogCallback:
     private.load_whole_checkpoints(trainer)
     private.save_whole_checkpoints(trainer, run.checkpoints)
     if run.machine.device == "cpu" and run.machine.processes > 1:
-        private.let_cpus_resume()
+        machines.let_cpus_resume()
     # Generating before has put the model into inference mode.
     FastLanguageModel.for_training(trainer.model)
     set_seed(run.seed, device_specific=True)  # else all processes would draw alike

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from accelerate.utils import gather_object, wait_for_everyone
 from tqdm.std import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
-from helpers import machine as machines
 from helpers import runs
+from helpers.machine import peak_memory
 from helpers.training import checkpoints, private
 from helpers.training.mirroring import mirror
 from helpers.training.models import merged_weights, progress
@@ -64,8 +65,8 @@ class LogCallback(TrainerCallback):
         def wrapped(inputs):
             outputs = score(inputs)
             lengths = outputs["completion_mask"].sum(dim=1).tolist()
-            self.answers = machines.everyones([row.get("answer") for row in inputs])
-            self.lengths = machines.everyones(lengths)
+            self.answers = gather_object([row.get("answer") for row in inputs])
+            self.lengths = gather_object(lengths)
             return outputs
 
         return wrapped
@@ -149,7 +150,7 @@ class LogCallback(TrainerCallback):
         """The most that was held so far, in GiB: of the card's, or on the CPU by this process."""
         if self.machine.device == "cuda":
             return round(torch.cuda.max_memory_allocated() / 2**30, 3)
-        return round(machines.peak_memory(), 3)
+        return round(peak_memory(), 3)
 
     def show(self, line: Mapping, steps: int) -> None:
         shown = []
@@ -172,13 +173,14 @@ class LogCallback(TrainerCallback):
         """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
         passed = time.perf_counter() - self.saved
         due = self.machine.main and passed > SAVE_SECONDS[self.machine.profile]
-        self.stopping, due = machines.any_of([self.stopping, due])
-        control.should_save |= self.stopping or due
+        asked = gather_object([(self.stopping, due)])  # of all processes
+        self.stopping = any(stopping for stopping, _ in asked)
+        control.should_save |= self.stopping or any(due for _, due in asked)
         control.should_training_stop |= self.stopping
         return control
 
     def on_save(self, args, state, control, **_):
-        machines.wait()  # each process saves where its random numbers stand
+        wait_for_everyone()  # each process saves where its random numbers stand
         if self.machine.main:
             folder = self.run.checkpoints
             checkpoints.mark_whole(folder / f"checkpoint-{state.global_step}")
