@@ -45,10 +45,10 @@ CODE = (
 )
 
 
-def fingerprint(trainer, run: TrainingRun, budget: str, start: str) -> dict:
+def fingerprint(trainer, run: TrainingRun, budget: str, start: Mapping) -> dict:
     """What makes a run what it is: two runs with equal fingerprints give equal weights.
 
-    start: a hash of the adapter that training starts from. Plain values, by names a reader knows.
+    start: the weights that training starts from. Returns plain values, by names a reader knows.
     """
     recipe = run.recipe
     found = {
@@ -56,7 +56,7 @@ def fingerprint(trainer, run: TrainingRun, budget: str, start: str) -> dict:
         **reading(recipe),
         "base weights": identity(at_work(trainer.model, adapters=False)),
         "parent adapter": run.parent.hash if run.parent else None,
-        "starting adapter": start,
+        "starting adapter": identity(start.items()),
         "budget": budget if run.machine.profile == "gpu" else "",
         "device": run.machine.device,
         "dtype": run.machine.dtype,

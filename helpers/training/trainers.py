@@ -7,7 +7,6 @@ accumulation × processes. The trainers themselves are built in the notebooks, i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -222,7 +221,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
     with contextlib.ExitStack() as held:
         if run.machine.main:
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
-            made_of = checkpoints.fingerprint(trainer, run, budget, hash_of(start))
+            made_of = checkpoints.fingerprint(trainer, run, budget, start)
             checkpoint = checkpoints.begin(run, made_of, resume)
         with machines.explained_end():
             checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
@@ -263,13 +262,6 @@ def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
                 kept[stage][name] = parameter.detach().to("cpu", copy=True)
     model.starts = kept
     return kept[stage]
-
-
-def hash_of(weights: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def put_back(trainer, start: dict[str, torch.Tensor]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -39,7 +40,7 @@ class LogCallback(TrainerCallback):
         self.live = None
         self.log = []  # the lines so far
         self.warned = set()  # the verdicts that were printed
-        self.spent = {}  # seconds of this step, by what they went into
+        self.spent = Counter()  # seconds of this step, by what they went into
         self.answers = []  # the golds of this step's completions, of all processes
         self.lengths = []  # and their tokens
         self.counted = 0  # SFT's tokens up to the last step
@@ -52,7 +53,7 @@ class LogCallback(TrainerCallback):
         try:
             yield
         finally:
-            self.spent[what] = self.spent.get(what, 0.0) + self.clock() - begun
+            self.spent[what] += self.clock() - begun
 
     def clock(self) -> float:
         if self.machine.device == "cuda":
@@ -84,7 +85,7 @@ class LogCallback(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **_):
         self.begun = time.perf_counter()
-        self.spent = {}
+        self.spent.clear()
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" not in logs or not self.machine.main:
@@ -116,8 +117,8 @@ class LogCallback(TrainerCallback):
         for i, completion in enumerate(found["completion"]):
             rewards = {name: given(values[i]) for name, values in found["rewards"].items()}
             row = {
-                "question": last_text(found["prompt"][i]),
-                "completion": last_text(completion),
+                "question": found["prompt"][i][-1]["content"],
+                "completion": completion[-1]["content"],
                 "answer": self.answers[i],
                 "tokens": self.lengths[i],
                 "advantage": found["advantages"][i],
@@ -133,7 +134,7 @@ class LogCallback(TrainerCallback):
         line = {"time_per_step_s": round(whole, 4)}
         for what, seconds in self.spent.items():
             line[f"{what}_time_s"] = round(seconds, 4)
-        line["other_time_s"] = round(whole - sum(self.spent.values()), 4)
+        line["other_time_s"] = round(whole - self.spent.total(), 4)
         line["memory_gb"] = self.memory()
         if self.run.stage == "grpo":
             tokens = sum(self.lengths)
@@ -197,11 +198,6 @@ class LogCallback(TrainerCallback):
 def given(reward: float) -> float | None:
     """A reward, None where the function gave none (TRL holds a NaN then)."""
     return None if math.isnan(reward) else reward
-
-
-def last_text(messages: str | Sequence[Mapping]) -> str:
-    """A prompt's or a completion's text, of the last turn where it is a conversation."""
-    return messages if isinstance(messages, str) else messages[-1]["content"]
 
 
 def in_notebook() -> bool:

@@ -152,13 +152,14 @@ def stopped(trainer) -> None:
 
 def resume(out: Path) -> dict:
     """Both stages in one go in OUT/whole, and cut off and gone on with in OUT/cut."""
+    from helpers.training import identity
     from helpers.training import trainers as training
 
     found = {}
     for stage, start in (("sft", None), ("grpo", out / "whole/gsm8k_hash/sft/adapter")):
         trainer, run = build(out / "whole", stage, start)
         weights = training.starting_adapter(trainer.model, stage)
-        told = {"class": type(trainer).__name__, "start": training.hash_of(weights)}
+        told = {"class": type(trainer).__name__, "start": identity(weights.items())}
         training.train(trainer, run)
         trainer, run = build(out / "cut", stage, start)
         stopped(trainer)
@@ -171,12 +172,12 @@ def resume(out: Path) -> dict:
         told["resumed"] = run.manifest["resumed"][0]["from_step"]
         told["adapters"] = list(trainer.model.peft_config)
         found[stage] = told
-    reference = {
-        name.replace(".ref.", ".default."): parameter.detach()
+    reference = [
+        (name.replace(".ref.", ".default."), parameter.detach())
         for name, parameter in trainer.model.named_parameters()
         if ".ref." in name
-    }
-    return found | {"reference": training.hash_of(reference)}
+    ]
+    return found | {"reference": identity(reference)}
 
 
 def given(out: Path, adapter: Path) -> Path:
