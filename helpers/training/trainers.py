@@ -14,6 +14,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from accelerate.utils import broadcast_object_list, set_seed, wait_for_everyone
+from transformers.integrations import get_available_reporting_integrations
+from trl import GRPOConfig, SFTConfig
+
 from helpers import machine as machines
 from helpers.machine import Machine
 from helpers.recipes import Recipe
@@ -24,13 +29,8 @@ from helpers.training.adapter import Adapter
 from helpers.training.budget import FitToBudget
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
+from helpers.training.unsloth_first import FastLanguageModel
 from helpers.training.watching import LogCallback, watch
-
-from helpers.training.unsloth_first import FastLanguageModel  # isort: skip  (before transformers, trl and peft)
-import torch
-from accelerate.utils import broadcast_object_list, set_seed, wait_for_everyone
-from transformers.integrations import get_available_reporting_integrations
-from trl import GRPOConfig, SFTConfig
 
 
 def check_group(batch: int, generations: int) -> None:
@@ -163,9 +163,8 @@ def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
     if not mode:
         return {"use_vllm": False}
     if not machine.vllm:
-        cure = (
-            "pip install vllm (Linux with a GPU from compute capability 8.0), or leave VLLM empty."
-        )
+        needs = "Linux with a GPU from compute capability 8.0"
+        cure = f"pip install vllm ({needs}), or leave VLLM empty."
         raise ImportError(f"vLLM is not installed, or there is no GPU.\n{cure}")
     return {
         "use_vllm": True,
@@ -176,16 +175,10 @@ def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
 
 
 def grpo_config(
-    recipe: Recipe,
-    run: TrainingRun,
-    machine: Machine,
-    steps: int,
-    report_to: str = "none",
-    vllm: str = "",
+    recipe: Recipe, run: TrainingRun, machine: Machine, steps: int, report_to: str = "none", vllm=""
 ) -> GRPOConfig:
-    """GRPOTrainer's settings. Raises ValueError if the group size does not divide the batch."""
+    """GRPOTrainer's settings, for a batch that `steps_of` has checked."""
     part = recipe.grpo
-    check_group(part.batch, part.generations)
     shared = common(part, run, machine, steps, report_to)
     return GRPOConfig(
         **shared,
