@@ -37,7 +37,8 @@ Job                SFT and GRPO without a notebook; changed, check, check_place,
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
 from helpers.training.adapter import Adapter, is_adapter, same_model
-from helpers.training.checkpoints import CODE, code_hash, differences, lock_folder, reading
+from helpers.training.checkpoints import lock_folder
+from helpers.training.fingerprint import CODE, code_hash, differences, reading
 from helpers.training.mirroring import restore
 from helpers.training.models import (
     END_OF_TURN,

@@ -1,4 +1,4 @@
-"""Going on where a run was cut off: what it was made of, and which checkpoint is whole.
+"""Going on where a run was cut off: whose folder it is, and which checkpoint is whole.
 
 A checkpoint counts only with its marker, which is written last and lists every file with its size.
 So whatever a kill leaves half written, or half deleted, is never read.
@@ -7,120 +7,22 @@ So whatever a kill leaves half written, or half deleted, is never read.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from helpers import machine as machines
-from helpers.recipes import Recipe
+from helpers.machine import file_hash
 from helpers.runs import Run, write_json
 from helpers.settings import AFRESH
-from helpers.training.models import at_work, identity
+from helpers.training.fingerprint import differences
 from helpers.training.training_run import TrainingRun
 
 MARKER = "complete.json"
 KEPT = 2  # checkpoints of a run; the newest may be half written, then the one before it is whole
-# Settings that may differ, by how their names begin: where things go, what is said, how often a
-# run is saved, and how the effective batch is cut for a machine.
-FREE = ("output_dir", "run_name", "project", "trackio_space_id", "hub_", "push_", "save_")
-FREE += ("logging_", "log_level", "disable_tqdm", "local_rank", "dataloader_")
-FREE += ("per_device_", "gradient_accumulation_steps", "steps_per_generation")
-# What training reads: if one of these files changed, a run cannot be gone on with.
-CODE = (
-    "answers/*.py",
-    "rows.py",
-    "data/*.py",
-    "training/rewards.py",
-    "training/models.py",
-    "training/budget.py",
-    "training/private.py",
-    "training/trainers.py",
-)
-
-
-def fingerprint(trainer, run: TrainingRun, budget: str, start: Mapping) -> dict:
-    """What makes a run what it is: two runs with equal fingerprints give equal weights.
-
-    start: the weights that training starts from. Returns plain values, by names a reader knows.
-    """
-    recipe = run.recipe
-    found = {
-        "recipe": recipe.name,
-        **reading(recipe),
-        "base weights": identity(at_work(trainer.model, adapters=False)),
-        "parent adapter": run.parent.hash if run.parent else None,
-        "starting adapter": identity(start.items()),
-        "budget": budget if run.machine.profile == "gpu" else "",
-        "device": run.machine.device,
-        "dtype": run.machine.dtype,
-        "data": data_hash(trainer.train_dataset),
-        "code": code_hash(),
-    }
-    for name, value in trainer.args.to_dict().items():
-        if isinstance(value, int | float | str) and not name.startswith(FREE):
-            found[name] = value
-    for name, value in asdict(recipe.lora).items():
-        found[f"lora.{name}"] = value
-    if run.stage == "grpo":
-        for name, weight in recipe.rewards.items():
-            found[f"reward.{name}"] = weight
-        for function in trainer.reward_funcs:
-            found[f"function.{function.__name__}"] = source_hash(function)
-    for name, version in machines.versions().items():
-        found[f"version.{name}"] = version
-    return json.loads(json.dumps(found))  # as it will be read back: tuples as lists
-
-
-def reading(recipe: Recipe) -> dict:
-    """How a recipe asks, reads and judges."""
-    return {
-        "system prompt": recipe.system,
-        "thinking": recipe.thinking,
-        "format": recipe.format.name,
-        "score": getattr(recipe.score, "__name__", str(type(recipe.score))),
-    }
-
-
-def data_hash(dataset) -> str:
-    """Of the content of a datasets.Dataset, the same in every process."""
-    digest = hashlib.sha256()
-    for table in dataset.with_format("arrow").iter(1000):
-        for batch in table.combine_chunks().to_batches():
-            digest.update(batch.serialize())
-    return digest.hexdigest()[:16]
-
-
-def code_hash(patterns: Iterable[str] = CODE) -> str:
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in package.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def source_hash(function: Callable) -> str | None:
-    """Of a reward function's source, so that a change in a notebook is noticed; None without."""
-    try:
-        source = inspect.getsource(getattr(function, "func", function))
-    except (OSError, TypeError):
-        return None
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
-
-
-def differences(before: Mapping, now: Mapping) -> list[str]:
-    """One readable line for each value that is not as it was."""
-    lines = []
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
-            lines.append(f"{name}: {before.get(name)} → {now.get(name)}")
-    return lines
 
 
 @contextlib.contextmanager
@@ -188,7 +90,7 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
 def has_adapter(run: Run) -> bool:
     """Whether a finished run's weights are those that it wrote."""
     weights = run.adapter / "adapter_model.safetensors"
-    return weights.is_file() and machines.file_hash(weights) == run.manifest["adapter_hash"]
+    return weights.is_file() and file_hash(weights) == run.manifest["adapter_hash"]
 
 
 def sizes(checkpoint: Path) -> dict[str, int]:

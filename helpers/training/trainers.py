@@ -27,6 +27,7 @@ from helpers.settings import AFRESH, TRACKERS
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter
 from helpers.training.budget import FitToBudget
+from helpers.training.fingerprint import fingerprint
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel
@@ -214,7 +215,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
     with contextlib.ExitStack() as held:
         if run.machine.main:
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
-            made_of = checkpoints.fingerprint(trainer, run, budget, start)
+            made_of = fingerprint(trainer, run, budget, start)
             checkpoint = checkpoints.begin(run, made_of, resume)
         with machines.explained_end():
             checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])

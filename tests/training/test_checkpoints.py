@@ -15,6 +15,7 @@ from helpers.machine import file_hash
 from helpers.runs import Run
 from helpers.training import checkpoints, identity, mirroring, watching
 from helpers.training import trainers as training
+from helpers.training.fingerprint import differences, fingerprint, source_hash
 from helpers.training.training_run import TrainingRun
 from tests.conftest import held_by_another
 from tests.training import building
@@ -191,11 +192,11 @@ def test_the_fingerprint_holds_what_matters(build, rows, tmp_path):
     other, _ = build(tmp_path / "c", rows=changed)
 
     def made_of(trainer):
-        return checkpoints.fingerprint(trainer, run, "quick", {})
+        return fingerprint(trainer, run, "quick", {})
 
     found = made_of(one)
     assert found == made_of(same) == json.loads(json.dumps(found))
-    differ = checkpoints.differences(found, made_of(other))
+    differ = differences(found, made_of(other))
     assert [line.split(":")[0] for line in differ] == ["data"]
     held = {"learning_rate", "max_steps", "lora.r", "version.torch", "code", "seed", "score"}
     assert held | {"parent adapter", "base weights", "starting adapter"} <= set(found)
@@ -203,19 +204,19 @@ def test_the_fingerprint_holds_what_matters(build, rows, tmp_path):
     assert not {"beta", "output_dir", "per_device_train_batch_size"} & set(found)
     rate = one.args.learning_rate
     one.args.learning_rate = 2 * rate
-    assert checkpoints.differences(found, made_of(one)) == [f"learning_rate: {rate} → {2 * rate}"]
+    assert differences(found, made_of(one)) == [f"learning_rate: {rate} → {2 * rate}"]
 
 
 def test_a_reward_changed_in_a_notebook_is_noticed():
     def paid(completions, **_):
         return [1.0 for _ in completions]
 
-    before = checkpoints.source_hash(paid)
+    before = source_hash(paid)
 
     def paid(completions, **_):  # noqa: F811
         return [2.0 for _ in completions]
 
-    assert before and before != checkpoints.source_hash(paid)
+    assert before and before != source_hash(paid)
 
 
 def a_checkpoint(folder, step):
