@@ -12,7 +12,7 @@ from pathlib import Path
 from helpers import data, evaluation
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
-from helpers.training import models
+from helpers.training import models, private
 from helpers.training import trainers as training
 from tests.bench import Row, show
 from tests.learning import BASE
@@ -50,7 +50,7 @@ def speed() -> tuple[float, int]:
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
-    training.train_in_float(model)
+    private.train_in_float(model)
     prompts, limit = (
         [data.prompt_text(recipe, tokenizer, e.question) for e in mixed(recipe)],
         recipe.grpo.max_completion,

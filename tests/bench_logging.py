@@ -15,7 +15,7 @@ from helpers import data
 from helpers import runs as runlog
 from helpers.machine.computer import detect
 from helpers.recipes import for_profile, get_recipe
-from helpers.training import models
+from helpers.training import models, private
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from helpers.training.watching import watch
@@ -72,7 +72,7 @@ class Clock(TrainerCallback):
 def measure(stage: str, out: Path) -> tuple[float, float]:
     """The share of a logged step that the log's own code takes, and the median CPU time of logged steps over the others."""
     run, trainer = trainer_of(stage, out)
-    training.train_in_float(trainer.model)
+    private.train_in_float(trainer.model)
     clock, callback = Clock(), watch(trainer, run)
     trainer.add_callback(clock)
     write = callback.on_log

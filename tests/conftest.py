@@ -53,7 +53,7 @@ def held_by_another(place: Path):
     """Another process has `place` to itself, until it is killed at the end."""
     script = (
         "import sys; from pathlib import Path; from helpers.training import checkpoints\n"
-        "with checkpoints.alone(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()"
+        "with checkpoints.lock_folder(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", script, str(place)],

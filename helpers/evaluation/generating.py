@@ -54,7 +54,7 @@ def evaluate(
     given = [temperature, samples, seed, limit, batch]
     made_of = fingerprint(model, recipe, examples, prompts, given)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with training.alone(path, "evaluating into"):
+    with training.lock_folder(path, "evaluating into"):
         state = stored_state(path) if resume else {}
         same = made_of.items() <= state.items()
         if same and path.is_file() and state.get("records") == file_hash(path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers.machine import versions, writable_folder
 from helpers.runs import read_object, write_json, writing
 from helpers.tiny import TINY_MODEL
-from helpers.training import Adapter, alone
+from helpers.training import Adapter, lock_folder
 
 MARK = "export.json"  # lies in every export
 TINY = "helpers/tiny/model"  # the embedded base, by its path in this project
@@ -83,7 +83,7 @@ def staged(
                 "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
                 "in a terminal --out or --staging."
             )
-    with alone(folder, "exporting to"), alone(made, "exporting to"):
+    with lock_folder(folder, "exporting to"), lock_folder(made, "exporting to"):
         tidy(folder, old, made, new)  # after a kill
         made.mkdir()
         try:

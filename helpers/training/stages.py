@@ -15,7 +15,8 @@ from helpers.machine import Machine, check_room, detect, plan, writable_folder
 from helpers.recipes import Recipe, for_profile, get_recipe
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.training.adapter import Adapter
-from helpers.training.checkpoints import last_checkpoint, restore
+from helpers.training.checkpoints import last_checkpoint
+from helpers.training.mirroring import restore
 from helpers.training.models import add_lora, base_of, load
 from helpers.training.probe import preflight
 from helpers.training.rewards import check_golds, reward_functions

@@ -1,8 +1,4 @@
-"""A run that is being trained: it opens a stage's folder, writes a line a step, and ends it.
-
-What is unknown is absent from a line, never 0. GRPO's log is also written under its published name
-and with its published keys.
-"""
+"""A run that is being trained: it opens a stage's folder, writes a line a step, and ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from helpers.training.adapter import Adapter
 
 
 class TrainingRun(Run):
-    """A stage's folder while it is trained. `training.train` opens it: it goes on, or starts afresh.
+    """A stage's folder while it is trained; `training.train` opens it.
 
     base: the model that is trained. parent: the adapter that it starts from. mirror: a folder to
     which the run is copied after each checkpoint, such as one on Google Drive.
@@ -48,19 +44,11 @@ class TrainingRun(Run):
         self.mirror_failed = False
 
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
-        """Empties the folder and writes a new manifest; keep: puts the old one aside and says so.
-
-        The old folder is renamed before it is deleted: a kill on the way leaves nothing that looks
-        like a run.
-        """
-        aside = free_name(self.folder) if keep else self.folder.with_name(f"{self.folder.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.folder.rename(aside)
+        """Empties the folder and writes a new manifest; keep: puts the old one aside."""
+        aside = put_aside(self.folder, keep)
         writable_folder(self.folder)
         if keep:
             print(f"the finished run in {self.folder} is kept as {aside.name}")
-        else:
-            shutil.rmtree(aside)
         self.manifest = {
             "recipe": self.recipe.name,
             "stage": self.stage,
@@ -92,9 +80,10 @@ class TrainingRun(Run):
         write_json(self.folder / "run.json", self.manifest)
 
     def record(self, line: Mapping, samples: Iterable[Mapping] = ()) -> dict:
-        """Appends a step and returns its line as it was written.
+        """Appends a step and returns its line as it was written; what is unknown is absent.
 
-        The log comes last, so that a logged step has its samples.
+        The log comes last, so that a logged step has its samples. GRPO's is also written under its
+        published name, with its published keys.
         """
         append_lines(self.samples, [finite({"step": line["step"], **sample}) for sample in samples])
         where = {"device": self.machine.device, "seed": self.seed}
@@ -107,6 +96,19 @@ class TrainingRun(Run):
     def finish(self, status: str, **more) -> None:
         self.manifest |= {"end": now(), "status": status, **more}
         self.write_manifest()
+
+
+def put_aside(folder: Path, keep: bool) -> Path:
+    """Calls a run's folder `<stage>-before`, or deletes it; where it went.
+
+    It is renamed before it is deleted: a kill on the way leaves nothing that looks like a run.
+    """
+    old = folder.with_name(folder.name + ".old")
+    aside = free_name(folder) if keep else old
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(aside)
+    shutil.rmtree(old, ignore_errors=True)
+    return aside
 
 
 def own_folder(folder: Path) -> Path:
@@ -122,10 +124,7 @@ def own_folder(folder: Path) -> Path:
 
 
 def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
-    """Where a run's folder is mirrored; None for nowhere.
-
-    Raises ValueError if that is the folder itself, or within it.
-    """
+    """Where a run's folder is mirrored; None for nowhere. Raises ValueError for within itself."""
     if not mirror:
         return None
     check_mirror(mirror)

@@ -1,32 +1,31 @@
-"""Watches a trainer: after each step a line in the log, its samples, the console line, live curves, and a warning when something is wrong.
+"""Watches a trainer: after each step a line in the log, its samples, the console, live curves.
 
-It reads TRL's trainers and Unsloth's patched ones alike: both log through `on_log` and score a step's completions in
-`_generate_and_score_completions`.
+It reads TRL's trainers and Unsloth's patched ones alike.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from accelerate.utils import gather_object, wait_for_everyone
 from tqdm.std import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
-from helpers import machine as machines
-from helpers import runs as health
-from helpers.runs import console, read_lines, rename
-from helpers.training import checkpoints
-from helpers.training.models import merged_weights
+from helpers import runs
+from helpers.machine import peak_memory
+from helpers.training import checkpoints, private
+from helpers.training.mirroring import mirror
+from helpers.training.models import merged_weights, progress
 from helpers.training.training_run import TrainingRun
 
-SAVE_SECONDS = {
-    "tiny": 10.0,
-    "gpu": 300.0,
-}  # between two checkpoints: what a disconnect costs at most
+# Between two checkpoints, by profile: what a disconnect costs at most.
+SAVE_SECONDS = {"tiny": 10.0, "gpu": 300.0}
 DRAWING_SHARE = 0.01  # of the time, for live curves
 
 
@@ -34,186 +33,166 @@ class LogCallback(TrainerCallback):
     """Writes a step's line and samples, and says when to save. `watch` puts it on a trainer."""
 
     def __init__(self, run: TrainingRun, trainer):
-        self.run, self.trainer = run, trainer
-        self.spent, self.scored, self.log, self.warned = {}, {}, [], set()
+        self.run = run
+        self.recipe, self.machine = run.recipe, run.machine
+        self.trainer = trainer
+        self.shown = contextlib.ExitStack()  # holds the progress bar
+        self.live = None
+        self.log = []  # the lines so far
+        self.warned = set()  # the verdicts that were printed
+        self.spent = Counter()  # seconds of this step, by what they went into
+        self.answers = []  # the golds of this step's completions, of all processes
+        self.lengths = []  # and their tokens
+        self.counted = 0  # SFT's tokens up to the last step
         self.begun = self.saved = self.logging_s = 0.0
-        self.counted, self.stopping, self.bar, self.live = 0, False, None, None
+        self.stopping = False  # an interrupt waits for the end of the step
 
-    def timed(self, function, what: str):
-        """The same function, with the seconds that it takes added up under `what`."""
-
-        def wrapped(*args, **kwargs):
-            begun = self.clock()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.spent[what] = self.spent.get(what, 0.0) + self.clock() - begun
-
-        return wrapped
+    @contextlib.contextmanager
+    def timing(self, what: str) -> Iterator[None]:
+        begun = self.clock()
+        try:
+            yield
+        finally:
+            self.spent[what] += self.clock() - begun
 
     def clock(self) -> float:
-        if self.run.machine.device == "cuda":
+        if self.machine.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def seen(self, function):
-        """`_generate_and_score_completions`, with its inputs and results kept for the step's samples."""
+    def keeping(self, score):
+        """The function that scores a step's completions; what the samples need of it is kept."""
 
         def wrapped(inputs):
-            outputs = function(inputs)
-            self.scored = {
-                "answers": gather_object([row.get("answer") for row in inputs]),
-                "tokens": gather_object(outputs["completion_mask"].sum(dim=1).tolist()),
-            }
+            outputs = score(inputs)
+            lengths = outputs["completion_mask"].sum(dim=1).tolist()
+            self.answers = gather_object([row.get("answer") for row in inputs])
+            self.lengths = gather_object(lengths)
             return outputs
 
         return wrapped
 
     def on_train_begin(self, args, state, control, **_):
         self.saved = time.perf_counter()
-        if not self.run.machine.main:
+        if not self.machine.main:
             return
-        self.log = read_lines(self.run.log) if self.run.log.is_file() else []
-        self.warned = {verdict.name for verdict in health.verdicts(self.log, self.run.recipe)}
-        self.live = LiveCurves(self.run) if in_notebook() else None
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.run.stage,
-            file=sys.stdout,
-            leave=False,
-            mininterval=0.5,
-            ncols=78,
-        )
+        self.log = self.run.read_log() if self.run.log.is_file() else []
+        self.warned = {verdict.name for verdict in runs.verdicts(self.log, self.recipe)}
+        bar = progress(state.max_steps, self.run.stage, state.global_step)
+        self.bar = self.shown.enter_context(bar)
+        if in_notebook():
+            self.live = LiveCurves(self.run)
 
     def on_step_begin(self, args, state, control, **_):
-        self.begun, self.spent = time.perf_counter(), {}
+        self.begun = time.perf_counter()
+        self.spent.clear()
 
     def on_log(self, args, state, control, logs=None, **_):
-        if "loss" not in logs or not self.run.machine.main:
+        if "loss" not in logs or not self.machine.main:
             return  # the summary at the end; or the first process writes for all
         begun = self.clock()
-        line = {
-            "step": state.global_step,
-            **rename(logs, self.run.stage, getattr(args, "beta", 0.0)),
-        } | ({"fp16": True} if args.fp16 else {})
-        samples = self.samples() if self.run.stage == "grpo" else []
-        if samples:
+        line = {"step": state.global_step}
+        line |= runs.rename(logs, self.run.stage, getattr(args, "beta", 0.0))
+        if args.fp16:
+            line["fp16"] = True
+        samples = []
+        if self.run.stage == "grpo":
+            samples = self.samples()
             advantages = torch.tensor([sample["advantage"] for sample in samples])
-            line |= {
-                "adv_mean": advantages.mean().item(),
-                "adv_std": advantages.std().item(),
-                "completions": len(samples),
-            }
-            line |= health.figures(self.run.recipe, samples, args.num_generations)
+            line["adv_mean"] = advantages.mean().item()
+            line["adv_std"] = advantages.std().item()
+            line["completions"] = len(samples)
+            line |= runs.figures(self.recipe, samples, args.num_generations)
         line = self.run.record(line | self.times(logs, begun), samples)
         self.log.append(line)
         self.show(line, state.max_steps)
         self.logging_s += time.perf_counter() - begun
-        health.stop_if_ruined(line)
+        runs.stop_if_ruined(line)
+
+    def samples(self) -> list[dict]:
+        """The step's completions with what they earned, a group's side by side."""
+        found = private.scored(self.trainer)
+        weights = self.recipe.rewards
+        rows = []
+        for i, completion in enumerate(found["completion"]):
+            rewards = {name: given(values[i]) for name, values in found["rewards"].items()}
+            row = {
+                "question": found["prompt"][i][-1]["content"],
+                "completion": completion[-1]["content"],
+                "answer": self.answers[i],
+                "tokens": self.lengths[i],
+                "advantage": found["advantages"][i],
+                "reward": sum(weights.get(k, 1.0) * (v or 0.0) for k, v in rewards.items()),
+                **rewards,
+            }
+            rows.append(row)
+        return rows
+
+    def times(self, logs: Mapping, now: float) -> dict:
+        """The seconds of this step and of its parts, the memory, and the tokens."""
+        whole = now - self.begun
+        line = {"time_per_step_s": round(whole, 4)}
+        for what, seconds in self.spent.items():
+            line[f"{what}_time_s"] = round(seconds, 4)
+        line["other_time_s"] = round(whole - self.spent.total(), 4)
+        line["memory_gb"] = self.memory()
+        if self.run.stage == "grpo":
+            tokens = sum(self.lengths)
+            line["tokens_generated"] = tokens
+        elif logs.get("num_tokens") is None:
+            return line  # Unsloth's SFT trainer does not count what it reads
+        else:  # counts from where this process began
+            tokens = int(logs["num_tokens"]) - self.counted
+            self.counted += tokens
+        line["tokens_per_second"] = round(tokens / whole, 1)
+        return line
+
+    def memory(self) -> float:
+        """The most that was held so far, in GiB: of the card's, or on the CPU by this process."""
+        if self.machine.device == "cuda":
+            return round(torch.cuda.max_memory_allocated() / 2**30, 3)
+        return round(peak_memory(), 3)
 
     def show(self, line: Mapping, steps: int) -> None:
+        shown = []
+        for name, key, digits in (("reward", "reward_mean", 2), ("loss", "loss", 3)):
+            if line.get(key) is not None:
+                shown.append(f"{name} {line[key]:.{digits}f}")
         self.bar.total = steps
-        shown = [
-            f"{name} {line[key]:.{digits}f}"
-            for name, key, digits in (("reward", "reward_mean", 2), ("loss", "loss", 3))
-            if line.get(key) is not None
-        ]
         self.bar.set_postfix_str(" ".join(shown), refresh=False)
         self.bar.update(line["step"] - self.bar.n)
         if self.live:
             self.live.draw(self.log, steps)
         else:
-            tqdm.write(console(line, self.run.recipe), file=sys.stdout)
-        for verdict in health.verdicts(self.log, self.run.recipe):
+            tqdm.write(runs.console(line, self.recipe), file=sys.stdout)
+        for verdict in runs.verdicts(self.log, self.recipe):
             if verdict.name not in self.warned:
                 self.warned.add(verdict.name)
                 tqdm.write(str(verdict), file=sys.stdout)
 
     def on_step_end(self, args, state, control, **_):
-        """Asks for a checkpoint when some minutes have passed, and when the kernel was interrupted."""
-        due = (
-            self.run.machine.main
-            and time.perf_counter() - self.saved > SAVE_SECONDS[self.run.machine.profile]
-        )
-        flags = gather_object([(self.stopping, due)])
-        self.stopping, due = map(any, zip(*flags, strict=True))
-        control.should_save = control.should_save or self.stopping or due
-        control.should_training_stop = control.should_training_stop or self.stopping
+        """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
+        passed = time.perf_counter() - self.saved
+        due = self.machine.main and passed > SAVE_SECONDS[self.machine.profile]
+        asked = gather_object([(self.stopping, due)])  # of all processes
+        self.stopping = any(stopping for stopping, _ in asked)
+        control.should_save |= self.stopping or any(due for _, due in asked)
+        control.should_training_stop |= self.stopping
         return control
 
     def on_save(self, args, state, control, **_):
         wait_for_everyone()  # each process saves where its random numbers stand
-        if self.run.machine.main:
-            checkpoints.mark_whole(self.run.checkpoints / f"checkpoint-{state.global_step}")
-            checkpoints.rotate(self.run.checkpoints)
-            checkpoints.mirror(self.run)
+        if self.machine.main:
+            folder = self.run.checkpoints
+            checkpoints.mark_whole(folder / f"checkpoint-{state.global_step}")
+            checkpoints.rotate(folder)
+            mirror(self.run)
         self.saved = time.perf_counter()
 
-    def on_train_end(self, args, state, control, **_):
-        self.close()
-
-    def close(self, keep_curves: bool = False) -> None:
-        if self.bar:
-            self.bar.close()
-        if self.live and not keep_curves:
+    def on_train_end(self, *_, **__):
+        self.shown.close()
+        if self.live:
             self.live.clear()
-
-    def times(self, logs: Mapping, now: float) -> dict:
-        whole = now - self.begun
-        spent = {f"{what}_time_s": round(seconds, 4) for what, seconds in self.spent.items()}
-        times = {
-            "time_per_step_s": round(whole, 4),
-            **spent,
-            "other_time_s": round(whole - sum(self.spent.values()), 4),
-            "memory_gb": self.memory(),
-        }
-        tokens = self.tokens(logs)
-        if tokens is None:
-            return times
-        generated = {"tokens_generated": tokens} if self.run.stage == "grpo" else {}
-        return times | generated | {"tokens_per_second": round(tokens / whole, 1)}
-
-    def memory(self) -> float:
-        """The most memory that was held so far, in GiB: the card's, or on the CPU this process's."""
-        if self.run.machine.device == "cuda":
-            return round(torch.cuda.max_memory_allocated() / 2**30, 3)
-        return round(machines.peak_memory(), 3)
-
-    def tokens(self, logs: Mapping) -> int | None:
-        """The tokens of this step: those read for SFT, the prompt's included, those generated for GRPO."""
-        if self.run.stage == "grpo":
-            return sum(self.scored["tokens"]) if self.scored else None
-        total = logs.get("num_tokens")  # counts from where this process began
-        if total is None:
-            return None
-        step, self.counted = int(total) - self.counted, int(total)
-        return step
-
-    def samples(self) -> list[dict]:
-        """The step's completions with what they earned, a group's side by side."""
-        logs, weights = self.trainer._logs, self.run.recipe.rewards
-        rows = []
-        for i, (completion, prompt) in enumerate(
-            zip(logs["completion"], logs["prompt"], strict=True)
-        ):
-            rewards = {name: given(values[i]) for name, values in logs["rewards"].items()}
-            rows.append(
-                {
-                    "question": prompt if isinstance(prompt, str) else prompt[-1]["content"],
-                    "completion": completion
-                    if isinstance(completion, str)
-                    else completion[-1]["content"],
-                    "answer": self.scored["answers"][i],
-                    "tokens": self.scored["tokens"][i],
-                    "advantage": logs["advantages"][i],
-                    "reward": sum(
-                        weights.get(name, 1.0) * (value or 0.0) for name, value in rewards.items()
-                    ),
-                    **rewards,
-                }
-            )
-        return rows
 
 
 def given(reward: float) -> float | None:
@@ -222,7 +201,7 @@ def given(reward: float) -> float | None:
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this, on Colab and Kaggle too; a terminal's IPython has no kernel."""
+    """Whether a Jupyter kernel runs this; a terminal's IPython has none."""
     try:
         return hasattr(get_ipython(), "kernel")  # type: ignore[name-defined]
     except NameError:
@@ -230,63 +209,45 @@ def in_notebook() -> bool:
 
 
 class LiveCurves:
-    """The run's curves under the training cell, drawn anew from time to time and removed when it is over. A picture, no widget."""
+    """The run's curves under the training cell: a picture, no widget; removed when it is over."""
 
     def __init__(self, run: TrainingRun):
         from IPython.display import display
 
-        self.run, self.next = run, time.perf_counter() + 3
+        self.run = run
+        self.next = time.perf_counter() + 3
         self.handle = display({"text/plain": ""}, raw=True, display_id=True)
 
     def draw(self, log: Sequence[Mapping], steps: int) -> None:
+        """Draws them anew when it is time: so seldom that it takes a hundredth of the time."""
         from helpers import plots
 
         begun = time.perf_counter()
         if begun < self.next or len(log) < 2:
             return
-        left = (steps - log[-1]["step"]) * (health.mean(log[-10:], "time_per_step_s") or 0.0) / 60
-        title = f"{console(log[-1], self.run.recipe)}   of {steps} steps, about {health.duration(left)} left"
-        self.handle.update(plots.picture(plots.live(log, self.run.recipe.rewards, title)), raw=True)
-        now = time.perf_counter()
-        self.next = now + (now - begun) / DRAWING_SHARE
+        a_step = runs.mean(log[-10:], "time_per_step_s") or 0.0
+        left = runs.duration((steps - log[-1]["step"]) * a_step / 60)
+        now = runs.console(log[-1], self.run.recipe)
+        title = f"{now}   of {steps} steps, about {left} left"
+        figure = plots.live(log, self.run.recipe.rewards, title)
+        self.handle.update(plots.picture(figure), raw=True)
+        ended = time.perf_counter()
+        self.next = ended + (ended - begun) / DRAWING_SHARE
 
     def clear(self) -> None:
         self.handle.update({"text/plain": ""}, raw=True)
 
 
 def watch(trainer, run: TrainingRun) -> LogCallback:
-    """Puts the log on a trainer: its rows, its samples, and the seconds of generation and of the backward pass.
-
-    Called again, on a trainer that was interrupted, it replaces what it put there before.
-    """
-    callback, method = (
-        LogCallback(run, trainer),
-        lambda name: getattr(type(trainer), name).__get__(trainer),
-    )
+    """Puts the log on a trainer, or in the place of an earlier one: rows, samples, and seconds."""
+    callback = LogCallback(run, trainer)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(LogCallback)
     trainer.add_callback(callback)
-    trainer.accelerator.backward = callback.timed(
-        type(trainer.accelerator).backward.__get__(trainer.accelerator), "backward"
-    )
+    private.begin_anew(trainer)
+    private.wrap(trainer.accelerator, "backward", callback.timing("backward"))
     if run.stage == "grpo":
-        trainer._step, trainer._buffered_inputs = 0, None
-        trainer._generate_single_turn = callback.timed(
-            with_merged_weights(trainer.model, method("_generate_single_turn")), "generation"
-        )
-        trainer._generate_and_score_completions = callback.seen(
-            method("_generate_and_score_completions")
-        )
-    trainer._metrics["train"].clear()
-    trainer._total_train_tokens = 0
+        merged = merged_weights(trainer.model)
+        private.wrap(trainer, private.GENERATE, merged, callback.timing("generation"))
+        private.wrap(trainer, private.SCORE, callback.keeping)
     return callback
-
-
-def with_merged_weights(model, function):
-    """The same function, run while the model's 4-bit layers hold merged weights (see `models.merged_weights`)."""
-
-    def wrapped(*args, **kwargs):
-        with merged_weights(model):
-            return function(*args, **kwargs)
-
-    return wrapped

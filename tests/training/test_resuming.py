@@ -4,76 +4,64 @@ import random
 
 import pytest
 
-from tests.training.resumable import STEPS, kill_when, random_kills, result, whole
+from helpers import data, evaluation, training
+from helpers.training import watching
+from tests.training.building import BASE
+from tests.training.resumable import STEPS, kill_when, main, random_kills, result, whole
 
 
 def lines(path) -> int:
     return path.read_text().count("\n") if path.is_file() else 0
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed")
-    whole("gsm8k_hash", out)
-    return result("gsm8k_hash", out)
-
-
-def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(undisturbed, tmp_path):
-    """gsm8k_hash: SFT, then GRPO with a reference adapter (beta > 0), then records greedy and sampled."""
-    run, rng = tmp_path / "gsm8k_hash", random.Random()
+def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    """gsm8k_hash: SFT, then GRPO with a reference adapter (beta > 0), then records."""
+    monkeypatch.setitem(watching.SAVE_SECONDS, "tiny", 0.5)  # what `main` sets, put back here
+    main("gsm8k_hash", tmp_path / "undisturbed")
+    out, rng = tmp_path / "killed", random.Random()
+    run = out / "gsm8k_hash"
     moments = {
-        "sft": lambda: lines(run / "sft/log.jsonl") >= STEPS - 3,
-        "grpo": lambda: lines(run / "grpo/log.jsonl") >= STEPS - 3,
-        "evaluation": lambda: lines(tmp_path / "eval/grpo_4.jsonl.part") >= 16,
+        "sft": lambda: lines(run / "sft/log.jsonl") >= STEPS - 2,
+        "grpo": lambda: lines(run / "grpo/log.jsonl") >= STEPS - 2,
+        "evaluation": lambda: lines(out / "eval/grpo_4.jsonl.part") >= 16,
     }
     for moment, ready in moments.items():
         wait = rng.uniform(0, 0.4)
-        print(
-            f"killed in {moment} after {wait:.2f} s: {kill_when('gsm8k_hash', tmp_path, ready, wait)}"
-        )
-    whole("gsm8k_hash", tmp_path)
-    assert result("gsm8k_hash", tmp_path) == undisturbed
+        killed = kill_when("gsm8k_hash", out, ready, wait)
+        print(f"killed in {moment} after {wait:.2f} s: {killed}")
+    main("gsm8k_hash", out)
+    assert result("gsm8k_hash", out) == result("gsm8k_hash", tmp_path / "undisturbed")
 
 
 def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
     """Records lie beside a fingerprint of the weights, the problems, the settings and the code."""
-    from helpers import data, evaluation
-    from helpers.training import models
-    from tests.learning import BASE
-
     problems = data.load(recipe, None, "tiny")["test"].take(6)
-    model, tokenizer = models.load(BASE, recipe, machine)
+    model, tokenizer = training.load(BASE, recipe, machine)
     path = tmp_path / "eval" / "base.jsonl"
-    first = evaluation.evaluate(model, tokenizer, recipe, problems, path)
-    written = path.stat().st_mtime_ns
-    assert (
-        evaluation.evaluate(model, tokenizer, recipe, problems, path) == first
-        and path.stat().st_mtime_ns == written
-    )
-    assert len(evaluation.evaluate(model, tokenizer, recipe, problems[:5], path)) == 5
-    adapted = models.add_lora(model, recipe, machine, 0)
-    same = models.identity(models.at_work(adapted))
+
+    def evaluate(model, count):
+        """Whether the records were made anew."""
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        found = evaluation.evaluate(model, tokenizer, recipe, problems[:count], path)
+        assert len(found) == count
+        return path.stat().st_mtime_ns > before
+
+    assert evaluate(model, 6) and not evaluate(model, 6) and evaluate(model, 5)
+    adapted = training.add_lora(model, recipe, machine, 0)
+    same = training.identity(training.at_work(adapted))
     next(p for name, p in adapted.named_parameters() if "lora_B" in name).data += 0.5
-    assert models.identity(models.at_work(adapted)) != same
+    other = training.identity(training.at_work(adapted))
     with adapted.disable_adapter():
-        unadapted = models.identity(models.at_work(adapted))
-    assert unadapted not in (same, models.identity(models.at_work(adapted)))
-    written = path.stat().st_mtime_ns
-    evaluation.evaluate(adapted, tokenizer, recipe, problems[:5], path)
-    assert path.stat().st_mtime_ns > written
-    path.write_text(
-        path.read_text().replace('"correct"', '"wrong"', 1) + "\n"
-    )  # somebody edits the records
-    assert (
-        evaluation.evaluate(adapted, tokenizer, recipe, problems[:5], path)[0]["id"]
-        == problems[0].id
-    )
+        assert len({same, other, training.identity(training.at_work(adapted))}) == 3
+    assert evaluate(adapted, 5) and not evaluate(adapted, 5)
+    path.write_text(path.read_text().replace('"id"', '"id" ', 1))  # somebody edits the records
+    assert evaluate(adapted, 5)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("recipe_name", ["gsm8k_hash", "openr1_boxed"])
 def test_twenty_random_kills(recipe_name, tmp_path):
-    """Ten for each of two recipes: one with a reference adapter, one with priming. Killed again and again until the run ends; then another run."""
+    """Ten for each of two recipes: with a reference adapter, and with priming."""
     whole(recipe_name, tmp_path / "undisturbed")
     expected, kills, runs = result(recipe_name, tmp_path / "undisturbed"), 0, 0
     while kills < 10:

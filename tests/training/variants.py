@@ -1,4 +1,7 @@
-"""A trainer of the tiny profile with some of TRL's own settings put back, measured in turns with others: for `tests/bench_steps.py`."""
+"""A trainer of the tiny profile with some of TRL's own settings put back: for tests/bench_steps.py.
+
+Variants are measured in turns.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.machine import computer as machines
+from helpers.machine import detect, set_seed
 from helpers.recipes import Recipe
-from helpers.training import models, rewards, watching
+from helpers.training import models, private, rewards, watching
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
-from tests.learning import BASE
+from tests.training.building import BASE
 
 import torch  # isort: skip  (after Unsloth)
 from transformers import TrainerCallback
 from trl import GRPOTrainer, SFTTrainer
 
-MACHINE = machines.detect()
+MACHINE = detect()
 
 
 @dataclass(frozen=True)
 class Levers:
-    """What differs from TRL as it comes, which checkpoints gradients and holds LoRA on a 4-bit base in bfloat16. A processor without instructions
-    for bfloat16 computes in it several times as slowly as in float32.
+    """What differs from TRL as it comes, which checkpoints gradients and holds LoRA in bfloat16.
 
-    What TRL needs Triton for, the product with the output matrix, is Unsloth's on the CPU in all variants: TRL alone does not train there.
-
-    All run on one thread; torch's own choice is a row for itself, since what it costs depends on what else the machine does.
+    A processor without instructions for bfloat16 computes in it several times as slowly as in
+    float32. What TRL needs Triton for, the product with the output matrix, is Unsloth's on the CPU
+    in all variants: TRL alone does not train there. All run on one thread; torch's own choice is a
+    row for itself, since what it costs depends on what else the machine does.
     """
 
     checkpointing: bool = True
@@ -42,7 +45,7 @@ class Levers:
 
 
 class Clock(TrainerCallback):
-    """CPU and wall-clock seconds from the beginning of each step to that of the next, logging included; and the step's gradient."""
+    """CPU and wall-clock seconds from each step's beginning to the next one's; the gradient."""
 
     def __init__(self):
         self.marks: list[tuple[float, float]] = []
@@ -56,15 +59,13 @@ class Clock(TrainerCallback):
         self.mark()
 
     def on_pre_optimizer_step(self, *_, model=None, **__):
-        self.gradient = torch.cat(
-            [p.grad.detach().flatten().float() for p in model.parameters() if p.grad is not None]
-        )
+        found = [p.grad.detach().flatten() for p in model.parameters() if p.grad is not None]
+        self.gradient = torch.cat([gradient.float() for gradient in found])
 
     def on_train_end(self, *_, **__):
         self.mark()
-        self.steps += [
-            (b[0] - a[0], b[1] - a[1]) for a, b in zip(self.marks, self.marks[1:], strict=False)
-        ]
+        for before, after in zip(self.marks, self.marks[1:], strict=False):
+            self.steps.append((after[0] - before[0], after[1] - before[1]))
         self.marks = []
 
 
@@ -80,7 +81,7 @@ class Variant:
     def run(self) -> None:
         """Trains from step 1, with the same seed every time."""
         torch.set_num_threads(self.levers.threads)
-        machines.set_seed(0)
+        set_seed(0)
         self.trainer.train()
         torch.set_num_threads(1)
 
@@ -89,29 +90,23 @@ class Variant:
         return statistics.fmean(step[column] for step in self.clock.steps)
 
     def useful(self) -> str:
-        """Tokens that are not padding in a CPU second; the mean length of GRPO's replies, which says whether the work was the same."""
+        """Tokens that are not padding in a CPU second, or the mean length of GRPO's replies."""
         if self.length:
             return f"{self.length:.1f} tokens a reply"
-        tokens = (
-            sum(len(ids) for ids in self.trainer.train_dataset["input_ids"])
-            / self.trainer.args.max_steps
-        )
-        return f"{tokens / self.seconds(0):,.0f} useful tokens/s"
+        tokens = sum(len(ids) for ids in self.trainer.train_dataset["input_ids"])
+        a_step = tokens / self.trainer.args.max_steps
+        return f"{a_step / self.seconds(0):,.0f} useful tokens/s"
 
     def logged(self, name: str) -> float | None:
         """The last step's figure of that name."""
-        return next(
-            (line[name] for line in reversed(self.trainer.state.log_history) if name in line), None
-        )
+        history = reversed(self.trainer.state.log_history)
+        return next((line[name] for line in history if name in line), None)
 
 
 def configured(config, levers: Levers):
     config = copy.copy(config)
-    for name, value in {
-        "learning_rate": 0.0,
-        "gradient_checkpointing": levers.checkpointing,
-        **dict(levers.settings),
-    }.items():
+    changed = {"learning_rate": 0.0, "gradient_checkpointing": levers.checkpointing}
+    for name, value in {**changed, **dict(levers.settings)}.items():
         setattr(config, name, value)
     return config
 
@@ -123,32 +118,25 @@ def variant(
     model, tokenizer = models.load(str(adapter), recipe, MACHINE)
     run = TrainingRun(out, recipe, stage, MACHINE, 0, BASE)
     make = training.grpo_config if stage == "grpo" else training.sft_config
-    shared = dict(
-        model=model,
-        args=configured(make(recipe, run, MACHINE, steps), levers),
-        processing_class=tokenizer,
-        train_dataset=rows,
-    )
-    trainer = (
-        GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **shared)
-        if stage == "grpo"
-        else SFTTrainer(**shared)
-    )
+    args = configured(make(recipe, run, MACHINE, steps), levers)
+    shared = {"model": model, "args": args, "train_dataset": rows, "processing_class": tokenizer}
+    if stage == "grpo":
+        trainer = GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **shared)
+    else:
+        trainer = SFTTrainer(**shared)
     if levers.in_float:
-        training.train_in_float(model)
+        private.train_in_float(model)
     if levers.logged:
         watching.watch(trainer, run)
     elif levers.merged:
-        trainer._generate_single_turn = watching.with_merged_weights(
-            model, trainer._generate_single_turn
-        )
+        private.wrap(trainer, private.GENERATE, models.merged_weights(model))
     made = Variant(trainer, levers)
     trainer.add_callback(made.clock)
     return made
 
 
 def in_turns(variants: Sequence[Variant], rounds: int) -> None:
-    """Each variant's steps, once to warm up and then in turns, so that what else runs on the machine meets all alike."""
+    """Each variant's steps, once to warm up and then in turns, so that noise meets all alike."""
     for number in range(rounds + 1):
         for each in variants:
             each.run()
@@ -159,8 +147,8 @@ def in_turns(variants: Sequence[Variant], rounds: int) -> None:
 
 def with_the_same_completions(variants: Sequence[Variant]) -> None:
     """Lets every trainer take the completions that the first one generates."""
-    first, recorded = variants[0].trainer, []
-    generate = first._generate_single_turn
+    recorded = []
+    generate = getattr(variants[0].trainer, private.GENERATE)
 
     def record(*args, **kwargs):
         if not recorded:
@@ -168,18 +156,18 @@ def with_the_same_completions(variants: Sequence[Variant]) -> None:
         return copy.deepcopy(recorded[0])
 
     for each in variants:
-        each.trainer._generate_single_turn = record
+        setattr(each.trainer, private.GENERATE, record)
 
 
 def same_arithmetic(variants: dict[str, Variant]) -> dict[str, tuple[float, float]]:
-    """One step each on the same rows: by how much loss and gradient (relative) differ from the first variant's."""
+    """One step each on the same rows: how far loss and gradient are from the first variant's."""
     found = {}
     for name, each in variants.items():
         each.trainer.args.max_steps = 1
         each.run()
         found[name] = (each.logged("loss"), each.clock.gradient)
-    loss, gradient = next(iter(found.values()))
+    loss, first = next(iter(found.values()))
     return {
-        name: (abs(a - loss), float((b - gradient).norm() / gradient.norm()))
-        for name, (a, b) in found.items()
+        name: (abs(a - loss), float((gradient - first).norm() / first.norm()))
+        for name, (a, gradient) in found.items()
     }
