@@ -68,7 +68,7 @@ SFT_LEVERS = {
 def adapter_in_bfloat16(recipe: Recipe, out: Path) -> Path:
     """A trained adapter whose weights were rounded to what bfloat16 can hold: the same numbers in both precisions."""
     adapter = supervise(recipe, MACHINE, 0, out, data.load(recipe, None, "tiny"), steps=60)
-    file = adapter / "adapter_model.safetensors"
+    file = adapter.weights
     save_file(
         {name: tensor.bfloat16().float() for name, tensor in load_file(file).items()},
         file,

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.learning import job_of
 
 STEPS, RECIPE = 4, "gsm8k_hash"  # with a reference adapter: beta > 0
 CONFIG = "helpers/accelerate/cpu.yaml"
@@ -57,8 +58,9 @@ def main(out: Path) -> None:
     recipe = for_profile(get_recipe(RECIPE), machine.profile)
     grpo = replace(recipe.grpo, batch=16, generations=8)
     recipe = replace(recipe, grpo=grpo, rewards={"pays_even": 1.0})
-    job = stages.Job(recipe, machine, out, max_steps=STEPS)
-    start, splits = stages.sft(job), job.splits()
+    job = job_of(recipe, machine, 0, out, max_steps=STEPS)
+    splits = job.splits()
+    start = stages.sft(job, splits)
     model, tokenizer = training.load(start, recipe, machine)
     run = job.run("grpo", start)
     trainer = Given(

@@ -21,7 +21,7 @@ def test_the_pre_flight_refuses_what_cannot_learn(recipe, machine, capsys):
 def test_the_pre_flight_foretells_the_run(recipe, machine, tmp_path):
     """Its time is an estimate from generating alone: within a factor of two on the tiny profile."""
     splits = data.load(recipe, None, "tiny")
-    taught = training.Adapter.read(supervise(recipe, machine, 0, tmp_path, splits))
+    taught = supervise(recipe, machine, 0, tmp_path, splits)
     model = training.load(taught, recipe, machine)
     examples = splits["train"].examples
     found = training.preflight(*model, recipe, examples, 6, machine.device)
