@@ -65,7 +65,7 @@ SFT_LEVERS = {
 }
 
 
-def adapter_in_bfloat16(recipe: Recipe, out: Path) -> Path:
+def adapter_in_bfloat16(recipe: Recipe, out: Path):
     """A trained adapter whose weights were rounded to what bfloat16 can hold: the same numbers in both precisions."""
     adapter = supervise(recipe, MACHINE, 0, out, data.load(recipe, None, "tiny"), steps=60)
     file = adapter.weights

@@ -21,6 +21,7 @@ evaluate_all      all of them on the same problems, each base loaded once
 conclude          writes summary.json, figures and report.html
 """
 
+import helpers.training  # isort: skip  (Unsloth before what it patches)
 from helpers.evaluation.candidates import conclude, evaluate_all, find_candidates, recipes_of
 from helpers.evaluation.controls import control_problems, memory
 from helpers.evaluation.generating import evaluate

@@ -59,22 +59,21 @@ def ill(
     recipe: Recipe,
     machine: Machine,
     out: Path,
-    start: Path,
+    start: training.Adapter,
     name: str = "",
     paid: Callable | None = None,
     spoil: Callable | None = None,
     steps: int = STEPS,
 ) -> list[Verdict]:
     """The verdicts on GRPO with another reward or a spoilt trainer, up to the verdict `name`."""
-    adapter = training.Adapter.read(start)
-    model, tokenizer = training.load(adapter, recipe, machine)
+    model, tokenizer = training.load(start, recipe, machine)
     functions = training.reward_functions(recipe)[0]
     if paid:
         functions = [paid]
         recipe = replace(recipe, rewards={paid.__name__: 1.0})
     rows = data.load(recipe, None, "tiny")["train"]
     rows = data.chosen(recipe, tokenizer, rows, "grpo", 0).examples
-    run = training.TrainingRun(out, recipe, "grpo", machine, 0, BASE, parent=adapter)
+    run = training.TrainingRun(out, recipe, "grpo", machine, 0, BASE, parent=start)
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=functions,
@@ -104,7 +103,7 @@ def changed(recipe: Recipe, **values) -> Recipe:
     return replace(recipe, grpo=replace(recipe.grpo, **values))
 
 
-def stammering(recipe: Recipe, machine: Machine, out: Path) -> Path:
+def stammering(recipe: Recipe, machine: Machine, out: Path) -> training.Adapter:
     """An adapter that learned from short solutions which are said six times."""
     splits = data.load(recipe, None, "tiny")
     rows = []

@@ -44,6 +44,7 @@ def test_nothing_else_touches_a_private_name_of_another_object():
     for path in (ROOT / "helpers").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             private_name = isinstance(node, ast.Attribute) and node.attr.startswith("_")
-            if private_name and not node.attr.startswith("__") and path.name != "private.py":
+            public = node.attr.startswith("__") or node.attr == "_replace"  # of a named tuple
+            if private_name and not public and path.name != "private.py":
                 found.append(f"{path.name}:{node.lineno} {node.attr}")
     assert found == []

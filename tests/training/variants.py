@@ -112,10 +112,10 @@ def configured(config, levers: Levers):
 
 
 def variant(
-    stage: str, recipe: Recipe, adapter: Path, rows, levers: Levers, steps: int, out: Path
+    stage: str, recipe: Recipe, adapter, rows, levers: Levers, steps: int, out: Path
 ) -> Variant:
     """The trainer as the notebook builds it, with these levers."""
-    model, tokenizer = models.load(str(adapter), recipe, MACHINE)
+    model, tokenizer = models.load(adapter, recipe, MACHINE)
     run = TrainingRun(out, recipe, stage, MACHINE, 0, BASE)
     make = training.grpo_config if stage == "grpo" else training.sft_config
     args = configured(make(recipe, run, MACHINE, steps), levers)
