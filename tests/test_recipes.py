@@ -4,9 +4,8 @@ import dataclasses
 
 import pytest
 
-from helpers.recipes import RECIPES, SUPERVISED, for_profile, get_recipe, overview
+from helpers.recipes import RECIPES, SUPERVISED, for_profile, get_recipe
 from helpers.training.rewards import REWARDS
-from tests.conftest import FIVE, ROOT
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PUBLISHED = {  # every number that a system published; batch is device batch × accumulation
@@ -139,13 +138,6 @@ def test_trl_s_defaults_are_written_out(name):
     for key in BY_TRL[name]:
         default = GRPOConfig.__dataclass_fields__[key].default
         assert getattr(RECIPES[name].grpo, key) == TRL_DEFAULTS[key] == default
-
-
-def test_the_readme_shows_the_overview():
-    from helpers.__main__ import markdown
-
-    columns = {name: column for name, column in overview().items() if name in FIVE}
-    assert markdown(columns) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)
