@@ -1,10 +1,12 @@
 """One side of `tests/bench_gpu.py`: `python -m tests.gpu_side ours|plain sft|grpo padded|packed MODEL OUT`. Writes its figures as JSON.
 
-"plain" must not import Unsloth, nor what of `helpers` does: it loads with transformers, and takes its settings from the file that ours left.
+"plain" must not import Unsloth, nor what of `helpers` does: it loads with transformers, and takes its
+settings from the file that ours left.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 import sys
@@ -14,8 +16,6 @@ from pathlib import Path
 from helpers import data
 from helpers.machine import computer as machines
 from helpers.recipes import Recipe, for_profile, get_recipe
-from helpers.training import rewards
-from helpers.training.training_run import TrainingRun
 
 SAME = (
     "per_device_train_batch_size",
@@ -60,6 +60,15 @@ SAME = (
 )  # what both sides are told
 STEPS, WARM = {"sft": 13, "grpo": 5}, {"sft": 3, "grpo": 2}  # on a GPU the first steps compile
 REHEARSED, REHEARSED_WARM = {"sft": 3, "grpo": 2}, {"sft": 1, "grpo": 1}
+
+
+def rewards_alone():
+    """helpers/training/rewards.py without its room, which would import Unsloth."""
+    place = machines.__file__.replace("machine/computer.py", "training/rewards.py")
+    spec = importlib.util.spec_from_file_location("rewards_alone", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def our_model(name: str, recipe: Recipe, machine):
@@ -118,12 +127,12 @@ def our_settings(
     return config
 
 
-def plain_settings(stage: str, run, left: Path):
+def plain_settings(stage: str, place: Path, left: Path):
     from trl import GRPOConfig, SFTConfig
 
     settings = json.loads(left.read_text())
     return (GRPOConfig if stage == "grpo" else SFTConfig)(
-        output_dir=str(run.folder / "checkpoints"), **settings
+        output_dir=str(place / "checkpoints"), **settings
     )
 
 
@@ -157,7 +166,7 @@ def trainer_of(stage: str, recipe: Recipe, model, tokenizer, config, examples):
     if stage == "sft":
         return SFTTrainer(train_dataset=data.sft_dataset(recipe, examples), **shared)
     return GRPOTrainer(
-        reward_funcs=rewards.reward_functions(recipe)[0],
+        reward_funcs=rewards_alone().reward_functions(recipe)[0],
         train_dataset=data.grpo_dataset(recipe, examples),
         **shared,
     )
@@ -259,13 +268,17 @@ def main(side: str, stage: str, *more: str) -> None:
     machine = machines.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
     model, tokenizer = load(model_name, recipe, machine)
-    run = TrainingRun(out.parent / f"{side}{packing}", recipe, stage, machine, 0, model_name)
+    place = out.parent / f"{side}{packing}"
     left = out.parent / f"settings-{stage}.json"
-    config = (
-        our_settings(stage, recipe, run, machine, steps, tokenizer, packing == "packed", left)
-        if side == "ours"
-        else plain_settings(stage, run, left)
-    )
+    if side == "ours":
+        from helpers.training import TrainingRun
+
+        run = TrainingRun(place, recipe, stage, machine, 0, model_name)
+        config = our_settings(
+            stage, recipe, run, machine, steps, tokenizer, packing == "packed", left
+        )
+    else:
+        config = plain_settings(stage, place, left)
     if side == "plain" and machine.device == "cpu":
         without_triton()
     per_step = getattr(recipe, stage).batch
