@@ -156,6 +156,7 @@ class Settings:
     out: str = setting(
         "",
         "where results go; by default below outputs/RECIPE",
+        flags=("output_dir",),
         flag_only=True,
     )
     staging: str = setting(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,25 +45,26 @@ def find_candidates(
     use_4bit: None for an adapter's base as the recipe trained it, and for a whole model as stored.
     with_base: the base of the first adapter is a candidate, too. Raises ValueError for no adapter.
     """
-    adapters = {name: Adapter.read(name) for name in names if is_adapter(name)}
     trained = recipe.lora.load_in_4bit if use_4bit is None else use_4bit
+    labels = ["base"] if with_base else []
     found = []
+    for name in names:
+        labels.append(label_of(name, labels))
+        if is_adapter(name):
+            adapter = Adapter.read(name)
+            found.append(Candidate(labels[-1], adapter.base, adapter, trained))
+        else:
+            found.append(Candidate(labels[-1], name, None, bool(use_4bit)))
     if with_base:
-        if not adapters:
+        bases = [candidate.base for candidate in found if candidate.adapter]
+        if not bases:
             cure = "Leave --base out, or name the base itself."
             raise ValueError(f"None of these is an adapter, so there is no base to add.\n{cure}")
-        base = next(iter(adapters.values())).base
-        found.append(Candidate("base", base, None, trained))
-    for name in names:
-        label = label_of(name, {candidate.label for candidate in found})
-        if name in adapters:
-            found.append(Candidate(label, adapters[name].base, adapters[name], trained))
-        else:
-            found.append(Candidate(label, name, None, bool(use_4bit)))
+        found.insert(0, Candidate("base", bases[0], None, trained))
     return found
 
 
-def label_of(name: str, taken: set[str]) -> str:
+def label_of(name: str, taken: Sequence[str]) -> str:
     """The run's name for `…/grpo/adapter`, else the last part of a path or id; a free one."""
     path = Path(name).absolute()
     if path.name == "adapter":
@@ -91,9 +94,9 @@ def at_work(
     chosen: Sequence[Candidate], recipe: Recipe, machine: Machine, vllm: bool
 ) -> Iterator[tuple[Candidate, object, object]]:
     """Each candidate with its model and tokenizer; a base is loaded once for all that need it."""
-    groups = {}
+    groups = defaultdict(list)
     for candidate in chosen:
-        groups.setdefault((candidate.base, candidate.four_bit), []).append(candidate)
+        groups[candidate.base, candidate.four_bit].append(candidate)
     by = by_vllm if vllm else by_switching
     for (_, four_bit), members in groups.items():
         settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
@@ -102,19 +105,17 @@ def at_work(
 
 
 def by_switching(members: Sequence[Candidate], recipe: Recipe, machine: Machine):
-    adapted = [candidate for candidate in members if candidate.adapter]
-    first = adapted[0].adapter if adapted else members[0].base
+    adapters = [candidate.adapter for candidate in members if candidate.adapter]
+    first = adapters[0] if adapters else members[0].base
     model, tokenizer = training.load(first, recipe, machine)
-    for candidate in adapted:  # what was loaded with the model is called "default"
-        folder = str(candidate.adapter.folder)
-        model.load_adapter(folder, adapter_name=f"{candidate.label}_")
     for candidate in members:
         if candidate.adapter:
-            model.enable_adapter_layers()
-            model.set_adapter(f"{candidate.label}_")
-        elif adapted:
-            model.disable_adapter_layers()
-        yield candidate, model, tokenizer
+            name = f"{candidate.label}_"  # the one loaded with the model is called "default"
+            model.load_adapter(str(candidate.adapter.folder), adapter_name=name)
+            model.set_adapter(name)
+        off = adapters and not candidate.adapter
+        with model.disable_adapter() if off else nullcontext():
+            yield candidate, model, tokenizer
 
 
 def by_vllm(members: Sequence[Candidate], recipe: Recipe, machine: Machine):
@@ -144,8 +145,8 @@ def evaluate_all(
     """
     draws = recipe.evaluation.samples
     examples = splits["test"].take(recipe.evaluation.problems)
-    found = {candidate.label: None for candidate in chosen}
-    remembered = {candidate.label: {} for candidate in chosen if control}
+    found = {candidate.label: None for candidate in chosen}  # in the order asked for
+    remembered = dict.fromkeys(found) if control else {}
     asked = None
     for candidate, model, tokenizer in at_work(chosen, recipe, machine, vllm):
         label = candidate.label
@@ -154,10 +155,12 @@ def evaluate_all(
         greedy = answers(asked, folder / f"{label}_greedy.jsonl")
         sampled = answers(asked, folder / f"{label}_sampled.jsonl", samples=draws)
         found[label] = (greedy, sampled)
-        others = control_problems(recipe, asked, splits, seed) if control else {}
-        for kind, questions in others.items():
-            theirs = answers(questions, folder / f"{kind}_{label}.jsonl", samples=draws)
-            remembered[label] |= memory(sampled, {kind: theirs})
+        if control:
+            others = {}
+            for kind, questions in control_problems(recipe, asked, splits, seed).items():
+                path = folder / f"{kind}_{label}.jsonl"
+                others[kind] = answers(questions, path, samples=draws)
+            remembered[label] = memory(sampled, others)
     return found, remembered
 
 
@@ -174,11 +177,11 @@ def conclude(
     if remembered:
         results["control"] = remembered
     write_json(folder / "summary.json", results)
-    grpo = Run.read(folder.parent / "grpo")
-    parent = grpo.manifest.get("parent_hash") if grpo else None
-    if "sft" in weights and weights.get("grpo") and weights["sft"] != parent:
-        said = "their comparison says nothing; run 02 again, without ADAPTER"
-        print(f"grpo was trained from another sft: {said}")
+    if "sft" in weights and weights.get("grpo"):
+        grpo = Run.read(folder.parent / "grpo")
+        if grpo and weights["sft"] != grpo.manifest.get("parent_hash"):
+            said = "their comparison says nothing; run 02 again, without ADAPTER"
+            print(f"grpo was trained from another sft: {said}")
     summaries = results["sampled"]
     figures = {
         "accuracy": plots.accuracy_bars(summaries),
@@ -199,17 +202,9 @@ def adapter_hashes(labels: Iterable[str], folder: Path) -> dict[str, str | None]
     found = {}
     for label in labels:
         file = folder.parent / label / "adapter" / "adapter_model.safetensors"
-        answers = [folder / f"{label}_{kind}.jsonl" for kind in ("greedy", "sampled")]
-        answered = {stored_state(path).get("adapter") for path in answers} - {None}
+        answered = stored_state(folder / f"{label}_sampled.jsonl").get("adapter")
         if file.is_file() and answered:
-            same = all(is_in(file, identity) for identity in answered)
-            found[label] = file_hash(file) if same else None
+            dtype = answered.split()[0]
+            now = training.adapter_identity(load_file(file).items(), dtype)
+            found[label] = file_hash(file) if now == answered else None
     return found
-
-
-def is_in(file: Path, identity: str) -> bool:
-    """Whether a file holds the adapter that a fingerprint names: by vLLM its hash, else values."""
-    dtype, values, _ = identity.partition(" ")
-    if not values:
-        return identity == file_hash(file)
-    return identity == training.adapter_identity(load_file(file).items(), dtype)
