@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -70,10 +71,9 @@ def label_of(name: str, taken: Sequence[str]) -> str:
     if path.name == "adapter":
         path = path.parent
     plain = label = re.sub(r"[^A-Za-z0-9_-]", "-", path.name)
-    count = 1
+    numbers = itertools.count(2)
     while label in taken:
-        count += 1
-        label = f"{plain}-{count}"
+        label = f"{plain}-{next(numbers)}"
     return label
 
 
@@ -81,26 +81,24 @@ def recipes_of(names: Sequence[str]) -> list[str]:
     """The recipes that the adapters and exports among the names learned, each once."""
     found = []
     for folder in map(Path, names):
-        said = read_object(folder / "export.json", {}, "Export it again.")
-        if not said and is_adapter(folder):
-            run = Run.read(folder.parent)
-            said = run and run.manifest
-        if said and "recipe" in said:
-            found.append(said["recipe"])
-    return list(dict.fromkeys(found))
+        learned = read_object(folder / "export.json", {}, "Export it again.")
+        run = Run.read(folder.parent)
+        if learned is None and run and is_adapter(folder):
+            learned = run.manifest
+        if learned and learned["recipe"] not in found:
+            found.append(learned["recipe"])
+    return found
 
 
 def at_work(
     chosen: Sequence[Candidate], recipe: Recipe, machine: Machine, vllm: bool
 ) -> Iterator[tuple[Candidate, object, object]]:
     """Each candidate with its model and tokenizer; a base is loaded once for all that need it."""
-    groups = defaultdict(list)
-    for candidate in chosen:
-        groups[candidate.base, candidate.four_bit].append(candidate)
+    loaded = attrgetter("base", "four_bit")
     by = by_vllm if vllm else by_switching
-    for (_, four_bit), members in groups.items():
+    for (_, four_bit), members in itertools.groupby(sorted(chosen, key=loaded), loaded):
         settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
-        yield from by(members, settled, machine)
+        yield from by(list(members), settled, machine)
         gc.collect()
 
 
@@ -157,9 +155,8 @@ def evaluate_all(
         found[label] = (greedy, sampled)
         if control:
             others = {}
-            for kind, questions in control_problems(recipe, asked, splits, seed).items():
-                path = folder / f"{kind}_{label}.jsonl"
-                others[kind] = answers(questions, path, samples=draws)
+            for kind, new in control_problems(recipe, asked, splits, seed).items():
+                others[kind] = answers(new, folder / f"{kind}_{label}.jsonl", samples=draws)
             remembered[label] = memory(sampled, others)
     return found, remembered
 
@@ -182,17 +179,19 @@ def conclude(
         if grpo and weights["sft"] != grpo.manifest.get("parent_hash"):
             said = "their comparison says nothing; run 02 again, without ADAPTER"
             print(f"grpo was trained from another sft: {said}")
+    greedy, sampled = {}, {}
+    for name, answers in found.items():
+        greedy[name], sampled[name] = answers
     summaries = results["sampled"]
     figures = {
         "accuracy": plots.accuracy_bars(summaries),
         "outcomes": plots.outcomes(summaries),
-        "scores": plots.scores({name: sampled for name, (_, sampled) in found.items()}),
+        "scores": plots.scores(sampled),
         "tokens": plots.token_counts(summaries),
         "agreement": plots.calibration(results["agreement"]),
     }
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
-    greedy = {name: answers for name, (answers, _) in found.items()}
     report.write(folder, recipe.title, greedy, results, list(figures))
     return results
 

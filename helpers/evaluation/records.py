@@ -27,11 +27,10 @@ def by_problem(records: Records) -> pd.DataFrame:
     """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
     rows = pd.DataFrame(records, dtype=object)  # a reply need not be Unicode
     measured = pd.DataFrame(list(rows["rewards"]))
+    measured = measured.join(rows[["score", "reward"]])
     measured["strict"] = rows["outcome"] == "correct"
     measured["flexible"] = rows["flexible_right"]
     measured["format"] = rows["follows"]
-    measured["score"] = rows["score"]
-    measured["reward"] = rows["reward"]
     return measured.astype(float).groupby(rows["id"]).mean()
 
 
@@ -104,17 +103,17 @@ def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
 
     pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
     """
-    voted = sorted(votes(records, same).items())
-    correct = Counter(record.id for record in records if record.outcome == "correct")
-    samples = len(voted[0][1])
     found = {"pass": {}, "majority": {}}
+    correct = Counter(record.id for record in records if record.outcome == "correct")
+    voted = sorted(votes(records, same).items())
+    samples = len(voted[0][1])
     for k in range(1, samples + 1):
         passed, agreed = [], []
         for problem, answers in voted:
             passed.append(statistics.pass_at_k(samples, correct[problem], k))
             agreed.append(statistics.majority_at_k(answers, RIGHT.__eq__, k))
-        found["pass"][str(k)] = statistics.share(pd.Series(passed))
-        found["majority"][str(k)] = statistics.share(pd.Series(agreed))
+        found["pass"][str(k)] = statistics.share(passed)
+        found["majority"][str(k)] = statistics.share(agreed)
     return found
 
 
@@ -140,16 +139,21 @@ def agreement(records: Records, same: Same) -> dict:
 
 def results(found: Mapping[str, Answers], same: Same) -> dict:
     """What summary.json holds of each model's records, and of each against the one before."""
-    all_of = {"greedy": {}, "sampled": {}, "tries": {}, "agreement": {}, "compare": {}}
-    for name, (greedy, sampled) in found.items():
-        all_of["greedy"][name] = summarise(greedy)
-        all_of["sampled"][name] = summarise(sampled)
-        all_of["tries"][name] = tries(sampled, same)
-        all_of["agreement"][name] = agreement(sampled, same)
+    greedy, sampled, several, agreeing, changes = {}, {}, {}, {}, {}
+    for name, (once, drawn) in found.items():
+        greedy[name] = summarise(once)
+        sampled[name] = summarise(drawn)
+        several[name] = tries(drawn, same)
+        agreeing[name] = agreement(drawn, same)
     for before, after in itertools.pairwise(found):
-        change = compare(found[before][1], found[after][1])
-        all_of["compare"][f"{before} → {after}"] = change
-    return all_of
+        changes[f"{before} → {after}"] = compare(found[before][1], found[after][1])
+    return {
+        "greedy": greedy,
+        "sampled": sampled,
+        "tries": several,
+        "agreement": agreeing,
+        "compare": changes,
+    }
 
 
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:

@@ -56,17 +56,17 @@ def interval_of_mean(values: Sequence[float], least: float | None = None) -> Int
     return float(found.low), float(found.high)
 
 
-def share(values: pd.Series) -> dict[str, float]:
+def share(values: Sequence[float]) -> dict[str, float]:
     """A mean over problems: Wilson's interval where each counts 0 or 1, else a bootstrap."""
     if counts_whole(values):
-        low, high = wilson(int(values.sum()), len(values))
+        low, high = wilson(int(sum(values)), len(values))
     else:
         low, high = interval_of_mean(values)
-    return {"value": float(values.mean()), "low": low, "high": high}
+    return {"value": float(np.mean(values)), "low": low, "high": high}
 
 
-def counts_whole(values: pd.Series) -> bool:
-    return bool(values.isin([0.0, 1.0]).all())
+def counts_whole(values: Sequence[float]) -> bool:
+    return set(values) <= {0.0, 1.0}
 
 
 def paired(before: pd.Series, after: pd.Series) -> dict:
@@ -80,12 +80,13 @@ def paired(before: pd.Series, after: pd.Series) -> dict:
     found = {"n": len(before), "difference": difference, "low": low, "high": high}
     if not (counts_whole(before) and counts_whole(after)):
         return found | {"p": paired_p(before, after)}
-    both = int((before * after).sum())
-    lost = int(before.sum()) - both
-    won = int(after.sum()) - both
-    neither = len(before) - both - lost - won
-    test = mcnemar([[both, lost], [won, neither]], exact=True)
-    table = {"both": both, "only_before": lost, "only_after": won, "neither": neither}
+    table = {
+        "both": int((before * after).sum()),
+        "only_before": int((before > after).sum()),
+        "only_after": int((before < after).sum()),
+        "neither": int((before + after == 0).sum()),
+    }
+    test = mcnemar(np.reshape(list(table.values()), (2, 2)), exact=True)
     return found | {"p": float(test.pvalue), "table": table}
 
 
@@ -97,7 +98,6 @@ def paired_p(before: pd.Series, after: pd.Series) -> float:
         (after.to_numpy(), before.to_numpy()),
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
-        vectorized=True,
         n_resamples=9999,
         rng=np.random.default_rng(0),
     )
