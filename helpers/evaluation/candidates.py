@@ -174,11 +174,6 @@ def conclude(
     if remembered:
         results["control"] = remembered
     write_json(folder / "summary.json", results)
-    if "sft" in weights and weights.get("grpo"):
-        grpo = Run.read(folder.parent / "grpo")
-        if grpo and weights["sft"] != grpo.manifest.get("parent_hash"):
-            said = "their comparison says nothing; run 02 again, without ADAPTER"
-            print(f"grpo was trained from another sft: {said}")
     greedy, sampled = {}, {}
     for name, answers in found.items():
         greedy[name], sampled[name] = answers

@@ -1,7 +1,7 @@
 """Answers and grades problems batch by batch; what was cut off goes on as if it had not been.
 
-Beside the records, `<name>.jsonl`, lies `<name>.json`: what they were made of. While the model
-answers, `<name>.replies` gets a line a batch: its replies, and the random numbers after it.
+Beside the records, `<name>.jsonl`, lies `<name>.json`: what they are made of. Until they are there,
+`<name>.replies` gets a line a batch: its replies, and where the random numbers stand after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from helpers import runs, training
 from helpers.data import prompt_text
 from helpers.evaluation.grading import Record, grade
 from helpers.evaluation.vllm import Engine
-from helpers.machine import file_hash, random_state, set_random_state, set_seed, versions
+from helpers.machine import random_state, set_random_state, set_seed, versions
 from helpers.recipes import Recipe
 from helpers.rows import Example
 
@@ -49,17 +49,17 @@ def evaluate(
     settings = [temperature, samples, seed, limit, batch]
     made_of = fingerprint(model, recipe, examples, prompts, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
+    replies = path.with_suffix(".replies")
     with training.alone(path, "evaluating into"):
-        state = stored_state(path) if resume else {}
-        same = made_of.items() <= state.items()
-        if same and path.is_file() and state.get("records") == file_hash(path):
-            return [Record(**line) for line in runs.read_lines(path)]
-        if resume and not same and path.is_file():
-            put_aside(path, state, made_of)
-        replies = path.with_suffix(".replies")
-        if not same:
+        state = stored_state(path)
+        if not resume or state != made_of:
+            if resume and path.is_file():
+                put_aside(path, state, made_of)
+            path.unlink(missing_ok=True)
             replies.unlink(missing_ok=True)
             runs.write_json(state_file(path), made_of)
+        if path.is_file():
+            return [Record(**line) for line in runs.read_lines(path)]
         set_seed(seed)
         given = (prompts, limit, temperature, batch, path.stem)
         records = []
@@ -67,7 +67,6 @@ def evaluate(
             example, number = asked[place]
             records.append(replace(grade(recipe, example, *reply), sample=number))
         runs.write_lines(path, [record.line for record in records])
-        runs.write_json(state_file(path), made_of | {"records": file_hash(path)})
         replies.unlink()
     return records
 

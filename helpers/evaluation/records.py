@@ -182,10 +182,19 @@ def show_tries(found: Mapping[str, dict]) -> pd.DataFrame:
 
 def show_control(found: Mapping[str, Mapping]) -> pd.DataFrame:
     """A row a model and kind of control problems: how much better it does on them."""
-    rows = {}
+    changes = {}
     for name, kinds in found.items():
         for kind, change in kinds.items():
-            rows[f"{name}, {kind}"] = {"difference": points(change), "n": change["n"]}
+            changes[f"{name}, {kind}"] = change
+    return show_changes(changes).reindex(columns=["difference", "n"])
+
+
+def show_changes(changes: Mapping[str, Mapping]) -> pd.DataFrame:
+    """A row a comparison: the difference with its interval, p where it has one, and n."""
+    rows = {}
+    for name, change in changes.items():
+        p = f"{change['p']:.2g}" if "p" in change else ""
+        rows[name] = {"difference": points(change), "p": p, "n": change["n"]}
     return pd.DataFrame(rows).T
 
 

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from helpers.data import EMBEDDED
@@ -35,18 +34,8 @@ def write(folder: Path, title: str, greedy: Greedy, results: Mapping, figures: l
         pictures=pictures,
         data=as_data(greedy),
         records=records,
-        against=against,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def against(comparisons: Mapping[str, Mapping]) -> pd.DataFrame:
-    """A row a comparison, with the difference, its interval and p."""
-    rows = {}
-    for name, change in comparisons.items():
-        p = f"{change['p']:.2g}"
-        rows[name] = {"difference": records.points(change), "p": p, "n": change["n"]}
-    return pd.DataFrame(rows).T
 
 
 def as_data(greedy: Greedy) -> str:

@@ -44,11 +44,10 @@ class Engine:
     @property
     def identity(self) -> dict:
         """What stands for the weights in an evaluation's fingerprint."""
-        if self.adapter is None:
-            return {"weights": f"vllm {self.base}", "adapter": "", "scale": []}
-        values = adapter_identity(load_file(self.adapter.weights).items())
-        weights = f"vllm {self.base} {self.adapter.hash}"
-        return {"weights": weights, "adapter": values, "scale": []}
+        values = ""
+        if self.adapter:
+            values = adapter_identity(load_file(self.adapter.weights).items())
+        return {"weights": f"vllm {self.base}", "adapter": values, "scale": []}
 
     def in_batches(
         self, prompts: Sequence[str], limit: int, temperature: float, batch: int, label: str, done=0
