@@ -168,9 +168,8 @@ def conclude(
 
     where: the place of the problems. remembered: what `memory` says of each model; {} for nothing.
     """
-    weights = adapter_hashes(found, folder)
     results = records.results(found, recipe.score)
-    results |= {"recipe": recipe.name, "data": where, "weights": weights}
+    results |= {"recipe": recipe.name, "data": where, "weights": adapter_hashes(found, folder)}
     if remembered:
         results["control"] = remembered
     write_json(folder / "summary.json", results)

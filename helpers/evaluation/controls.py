@@ -11,6 +11,7 @@ these. (A drop can also mean that the new problems are harder: read some.)
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -144,7 +145,7 @@ def spoken(question: str) -> set[Fraction]:
 
 def other_than(number: int, rng: random.Random) -> int:
     """Another number with as many digits, from two thirds to three halves, where there is one."""
-    near = range(max(2, -(-number * 2 // 3)), number * 3 // 2 + 1)
+    near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
     near = [n for n in near if n != number and len(str(n)) == len(str(number))]
     return rng.choice(near) if near else number
 
@@ -172,12 +173,12 @@ def fresh(recipe: Recipe, count: int, known: Iterable[Example], seed: int) -> li
     """Generated problems of the recipe's kind that are not among the known examples."""
     asked = {normalised(example.question) for example in known}
     kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    found = []
+    new = []
     for problem in generate("test", 3 * count, 1_000 + seed, kind):
-        if normalised(problem.question) not in asked and len(found) < count:
-            name = f"fresh-{seed}-{len(found)}"
-            found.append(Example(name, problem.question, "", problem.result))
-    return found
+        if normalised(problem.question) not in asked:
+            name = f"fresh-{seed}-{len(new)}"
+            new.append(Example(name, problem.question, "", problem.result))
+    return new[:count]
 
 
 def control_problems(
@@ -185,9 +186,9 @@ def control_problems(
 ) -> dict[str, list[Example]]:
     """Twins of the problems asked, where there are any, and about as many fresh ones."""
     known = [*splits["train"].examples, *splits["test"].examples]
-    new = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
-    others = twins(asked, known, seed)
-    return {"twins": others, "fresh": new} if others else {"fresh": new}
+    found = {"twins": twins(asked, known, seed)}
+    found["fresh"] = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
+    return {kind: examples for kind, examples in found.items() if examples}
 
 
 def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:

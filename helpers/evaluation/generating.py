@@ -78,9 +78,10 @@ def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
     """
     batches = runs.read_lines(path) if path.is_file() else []
     runs.write_lines(path, batches)  # without a line that was cut in half
-    if batches:
-        set_random_state(batches[-1]["random"])
-    found = list(itertools.chain.from_iterable(batch["replies"] for batch in batches))
+    found = []
+    for batch in batches:
+        found += batch["replies"]
+        set_random_state(batch["random"])
     if isinstance(model, Engine):
         replying = model.in_batches(*given, len(found))
     else:
@@ -107,7 +108,7 @@ def fingerprint(
             "adapter": training.adapter_identity(at_work),
             "scale": training.scales(model),
         }
-    problems = repr([prompts, [(e.id, e.question, e.answer) for e in examples]])
+    problems = repr([prompts, list(examples)])
     return {
         **weights,
         "recipe": recipe.name,

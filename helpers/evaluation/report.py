@@ -17,7 +17,6 @@ from helpers.evaluation import records
 from helpers.evaluation.grading import Record
 
 Greedy = Mapping[str, Sequence[Record]]  # of each model a record a problem
-SHOWN = ("completion", "extracted", "flexible", "outcome", "score", "tokens")
 
 
 def write(folder: Path, title: str, greedy: Greedy, results: Mapping, figures: list[str]) -> None:
@@ -44,8 +43,7 @@ def as_data(greedy: Greedy) -> str:
     for model, answers in greedy.items():
         for record in answers:
             new = {"question": record.question, "gold": record.gold, "replies": {}}
-            problem = problems.setdefault(record.id, new)
-            problem["replies"][model] = {key: getattr(record, key) for key in SHOWN}
+            problems.setdefault(record.id, new)["replies"][model] = record.line
     outcomes = records.OUTCOMES
     found = {"models": list(greedy), "outcomes": outcomes, "problems": list(problems.values())}
     return json.dumps(found).replace("<", "\\u003c")
