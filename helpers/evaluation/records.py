@@ -139,21 +139,18 @@ def agreement(records: Records, same: Same) -> dict:
 
 def results(found: Mapping[str, Answers], same: Same) -> dict:
     """What summary.json holds of each model's records, and of each against the one before."""
-    greedy, sampled, several, agreeing, changes = {}, {}, {}, {}, {}
-    for name, (once, drawn) in found.items():
-        greedy[name] = summarise(once)
-        sampled[name] = summarise(drawn)
-        several[name] = tries(drawn, same)
-        agreeing[name] = agreement(drawn, same)
+    by_model, changes = {}, {}
+    for name, (greedy, sampled) in found.items():
+        by_model[name] = {
+            "greedy": summarise(greedy),
+            "sampled": summarise(sampled),
+            "tries": tries(sampled, same),
+            "agreement": agreement(sampled, same),
+        }
     for before, after in itertools.pairwise(found):
         changes[f"{before} → {after}"] = compare(found[before][1], found[after][1])
-    return {
-        "greedy": greedy,
-        "sampled": sampled,
-        "tries": several,
-        "agreement": agreeing,
-        "compare": changes,
-    }
+    by_kind = pd.DataFrame(by_model).T.to_dict()
+    return by_kind | {"compare": changes}
 
 
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
