@@ -9,9 +9,9 @@ import urllib.request
 
 import nbformat
 import pytest
-from helpers.notebooks import NOTEBOOKS, address
 from spellchecker import SpellChecker
 
+from helpers.notebooks import NOTEBOOKS, address
 from tests.conftest import ROOT
 from tests.exercises import FOLDED, answers, blocks, exercises, prose, with_answers
 from tests.texts import length, links, nodes, remarks, slugs, words

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -43,34 +46,34 @@ def find_candidates(
     use_4bit: None for an adapter's base as the recipe trained it, and for a whole model as stored.
     with_base: the base of the first adapter is a candidate, too. Raises ValueError for no adapter.
     """
-    adapters = {name: Adapter.read(name) for name in names if is_adapter(name)}
     trained = recipe.lora.load_in_4bit if use_4bit is None else use_4bit
+    labels = ["base"] if with_base else []
     found = []
+    for name in names:
+        labels.append(label_of(name, labels))
+        if is_adapter(name):
+            adapter = Adapter.read(name)
+            found.append(Candidate(labels[-1], adapter.base, adapter, trained))
+        else:
+            found.append(Candidate(labels[-1], name, None, bool(use_4bit)))
     if with_base:
-        if not adapters:
+        bases = [candidate.base for candidate in found if candidate.adapter]
+        if not bases:
             cure = "Leave --base out, or name the base itself."
             raise ValueError(f"None of these is an adapter, so there is no base to add.\n{cure}")
-        base = next(iter(adapters.values())).base
-        found.append(Candidate("base", base, None, trained))
-    for name in names:
-        label = label_of(name, {candidate.label for candidate in found})
-        if name in adapters:
-            found.append(Candidate(label, adapters[name].base, adapters[name], trained))
-        else:
-            found.append(Candidate(label, name, None, bool(use_4bit)))
+        found.insert(0, Candidate("base", bases[0], None, trained))
     return found
 
 
-def label_of(name: str, taken: set[str]) -> str:
+def label_of(name: str, taken: Sequence[str]) -> str:
     """The run's name for `…/grpo/adapter`, else the last part of a path or id; a free one."""
     path = Path(name).absolute()
     if path.name == "adapter":
         path = path.parent
     plain = label = re.sub(r"[^A-Za-z0-9_-]", "-", path.name)
-    count = 1
+    numbers = itertools.count(2)
     while label in taken:
-        count += 1
-        label = f"{plain}-{count}"
+        label = f"{plain}-{next(numbers)}"
     return label
 
 
@@ -78,43 +81,39 @@ def recipes_of(names: Sequence[str]) -> list[str]:
     """The recipes that the adapters and exports among the names learned, each once."""
     found = []
     for folder in map(Path, names):
-        said = read_object(folder / "export.json", {}, "Export it again.")
-        if not said and is_adapter(folder):
-            run = Run.read(folder.parent)
-            said = run and run.manifest
-        if said and "recipe" in said:
-            found.append(said["recipe"])
-    return list(dict.fromkeys(found))
+        learned = read_object(folder / "export.json", {}, "Export it again.")
+        run = Run.read(folder.parent)
+        if learned is None and run and is_adapter(folder):
+            learned = run.manifest
+        if learned and learned["recipe"] not in found:
+            found.append(learned["recipe"])
+    return found
 
 
 def at_work(
     chosen: Sequence[Candidate], recipe: Recipe, machine: Machine, vllm: bool
 ) -> Iterator[tuple[Candidate, object, object]]:
     """Each candidate with its model and tokenizer; a base is loaded once for all that need it."""
-    groups = {}
-    for candidate in chosen:
-        groups.setdefault((candidate.base, candidate.four_bit), []).append(candidate)
+    loaded = attrgetter("base", "four_bit")
     by = by_vllm if vllm else by_switching
-    for (_, four_bit), members in groups.items():
+    for (_, four_bit), members in itertools.groupby(sorted(chosen, key=loaded), loaded):
         settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
-        yield from by(members, settled, machine)
+        yield from by(list(members), settled, machine)
         gc.collect()
 
 
 def by_switching(members: Sequence[Candidate], recipe: Recipe, machine: Machine):
-    adapted = [candidate for candidate in members if candidate.adapter]
-    first = adapted[0].adapter if adapted else members[0].base
+    adapters = [candidate.adapter for candidate in members if candidate.adapter]
+    first = adapters[0] if adapters else members[0].base
     model, tokenizer = training.load(first, recipe, machine)
-    for candidate in adapted:  # what was loaded with the model is called "default"
-        folder = str(candidate.adapter.folder)
-        model.load_adapter(folder, adapter_name=f"{candidate.label}_")
     for candidate in members:
         if candidate.adapter:
-            model.enable_adapter_layers()
-            model.set_adapter(f"{candidate.label}_")
-        elif adapted:
-            model.disable_adapter_layers()
-        yield candidate, model, tokenizer
+            name = f"{candidate.label}_"  # the one loaded with the model is called "default"
+            model.load_adapter(str(candidate.adapter.folder), adapter_name=name)
+            model.set_adapter(name)
+        off = adapters and not candidate.adapter
+        with model.disable_adapter() if off else nullcontext():
+            yield candidate, model, tokenizer
 
 
 def by_vllm(members: Sequence[Candidate], recipe: Recipe, machine: Machine):
@@ -144,8 +143,8 @@ def evaluate_all(
     """
     draws = recipe.evaluation.samples
     examples = splits["test"].take(recipe.evaluation.problems)
-    found = {candidate.label: None for candidate in chosen}
-    remembered = {candidate.label: {} for candidate in chosen if control}
+    found = {candidate.label: None for candidate in chosen}  # in the order asked for
+    remembered = dict.fromkeys(found) if control else {}
     asked = None
     for candidate, model, tokenizer in at_work(chosen, recipe, machine, vllm):
         label = candidate.label
@@ -154,10 +153,11 @@ def evaluate_all(
         greedy = answers(asked, folder / f"{label}_greedy.jsonl")
         sampled = answers(asked, folder / f"{label}_sampled.jsonl", samples=draws)
         found[label] = (greedy, sampled)
-        others = control_problems(recipe, asked, splits, seed) if control else {}
-        for kind, questions in others.items():
-            theirs = answers(questions, folder / f"{kind}_{label}.jsonl", samples=draws)
-            remembered[label] |= memory(sampled, {kind: theirs})
+        if control:
+            others = {}
+            for kind, new in control_problems(recipe, asked, splits, seed).items():
+                others[kind] = answers(new, folder / f"{kind}_{label}.jsonl", samples=draws)
+            remembered[label] = memory(sampled, others)
     return found, remembered
 
 
@@ -177,19 +177,20 @@ def conclude(
     grpo = Run.read(folder.parent / "grpo")
     parent = grpo.manifest.get("parent_hash") if grpo else None
     if "sft" in weights and weights.get("grpo") and weights["sft"] != parent:
-        said = "their comparison says nothing; run 02 again, without ADAPTER"
-        print(f"grpo was trained from another sft: {said}")
+        print("grpo was trained from another sft: their comparison says nothing; run 02 again")
+    greedy, sampled = {}, {}
+    for name, answers in found.items():
+        greedy[name], sampled[name] = answers
     summaries = results["sampled"]
     figures = {
         "accuracy": plots.accuracy_bars(summaries),
         "outcomes": plots.outcomes(summaries),
-        "scores": plots.scores({name: sampled for name, (_, sampled) in found.items()}),
+        "scores": plots.scores(sampled),
         "tokens": plots.token_counts(summaries),
         "agreement": plots.calibration(results["agreement"]),
     }
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
-    greedy = {name: answers for name, (answers, _) in found.items()}
     report.write(folder, recipe.title, greedy, results, list(figures))
     return results
 
@@ -199,17 +200,9 @@ def adapter_hashes(labels: Iterable[str], folder: Path) -> dict[str, str | None]
     found = {}
     for label in labels:
         file = folder.parent / label / "adapter" / "adapter_model.safetensors"
-        answers = [folder / f"{label}_{kind}.jsonl" for kind in ("greedy", "sampled")]
-        answered = {stored_state(path).get("adapter") for path in answers} - {None}
+        answered = stored_state(folder / f"{label}_sampled.jsonl").get("adapter")
         if file.is_file() and answered:
-            same = all(is_in(file, identity) for identity in answered)
-            found[label] = file_hash(file) if same else None
+            dtype = answered.split()[0]
+            now = training.adapter_identity(load_file(file).items(), dtype)
+            found[label] = file_hash(file) if now == answered else None
     return found
-
-
-def is_in(file: Path, identity: str) -> bool:
-    """Whether a file holds the adapter that a fingerprint names: by vLLM its hash, else values."""
-    dtype, values, _ = identity.partition(" ")
-    if not values:
-        return identity == file_hash(file)
-    return identity == training.adapter_identity(load_file(file).items(), dtype)

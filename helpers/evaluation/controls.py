@@ -11,6 +11,7 @@ these. (A drop can also mean that the new problems are harder: read some.)
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from fractions import Fraction
 
 from helpers.answers import (
     NUMBER,
+    Equation,
     arithmetic_value,
     equations,
     plain_arithmetic,
@@ -55,15 +57,13 @@ SPOKEN = {
     30: "month|thirty",
     52: "year|week",
     60: "hour|minute|second",
-    100: "percent|%|hundred|dollar|cent|meter|metre",
+    100: "percent|hundred|dollar|cent|meter|metre",
     365: "year|day",
     1000: "thousand|kilo|gram|liter",
 }
 TRIES = 200
 SMALL = 12
 MOST_FRESH = 200  # of generated problems there are as many as one likes
-
-Chain = Sequence[tuple[str, Fraction]]  # the left and the right side of each equation
 
 
 def twins(examples: Sequence[Example], known: Iterable[Example], seed: int = 0) -> list[Example]:
@@ -81,22 +81,22 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     to the answer, so that there is no doubt about what a number stands for.
     """
     question = plain_arithmetic(example.question)
-    stated = equations(example.solution)
-    if not stated or not all(equation.true for equation in stated):
+    steps = equations(example.solution)
+    if not steps or not all(step.true for step in steps):
         return None
-    chain = [(equation.text.split("=")[0], equation.value) for equation in stated]
-    truth = chain[-1][1]
+    truth = steps[-1].value
     numbers = [read_number(text) for text in NUMBER.findall(question)]
-    free = [Fraction(text) for text in FREE.findall(question)]
+    free = [read_number(text) for text in FREE.findall(question)]
     free = [number for number in free if number > 1 and not 1900 <= number <= 2100]
     in_words = spoken(question)
-    if not free or len(numbers) > len(set(numbers)) or truth != read_number(example.answer):
+    sure = uses(steps, in_words.union(numbers)) - in_words
+    if not free or len(numbers) > len(set(numbers)) or not sure.issuperset(free):
         return None
-    if not set(free) <= uses(chain, set(numbers) | in_words) - in_words:
+    if truth != read_number(example.answer):
         return None
     for _ in range(TRIES):
         changed = {number: Fraction(other_than(int(number), rng)) for number in free}
-        answer = follow(chain, changed)
+        answer = follow(steps, changed)
         if answer is not None and answer != truth:
             return Example(example.id, exchange(FREE, question, changed), "", written(answer))
     return None
@@ -106,62 +106,62 @@ def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction
     """The text with what the numbers in it have become."""
 
     def now(match: re.Match) -> str:
-        number = Fraction(match.group().replace(",", ""))
+        number = read_number(match.group())
         return written(changed.get(number, number))
 
     return numbers.sub(now, text)
 
 
-def uses(chain: Chain, given: set[Fraction]) -> set[Fraction]:
+def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
     """The given numbers that the equations use; none if there is a doubt about one of them.
 
     It is neither given nor an earlier result, or could be both; it is small and used twice (three
     boxes, and three children nobody counted); or a result other than the last is not used.
     """
-    results, used, pending = set(), set(), set()
-    for left, right in chain:
-        for text in NUMBER.findall(left):
-            number = Fraction(text.replace(",", ""))
+    results, used, went_on = set(), set(), set()
+    for step in steps:
+        for number in map(read_number, NUMBER.findall(step.left)):
             if (number in given) == (number in results) or (number in used and number <= SMALL):
                 return set()
-            if number in results:
-                pending.discard(number)
-            else:
+            if number in given:
                 used.add(number)
-        if right in results:
+            else:
+                went_on.add(number)
+        if step.value in results:
             return set()
-        results.add(right)
-        pending.add(right)
-    return used if pending == {chain[-1][1]} else set()
+        results.add(step.value)
+    return used if results - went_on == {steps[-1].value} else set()
 
 
 def spoken(question: str) -> set[Fraction]:
     """The numbers that a question gives in words."""
+    text = question.replace("%", " percent")
     found = set()
     for number, words in SPOKEN.items():
-        if re.search(rf"\b(?:{words})", question, re.IGNORECASE):
+        if re.search(rf"\b(?:{words})", text, re.IGNORECASE):
             found.add(Fraction(number))
-    return found | ({Fraction(100)} if "%" in question else set())
+    return found
 
 
 def other_than(number: int, rng: random.Random) -> int:
     """Another number with as many digits, from two thirds to three halves, where there is one."""
-    near = range(max(2, -(-number * 2 // 3)), number * 3 // 2 + 1)
+    near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
     near = [n for n in near if n != number and len(str(n)) == len(str(number))]
     return rng.choice(near) if near else number
 
 
-def follow(chain: Chain, changed: Mapping[Fraction, Fraction]) -> Fraction | None:
+def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> Fraction | None:
     """The last result from other numbers; None where a step is not as whole, or positive."""
     now = dict(changed)
-    for left, right in chain:
-        result = arithmetic_value(exchange(NUMBER, left, now))
-        if result is None or (result <= 0) != (right <= 0):
+    for step in steps:
+        result = arithmetic_value(exchange(NUMBER, step.left, now))
+        if result is None or (result <= 0) != (step.value <= 0):
             return None
-        if (result.denominator == 1) != (right.denominator == 1) or (result * 100) % 1:
+        whole = result.denominator == 1
+        if whole != (step.value.denominator == 1) or (100 * result).denominator > 1:
             return None
-        now[right] = result
-    return now[chain[-1][1]]
+        now[step.value] = result
+    return result
 
 
 def written(number: Fraction) -> str:
@@ -173,12 +173,12 @@ def fresh(recipe: Recipe, count: int, known: Iterable[Example], seed: int) -> li
     """Generated problems of the recipe's kind that are not among the known examples."""
     asked = {normalised(example.question) for example in known}
     kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    found = []
+    new = []
     for problem in generate("test", 3 * count, 1_000 + seed, kind):
-        if normalised(problem.question) not in asked and len(found) < count:
-            name = f"fresh-{seed}-{len(found)}"
-            found.append(Example(name, problem.question, "", problem.result))
-    return found
+        if normalised(problem.question) not in asked:
+            name = f"fresh-{seed}-{len(new)}"
+            new.append(Example(name, problem.question, "", problem.result))
+    return new[:count]
 
 
 def control_problems(
@@ -186,9 +186,9 @@ def control_problems(
 ) -> dict[str, list[Example]]:
     """Twins of the problems asked, where there are any, and about as many fresh ones."""
     known = [*splits["train"].examples, *splits["test"].examples]
-    new = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
-    others = twins(asked, known, seed)
-    return {"twins": others, "fresh": new} if others else {"fresh": new}
+    found = {"twins": twins(asked, known, seed)}
+    found["fresh"] = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
+    return {kind: examples for kind, examples in found.items() if examples}
 
 
 def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:

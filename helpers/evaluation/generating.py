@@ -1,26 +1,25 @@
 """Answers and grades problems batch by batch; what was cut off goes on as if it had not been.
 
-Beside the records, `<name>.jsonl`, lies `<name>.json`: what they were made of and how far they
-are. Until they are complete they collect in `<name>.jsonl.part`.
+Beside the records, `<name>.jsonl`, lies `<name>.json`: what they are made of. Until they are there,
+`<name>.replies` gets a line a batch: its replies, and where the random numbers stand after it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from helpers import runs, training
 from helpers.data import prompt_text
 from helpers.evaluation.grading import Record, grade
 from helpers.evaluation.vllm import Engine
-from helpers.machine import file_hash, random_state, set_random_state, set_seed, versions
+from helpers.machine import random_state, set_random_state, set_seed, versions
 from helpers.recipes import Recipe
 from helpers.rows import Example
-from helpers.training import Completion
 
 CODE = (*training.CODE, "evaluation/grading.py", "evaluation/generating.py", "evaluation/vllm.py")
 
@@ -42,42 +41,58 @@ def evaluate(
     the same; other records are put aside. Raises RuntimeError if another process is at work here.
     """
     path = Path(path)
-    part = runs.part_of(path)
-    in_batches = partial(training.in_batches, model, tokenizer)
-    if isinstance(model, Engine):
-        in_batches = model.in_batches
     numbers = range(samples) if samples else [None]
-    asked = [(example, number) for example in examples for number in numbers]
+    asked = list(itertools.product(examples, numbers))
     prompts = [prompt_text(recipe, tokenizer, example.question) for example, _ in asked]
     temperature = recipe.grpo.temperature if samples else 0.0
     limit, batch = recipe.grpo.max_completion, recipe.evaluation.batch
-    given = [temperature, samples, seed, limit, batch]
-    made_of = fingerprint(model, recipe, examples, prompts, given)
+    settings = [temperature, samples, seed, limit, batch]
+    made_of = fingerprint(model, recipe, examples, prompts, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
+    replies = path.with_suffix(".replies")
     with training.lock_folder(path, "evaluating into"):
-        state = stored_state(path) if resume else {}
-        same = made_of.items() <= state.items()
-        if same and path.is_file() and state.get("records") == file_hash(path):
-            return read_records(path)
-        if resume and not same and path.is_file():
-            put_aside(path, state, made_of)
-        records = take_up(part, state if same else {}, seed)
-        replying = in_batches(prompts, limit, temperature, batch, path.stem, len(records))
-        for places, replies in replying:
-            new = []
-            for place, reply in zip(places, replies, strict=True):
-                new.append(graded(recipe, *asked[place], reply))
-            runs.append_lines(part, [record.line for record in new])
-            records += new
-            state = made_of | {"done": len(records), "random": random_state()}
-            runs.write_json(state_file(path), state)
-        store(path, records, asked, state)
+        state = stored_state(path)
+        if not resume or state != made_of:
+            if resume and path.is_file():
+                put_aside(path, state, made_of)
+            path.unlink(missing_ok=True)
+            replies.unlink(missing_ok=True)
+            runs.write_json(state_file(path), made_of)
+        if path.is_file():
+            return [Record(**line) for line in runs.read_lines(path)]
+        set_seed(seed)
+        given = (prompts, limit, temperature, batch, path.stem)
+        records = []
+        for place, *reply in reply_to(model, tokenizer, given, replies):
+            example, number = asked[place]
+            records.append(replace(grade(recipe, example, *reply), sample=number))
+        runs.write_lines(path, [record.line for record in records])
+        replies.unlink()
     return records
 
 
-def graded(recipe: Recipe, example: Example, sample: int | None, reply: Completion) -> Record:
-    record = grade(recipe, example, reply.text, reply.tokens, reply.finished)
-    return replace(record, sample=sample)
+def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
+    """Each prompt's place, and the text, tokens and end of its reply; goes on with those at `path`.
+
+    given: as `training.in_batches` takes it.
+    """
+    batches = runs.read_lines(path) if path.is_file() else []
+    runs.write_lines(path, batches)  # without a line that was cut in half
+    found = []
+    for batch in batches:
+        found += batch["replies"]
+        set_random_state(batch["random"])
+    if isinstance(model, Engine):
+        replying = model.in_batches(*given, len(found))
+    else:
+        replying = training.in_batches(model, tokenizer, *given, len(found))
+    for places, completions in replying:
+        new = []
+        for place, completion in zip(places, completions, strict=True):
+            new.append([place, *astuple(completion)])
+        runs.append_lines(path, [{"replies": new, "random": random_state()}])
+        found += new
+    return sorted(found)
 
 
 def fingerprint(
@@ -93,7 +108,7 @@ def fingerprint(
             "adapter": training.adapter_identity(at_work),
             "scale": training.scales(model),
         }
-    problems = repr([prompts, [(e.id, e.question, e.answer) for e in examples]])
+    problems = repr([prompts, list(examples)])
     return {
         **weights,
         "recipe": recipe.name,
@@ -111,13 +126,9 @@ def state_file(path: Path) -> Path:
 
 
 def stored_state(path: Path) -> dict:
-    """The fingerprint of the records at `path` and how far they are; {} for none."""
+    """The fingerprint of the records at `path`; {} for none."""
     cure = "Delete it; the records beside it will be put aside."
     return runs.read_object(state_file(path), {}, cure) or {}
-
-
-def read_records(path: Path) -> list[Record]:
-    return [Record(**line) for line in runs.read_lines(path)]
 
 
 def put_aside(path: Path, state: dict, made_of: dict) -> None:
@@ -126,27 +137,5 @@ def put_aside(path: Path, state: dict, made_of: dict) -> None:
     os.replace(path, kept)
     if state:
         os.replace(state_file(path), state_file(kept))
-    changed = training.differences({name: state.get(name) for name in made_of}, made_of)
-    said = "; ".join(line[:120] for line in changed[:4])
-    print(f"{path} held records of something else, kept as {kept.name}: {said}")
-
-
-def take_up(part: Path, state: dict, seed: int) -> list[Record]:
-    """The records up to the last whole batch, with the random numbers as that batch left them."""
-    records = []
-    set_seed(seed)
-    if "random" in state and part.is_file():
-        records = read_records(part)[: state["done"]]
-        set_random_state(state["random"])
-    runs.write_lines(part, [record.line for record in records])
-    return records
-
-
-def store(path: Path, records: list[Record], asked: Sequence[tuple], state: dict) -> None:
-    """Sorts all records by what was asked for, and puts them into their place."""
-    part = runs.part_of(path)
-    order = {(example.id, number): i for i, (example, number) in enumerate(asked)}
-    records.sort(key=lambda record: order[record.id, record.sample])
-    runs.write_lines(part, [record.line for record in records])
-    runs.write_json(state_file(path), state | {"records": file_hash(part)})
-    os.replace(part, path)
+    changed = [name for name in made_of if state.get(name) != made_of[name]]
+    print(f"{path} held records of other {', '.join(changed)}; kept as {kept.name}")

@@ -68,8 +68,20 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
     weights = {name: w for name, w in recipe.rewards.items() if name not in PENALTIES}
     prompt = messages(recipe, example.question)
     paid = reward_table(replace(recipe, rewards=weights), [text], [gold], prompts=[prompt])
-    reward = paid.pop("total")[0]
     rewards = {name: values[0] for name, values in paid.items()}
-    judged = (extracted, flexible, flexible_right, score, follows, outcome)
-    asked = (example.id, example.question, gold)
-    return Record(*asked, text, tokens, finished, *judged, reward, rewards)
+    return Record(
+        id=example.id,
+        question=example.question,
+        gold=gold,
+        completion=text,
+        tokens=tokens,
+        finished=finished,
+        extracted=extracted,
+        flexible=flexible,
+        flexible_right=flexible_right,
+        score=score,
+        follows=follows,
+        outcome=outcome,
+        reward=rewards.pop("total"),
+        rewards=rewards,
+    )

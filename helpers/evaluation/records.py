@@ -5,10 +5,10 @@ The unit is the problem: its drawn answers are averaged first.
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from helpers.answers import hallucinates
@@ -25,18 +25,13 @@ Answers = tuple[Records, Records]  # greedy and drawn ones
 
 def by_problem(records: Records) -> pd.DataFrame:
     """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
-    rows = []
-    for record in records:
-        measures = {
-            "strict": record.outcome == "correct",
-            "flexible": record.flexible_right,
-            "format": record.follows,
-            "score": record.score,
-            "reward": record.reward,
-        }
-        rows.append({**record.rewards, **measures})
-    index = [record.id for record in records]
-    return pd.DataFrame(rows, index, dtype=float).groupby(level=0).mean()
+    rows = pd.DataFrame(records, dtype=object)  # a reply need not be Unicode
+    measured = pd.DataFrame(list(rows["rewards"]))
+    measured = measured.join(rows[["score", "reward"]])
+    measured["strict"] = rows["outcome"] == "correct"
+    measured["flexible"] = rows["flexible_right"]
+    measured["format"] = rows["follows"]
+    return measured.astype(float).groupby(rows["id"]).mean()
 
 
 def per_problem(records: Records, key: str = "strict") -> pd.Series:
@@ -46,31 +41,35 @@ def per_problem(records: Records, key: str = "strict") -> pd.Series:
 
 def summarise(records: Records) -> dict:
     """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
+    rows = pd.DataFrame(records, dtype=object)
     problems = by_problem(records)
-    outcomes = Counter(record.outcome for record in records)
-    tokens = pd.Series([r.tokens for r in records]).groupby([r.outcome for r in records]).mean()
-    invented = [hallucinates(record.question, record.completion) for record in records]
-    return {
-        "n": len(problems),
-        "completions": len(records),
-        **{key: statistics.share(problems[key]) for key in MEASURES},
-        "rewards": {name: statistics.share(problems[name]) for name in records[0].rewards},
-        "outcomes": {name: outcomes[name] for name in OUTCOMES},
-        "tokens": float(np.mean([record.tokens for record in records])),
-        "tokens_by_outcome": {name: tokens[name] for name in OUTCOMES if name in tokens},
-        "hallucination": float(np.mean(invented)),
-    }
+    summary = {"n": len(problems), "completions": len(rows)}
+    for key in MEASURES:
+        summary[key] = statistics.share(problems[key])
+    summary["rewards"] = {}
+    for name in records[0].rewards:
+        summary["rewards"][name] = statistics.share(problems[name])
+    counts = rows["outcome"].value_counts()
+    tokens = rows["tokens"].astype(float)
+    lengths = tokens.groupby(rows["outcome"]).mean()
+    invented = rows.apply(lambda row: hallucinates(row["question"], row["completion"]), axis=1)
+    summary["outcomes"] = counts.reindex(OUTCOMES, fill_value=0).to_dict()
+    summary["tokens"] = float(tokens.mean())
+    summary["tokens_by_outcome"] = lengths.reindex(OUTCOMES).dropna().to_dict()
+    summary["hallucination"] = float(invented.mean())
+    return summary
 
 
 def compare(before: Records, after: Records, key: str = "strict") -> dict:
     """Two evaluations in pairs, as `statistics.paired`; ValueError if the problems differ."""
-    first = {(record.id, record.question, record.gold) for record in before}
-    second = {(record.id, record.question, record.gold) for record in after}
-    if first != second:
-        counts = f"{len(first)} and {len(second)}, {len(first & second)} in common"
+    if asked(before) != asked(after):
         cure = "Evaluate both on the same problems."
-        raise ValueError(f"The evaluations are of different problems ({counts}).\n{cure}")
+        raise ValueError(f"The evaluations are of different problems.\n{cure}")
     return statistics.paired(per_problem(before, key), per_problem(after, key))
+
+
+def asked(records: Records) -> set[tuple[str, str, str]]:
+    return {(record.id, record.question, record.gold) for record in records}
 
 
 def votes(records: Records, same: Same) -> dict[str, list[int | None]]:
@@ -79,25 +78,24 @@ def votes(records: Records, same: Same) -> dict[str, list[int | None]]:
     None where a reply is cut off, out of shape or without an answer. Right ones stand alone because
     `same` need not be transitive: 50 % is 50 and 0.5, which are not each other.
     """
-    found, others = {}, {}
+    found, wrong = defaultdict(list), defaultdict(list)
     for record in records:
-        known = others.setdefault(record.id, [])
-        found.setdefault(record.id, []).append(vote(record, known, same))
+        found[record.id].append(vote(record, wrong[record.id], same))
     return found
 
 
-def vote(record: Record, known: list[str], same: Same) -> int | None:
+def vote(record: Record, wrong: list[str], same: Same) -> int | None:
     """One answer's vote; a wrong one that is none of the known ones joins them."""
     answer = record.extracted
     if answer is None or not record.follows or not record.finished:
         return None
     if record.score == 1.0:
         return RIGHT
-    for number, other in enumerate(known, 1):
+    for number, other in enumerate(wrong, 1):
         if answer == other or same(answer, other) == 1.0:
             return number
-    known.append(answer)
-    return len(known)
+    wrong.append(answer)
+    return len(wrong)
 
 
 def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
@@ -105,16 +103,17 @@ def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
 
     pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
     """
-    voted = votes(records, same)
-    problems = sorted(voted)
-    correct = Counter(record.id for record in records if record.outcome == "correct")
-    samples = len(voted[problems[0]])
     found = {"pass": {}, "majority": {}}
+    correct = Counter(record.id for record in records if record.outcome == "correct")
+    voted = sorted(votes(records, same).items())
+    samples = len(voted[0][1])
     for k in range(1, samples + 1):
-        passed = [statistics.pass_at_k(samples, correct[p], k) for p in problems]
-        agreed = [statistics.majority_at_k(voted[p], RIGHT.__eq__, k) for p in problems]
-        found["pass"][str(k)] = statistics.share(pd.Series(passed))
-        found["majority"][str(k)] = statistics.share(pd.Series(agreed))
+        passed, agreed = [], []
+        for problem, answers in voted:
+            passed.append(statistics.pass_at_k(samples, correct[problem], k))
+            agreed.append(statistics.majority_at_k(answers, RIGHT.__eq__, k))
+        found["pass"][str(k)] = statistics.share(passed)
+        found["majority"][str(k)] = statistics.share(agreed)
     return found
 
 
@@ -124,71 +123,75 @@ def agreement(records: Records, same: Same) -> dict:
     `levels`: for each share of agreeing samples n, and the share of right answers, ties by their
     share, with the Wilson interval of the nearest whole number of right ones.
     """
-    rows = []
+    agreeing, right = [], []
     for answers in votes(records, same).values():
-        counts = Counter(answer for answer in answers if answer is not None)
-        agreeing = max(counts.values(), default=0) / len(answers)
-        right = statistics.right_of_most(answers, RIGHT.__eq__)
-        rows.append({"agreement": agreeing, "right": right})
+        first = statistics.most_frequent(answers)
+        most = answers.count(first[0]) if first else 0
+        agreeing.append(most / len(answers))
+        right.append(statistics.right_of_most(answers, RIGHT.__eq__))
     levels = []
-    for level, part in pd.DataFrame(rows).groupby("agreement")["right"]:
+    for level, part in pd.Series(right).groupby(agreeing):
         low, high = statistics.wilson(round(part.sum()), len(part))
-        right = {"right": float(part.mean()), "low": low, "high": high}
-        levels.append({"agreement": float(level), "n": len(part), **right})
+        share = {"right": float(part.mean()), "low": low, "high": high}
+        levels.append({"agreement": level, "n": len(part), **share})
     return {"levels": levels}
 
 
 def results(found: Mapping[str, Answers], same: Same) -> dict:
     """What summary.json holds of each model's records, and of each against the one before."""
-    all_of = {"greedy": {}, "sampled": {}, "tries": {}, "agreement": {}, "compare": {}}
-    before = None
+    by_model, changes = {}, {}
     for name, (greedy, sampled) in found.items():
-        all_of["greedy"][name] = summarise(greedy)
-        all_of["sampled"][name] = summarise(sampled)
-        all_of["tries"][name] = tries(sampled, same)
-        all_of["agreement"][name] = agreement(sampled, same)
-        if before:
-            change = compare(found[before][1], sampled)
-            all_of["compare"][f"{before} → {name}"] = change
-        before = name
-    return all_of
+        by_model[name] = {
+            "greedy": summarise(greedy),
+            "sampled": summarise(sampled),
+            "tries": tries(sampled, same),
+            "agreement": agreement(sampled, same),
+        }
+    for before, after in itertools.pairwise(found):
+        changes[f"{before} → {after}"] = compare(found[before][1], found[after][1])
+    by_kind = pd.DataFrame(by_model).T.to_dict()
+    return by_kind | {"compare": changes}
 
 
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
     """A table for people: a row a model, shares with their 95 % intervals."""
-    rows = {}
-    for name, summary in summaries.items():
-        rows[name] = {key: percent(summary[key]) for key in ("strict", "flexible", "format")}
-        rows[name]["n"] = summary["n"]
-        rows[name]["tokens"] = f"{summary['tokens']:.0f}"
-        rows[name]["hallucinated"] = f"{summary['hallucination']:.1%}"
-    return pd.DataFrame(rows).T
+    rows = pd.DataFrame(summaries).T
+    table = rows[["strict", "flexible", "format"]].map(percent)
+    table["n"] = rows["n"]
+    table["tokens"] = rows["tokens"].map("{:.0f}".format)
+    table["hallucinated"] = rows["hallucination"].map("{:.1%}".format)
+    return table
 
 
 def show_rewards(summaries: Mapping[str, dict]) -> pd.DataFrame:
     """A row a model: the mean of each reward and of their weighted sum with 95 % intervals."""
     rows = {}
     for name, summary in summaries.items():
-        parts = summary["rewards"] | {"total": summary["reward"]}
-        rows[name] = {reward: interval(part) for reward, part in parts.items()}
-    return pd.DataFrame(rows).T
+        rows[name] = summary["rewards"] | {"total": summary["reward"]}
+    return pd.DataFrame(rows).T.map(interval)
 
 
 def show_tries(found: Mapping[str, dict]) -> pd.DataFrame:
     """A row a model: pass@k and majority@k with 95 % intervals."""
-    rows = {name: {} for name in found}
-    for name, kinds in found.items():
-        for kind, parts in kinds.items():
-            rows[name] |= {f"{kind}@{k}": percent(part) for k, part in parts.items()}
-    return pd.DataFrame(rows).T
+    rows = pd.json_normalize(list(found.values()), max_level=1, sep="@")
+    return rows.set_axis(list(found)).map(percent)
 
 
 def show_control(found: Mapping[str, Mapping]) -> pd.DataFrame:
     """A row a model and kind of control problems: how much better it does on them."""
-    rows = {}
+    changes = {}
     for name, kinds in found.items():
         for kind, change in kinds.items():
-            rows[f"{name}, {kind}"] = {"difference": points(change), "n": change["n"]}
+            changes[f"{name}, {kind}"] = change
+    return show_changes(changes).reindex(columns=["difference", "n"])
+
+
+def show_changes(changes: Mapping[str, Mapping]) -> pd.DataFrame:
+    """A row a comparison: the difference with its interval, p where it has one, and n."""
+    rows = {}
+    for name, change in changes.items():
+        p = f"{change['p']:.2g}" if "p" in change else ""
+        rows[name] = {"difference": points(change), "p": p, "n": change["n"]}
     return pd.DataFrame(rows).T
 
 
@@ -203,8 +206,8 @@ def points(change: Mapping[str, float]) -> str:
 
 
 def percent(part: Mapping[str, float]) -> str:
-    return f"{part['value']:.1%} [{part['low']:.1%}, {part['high']:.1%}]"
+    return "{value:.1%} [{low:.1%}, {high:.1%}]".format(**part)
 
 
 def interval(part: Mapping[str, float]) -> str:
-    return f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]"
+    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**part)

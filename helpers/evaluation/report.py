@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from helpers.data import EMBEDDED
@@ -18,7 +17,6 @@ from helpers.evaluation import records
 from helpers.evaluation.grading import Record
 
 Greedy = Mapping[str, Sequence[Record]]  # of each model a record a problem
-SHOWN = ("completion", "extracted", "flexible", "outcome", "score", "tokens")
 
 
 def write(folder: Path, title: str, greedy: Greedy, results: Mapping, figures: list[str]) -> None:
@@ -35,18 +33,8 @@ def write(folder: Path, title: str, greedy: Greedy, results: Mapping, figures: l
         pictures=pictures,
         data=as_data(greedy),
         records=records,
-        against=against,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def against(comparisons: Mapping[str, Mapping]) -> pd.DataFrame:
-    """A row a comparison, with the difference, its interval and p."""
-    rows = {}
-    for name, change in comparisons.items():
-        p = f"{change['p']:.2g}"
-        rows[name] = {"difference": records.points(change), "p": p, "n": change["n"]}
-    return pd.DataFrame(rows).T
 
 
 def as_data(greedy: Greedy) -> str:
@@ -55,8 +43,7 @@ def as_data(greedy: Greedy) -> str:
     for model, answers in greedy.items():
         for record in answers:
             new = {"question": record.question, "gold": record.gold, "replies": {}}
-            problem = problems.setdefault(record.id, new)
-            problem["replies"][model] = {key: getattr(record, key) for key in SHOWN}
+            problems.setdefault(record.id, new)["replies"][model] = record.line
     outcomes = records.OUTCOMES
     found = {"models": list(greedy), "outcomes": outcomes, "problems": list(problems.values())}
     return json.dumps(found).replace("<", "\\u003c")

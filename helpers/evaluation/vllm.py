@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from helpers.machine import Machine
 from helpers.recipes import Recipe
-from helpers.training import END_OF_TURN, Adapter, Completion, progress
+from helpers.training import END_OF_TURN, Adapter, Completion, adapter_identity
+
+from safetensors.torch import load_file  # isort: skip  (after Unsloth)
 
 CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done is kept in between
 
@@ -28,7 +30,7 @@ class Engine:
         self.base = base
         self.ends = []
         if END_OF_TURN in tokenizer.get_vocab():
-            self.ends = [tokenizer.convert_tokens_to_ids(END_OF_TURN)]
+            self.ends.append(tokenizer.convert_tokens_to_ids(END_OF_TURN))
         self.model = vllm.LLM(
             model=base,
             dtype=machine.dtype,
@@ -42,12 +44,14 @@ class Engine:
     @property
     def identity(self) -> dict:
         """What stands for the weights in an evaluation's fingerprint."""
-        adapter = self.adapter.hash if self.adapter else ""
-        return {"weights": f"vllm {self.base} {adapter}", "adapter": adapter, "scale": []}
+        values = ""
+        if self.adapter:
+            values = adapter_identity(load_file(self.adapter.weights).items())
+        return {"weights": f"vllm {self.base}", "adapter": values, "scale": []}
 
     def in_batches(
         self, prompts: Sequence[str], limit: int, temperature: float, batch: int, label: str, done=0
-    ) -> Iterator[tuple[list[int], list[Completion]]]:
+    ) -> Iterator[tuple[Sequence[int], list[Completion]]]:
         """As `training.in_batches`; each reply has a seed of its own, wherever it was cut off."""
         request = None
         if self.adapter:
@@ -55,17 +59,13 @@ class Engine:
             request = self.vllm.lora.request.LoRARequest(folder, self.number, folder)
         settings = {"temperature": temperature, "top_p": 1.0, "max_tokens": limit}
         settings["stop_token_ids"] = self.ends
-        with progress(len(prompts), label, done) as bar:
-            for start in range(done, len(prompts), CHUNK * batch):
-                texts = prompts[start : start + CHUNK * batch]
-                places = list(range(start, start + len(texts)))
-                sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
-                completions = []
-                for output in self.model.generate(
-                    texts, sampling, lora_request=request, use_tqdm=False
-                ):
-                    reply = output.outputs[0]
-                    ended = reply.finish_reason == "stop"
-                    completions.append(Completion(reply.text, len(reply.token_ids), ended))
-                yield places, completions
-                bar.update(len(places))
+        for start in range(done, len(prompts), CHUNK * batch):
+            texts = prompts[start : start + CHUNK * batch]
+            places = range(start, start + len(texts))
+            sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
+            completions = []
+            for output in self.model.generate(texts, sampling, lora_request=request):
+                reply = output.outputs[0]
+                ended = reply.finish_reason == "stop"
+                completions.append(Completion(reply.text, len(reply.token_ids), ended))
+            yield places, completions

@@ -9,7 +9,6 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from helpers import data, evaluation, training
-from helpers.evaluation import candidates
 from helpers.evaluation.generating import stored_state
 from helpers.machine import file_hash
 from helpers.runs import write_json
@@ -105,14 +104,14 @@ def test_one_load_for_a_base_and_its_adapters(adapter, measured, tmp_path, monke
 def test_the_command_measures_and_reports(adapter, tmp_path):
     out = tmp_path / "out"
     asked = ["--base", adapter, "--max_samples", 5, "--samples", 2, "--output_dir", out]
-    status, out, err = evaluate(*asked, "--control")
+    status, shown, err = evaluate(*asked, "--control")
     assert status == 0, err
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["greedy"]) == ["base", "grpo"]
     assert summary["greedy"]["grpo"]["n"] == summary["control"]["grpo"]["fresh"]["n"] == 5
     assert summary["sampled"]["grpo"]["completions"] == 10
-    assert (out / "report.html").is_file() and "report.html" in out
-    assert "base → grpo" in out and "\nbase " in out
+    assert (out / "report.html").is_file() and "report.html" in shown
+    assert "base → grpo" in shown and "\nbase " in shown
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
     assert evaluate(*asked, "--control")[0] == 0
     again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
@@ -156,7 +155,7 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
         (["MOVED"], "The base '/not/here', which the adapter in"),
         ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
         ([BASE, "--dataset", "./none.csv"], "There is nothing at ./none.csv"),
-        ([BASE, "--problems", "2", "--vllm"], "vLLM is not installed"),
+        ([BASE, "--problems", "2", "--vllm", "colocate"], "vLLM is not installed"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_path):
@@ -174,29 +173,20 @@ def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_
     assert len(err.strip().splitlines()) <= 3
 
 
-def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp_path, capsys):
+def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp_path):
     """Also after one was trained anew; and only for those that lie beside: only they get a card."""
     own = shutil.copytree(adapter, tmp_path / "grpo" / "adapter")
     sft = shutil.copytree(adapter, tmp_path / "sft" / "adapter")
     weights = own / "adapter_model.safetensors"
     trained, tensors = file_hash(weights), load_file(weights)
-    run, folder = tmp_path / "grpo" / "run.json", tmp_path / "eval"
-    write_json(run, {"status": "finished", "parent_hash": trained})
+    folder = tmp_path / "eval"
     found = measured([sft, own], folder, with_base=True)
-
-    def concluded():
-        summary = evaluation.conclude(found, recipe, folder, "embedded", {})
-        return summary["weights"], "trained from another sft" in capsys.readouterr().out
-
-    assert concluded() == ({"sft": trained, "grpo": trained}, False)
-    half = ((name, tensor.bfloat16()) for name, tensor in tensors.items())
-    assert candidates.is_in(weights, training.adapter_identity(half))  # loaded in 16 bits
-    write_json(run, {"status": "finished", "parent_hash": "another"})
-    assert concluded() == ({"sft": trained, "grpo": trained}, True)
+    summary = evaluation.conclude(found, recipe, folder, "embedded", {})
+    assert summary["weights"] == {"sft": trained, "grpo": trained}
     name = next(name for name in tensors if "lora_B" in name)
     save_file(tensors | {name: tensors[name] + 0.01}, weights)
-    # What lies there now did not answer, and its run says nothing of the one that did.
-    assert concluded() == ({"sft": trained, "grpo": None}, False)
+    summary = evaluation.conclude(found, recipe, folder, "embedded", {})
+    assert summary["weights"] == {"sft": trained, "grpo": None}  # what lies there did not answer
 
 
 @pytest.fixture
@@ -214,7 +204,7 @@ def vllm(monkeypatch, recipe, machine):
             asked.engines.append((max_lora_rank, quantization))
             self.base = model
 
-        def generate(self, prompts, settings, lora_request, use_tqdm):
+        def generate(self, prompts, settings, lora_request):
             asked.calls.append((lora_request, settings))
             name = Adapter.read(lora_request[2]) if lora_request else self.base
             model, tokenizer = training.load(name, recipe, machine)
@@ -241,8 +231,7 @@ def test_vllm_is_used_where_it_is_asked_for(vllm, small, adapter, measured, tmp_
     ours = measured([adapter], tmp_path / "ours", with_base=True)
     assert [greedy for greedy, _ in found.values()] == [greedy for greedy, _ in ours.values()]
     state = stored_state(tmp_path / "vllm" / "grpo_greedy.jsonl")
-    assert state["adapter"] == file_hash(adapter / "adapter_model.safetensors")
-    assert candidates.is_in(adapter / "adapter_model.safetensors", state["adapter"])
+    assert state["adapter"] == stored_state(tmp_path / "ours" / "grpo_greedy.jsonl")["adapter"]
     assert vllm.engines == [(small.lora.r, "bitsandbytes")]
     requests = [request for request, _ in vllm.calls]
     assert requests[:2] == [None, None] and requests[2] == requests[3]

@@ -91,8 +91,8 @@ def test_pairs_of_means_use_a_permutation_test(graded):
 def test_pairs_of_other_problems_are_refused(graded):
     before = graded([GOOD] * 10)
     other_gold = [replace(before[0], gold="8"), *before[1:]]
-    for after, common in ((before[:5], 5), (graded([GOOD], "x"), 0), (other_gold, 9)):
-        with pytest.raises(ValueError, match=f"different problems .*{common} in common.*\nEval"):
+    for after in (before[:5], graded([GOOD], "x"), other_gold):
+        with pytest.raises(ValueError, match="different problems.\nEvaluate both on the same"):
             evaluation.compare(before, after)
 
 
@@ -170,6 +170,7 @@ ALLOWED = {
     "recipes.py": {"same_number", "same_math", "eed_score"},
     "rewards.py": {"last_number", "same_number"},
     "controls.py": {"read_number"},
+    "settings.py": {"read_number"},  # of a setting
     "card.py": {"last_number"},
 }
 NAMES = ("extract", "is_correct", "same_answer", "check_answer", "grade_", "normalize_", "score_")

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from helpers import data, evaluation, training
-from helpers.evaluation.generating import read_records, stored_state
-from helpers.runs import append_lines, read_lines
+from helpers.runs import read_lines
 from tests.conftest import held_by_another
 from tests.learning import BASE
+
+
+def read_records(path):
+    return [evaluation.Record(**line) for line in read_lines(path)]
 
 
 @pytest.fixture
@@ -29,23 +32,22 @@ def test_records_of_something_else_are_refused_and_kept(
     def evaluate(recipe=recipe, asked=problems, **settings):
         found = evaluation.evaluate(*model, recipe, asked, path, **settings)
         assert read_records(path) == found
-        said = capsys.readouterr().out
-        return found, said.partition("mine.jsonl held records of something else, ")[2]
+        return found, capsys.readouterr().out.partition("mine.jsonl held records of other ")[2]
 
     first, said = evaluate()
     assert said == "" and [record.id for record in first] == [e.id for e in problems]
     written = path.stat().st_mtime_ns
     assert evaluate() == (first, "") and path.stat().st_mtime_ns == written
     second, said = evaluate(samples=2, seed=3)
-    assert said.startswith("kept as mine-before.jsonl: problems: ") and "; settings: " in said
+    assert said.startswith("problems, settings; kept as mine-before.jsonl\n")
     assert read_records(tmp_path / "mine-before.jsonl") == first
     assert [record.sample for record in second] == [0, 1] * 4
     fewer, said = evaluate(asked=problems[:3])
-    assert fewer == first[:3] and said.startswith("kept as mine-before-2.jsonl: problems: ")
+    assert fewer == first[:3] and "; kept as mine-before-2.jsonl\n" in said
     adapted = training.add_lora(model[0], recipe, machine, 0)
     next(p for name, p in adapted.named_parameters() if "lora_B" in name).data += 0.5
     adapter = evaluation.evaluate(adapted, model[1], recipe, problems[:3], path)
-    assert "kept as mine-before-3.jsonl: weights: " in capsys.readouterr().out
+    assert "other weights, adapter, scale; kept as mine-before-3" in capsys.readouterr().out
     assert adapter != fewer and read_records(tmp_path / "mine-before-3.jsonl") == fewer
     (tmp_path / "mine.json").unlink()  # nothing says any more whose records these are
     assert evaluation.evaluate(adapted, model[1], recipe, problems[:3], path) == adapter
@@ -80,9 +82,10 @@ def test_a_cut_off_evaluation_goes_on_bit_for_bit(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training, "in_batches", cut_off)
         evaluation.evaluate(*model, small, problems, path, samples=2)
-    assert not path.exists() and stored_state(path)["done"] == 3 * batches
-    part = path.with_name("mine.jsonl.part")
-    append_lines(part, [read_lines(part)[0]])  # of a batch that was being written
+    replies = path.with_name("mine.replies")
+    assert not path.exists() and len(read_lines(replies)) == batches
+    with open(replies, "a") as file:
+        file.write('{"replies": [[3, "a batch that was being wr')
     labels = []
     monkeypatch.setattr(
         training, "in_batches", lambda *args: labels.append(args[-1]) or in_batches(*args)

@@ -23,7 +23,7 @@ def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path, monkeypat
     moments = {
         "sft": lambda: lines(run / "sft/log.jsonl") >= STEPS - 2,
         "grpo": lambda: lines(run / "grpo/log.jsonl") >= STEPS - 2,
-        "evaluation": lambda: lines(out / "eval/grpo_4.jsonl.part") >= 16,
+        "evaluation": lambda: lines(out / "eval/grpo_4.replies") >= 2,
     }
     for moment, ready in moments.items():
         wait = rng.uniform(0, 0.4)
