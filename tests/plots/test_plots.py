@@ -1,6 +1,7 @@
 """Each figure is drawn from what a log holds, with names and units on its axes."""
 
 import base64
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -38,7 +39,10 @@ VOTES = {
     "sft": {"levels": [LEVEL, LEVEL]},
     "none": {"levels": []},
 }
-SCORES = {"base": [{"score": 0.0}], "sft": [{"score": 1.0}, {"score": 0.5}]}
+SCORES = {
+    "base": [SimpleNamespace(score=0.0)],
+    "sft": [SimpleNamespace(score=1.0), SimpleNamespace(score=0.5)],
+}
 
 
 @pytest.mark.parametrize(
