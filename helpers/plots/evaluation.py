@@ -118,9 +118,9 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="as right as they agree")
     voting = {}
     for name, agreement in found.items():
-        levels = [level for level in agreement["levels"] if level["agreement"] > 0]
-        if levels:  # a base without the format never votes
-            voting[name] = pd.DataFrame(levels)
+        levels = pd.DataFrame(agreement["levels"]).query("agreement > 0")
+        if len(levels):  # a base without the format never votes
+            voting[name] = levels
     for i, (name, colour, stroke) in enumerate(looks(voting)):
         levels, look = voting[name], {"color": colour}
         places, right = levels["agreement"] - 0.012 * i, levels["right"]

@@ -35,7 +35,6 @@ LEVEL = {"n": 5, "agreement": 0.5, "right": 0.6, "low": 0.5, "high": 0.7}
 VOTES = {
     "base": {"levels": [LEVEL | {"agreement": 0.0}]},
     "sft": {"levels": [LEVEL, LEVEL]},
-    "none": {"levels": []},
 }
 SCORES = {
     "base": [SimpleNamespace(score=0.0)],
@@ -84,9 +83,11 @@ def test_who_never_votes_is_not_in_the_calibration():
     assert labels == ["as right as they agree", "sft"]
 
 
-def test_runs_of_two_stages_have_nothing_in_common():
+def test_runs_are_compared_in_what_they_have_in_common():
+    (axis,) = plots.compare_runs({"one": SFT, "two": GRPO}).axes
+    assert axis.get_title() == "Gradient norm" and len(axis.lines) == 4
     with pytest.raises(ValueError, match="no figure in common"):
-        plots.compare_runs({"one": SFT, "two": GRPO})
+        plots.compare_runs({"one": SFT, "two": [{"step": 1, "x": 1.0}]})
 
 
 def test_a_log_with_gaps_is_drawn():
