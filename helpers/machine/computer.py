@@ -39,7 +39,7 @@ PROFILES = {
 }
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
-{0.disk_gb:.0f} GB of disk free{several}
+{0.disk_gb:.0f} GB of disk free
 computes  in {0.dtype}{more}
 profile   {0.profile}: {profile}
 {versions}"""
@@ -207,7 +207,6 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
-        several=f", {machine.processes} processes" * (machine.processes > 1),
         more=", 4-bit" * machine.four_bit + ", vLLM" * machine.vllm,
         profile=PROFILES[machine.profile],
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),

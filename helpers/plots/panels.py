@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from math import ceil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -41,7 +42,8 @@ def line(axis, data: pd.DataFrame, key: str, colour: str, label="", style="-", s
     """
     if key not in data:
         return
-    colour, values = COLOURS.get(colour, colour), data[key]
+    values = data[key]
+    colour = COLOURS.get(colour, colour)
     if key == "learning_rate":  # a plan, not a measurement: nothing to smooth
         axis.plot(values, color=colour)
         return
@@ -50,9 +52,8 @@ def line(axis, data: pd.DataFrame, key: str, colour: str, label="", style="-", s
     smoothed = values.rolling(window, min_periods=1, center=True).mean()
     axis.plot(smoothed, color=colour, linewidth=2, linestyle=style, label=label)
     if std in data:
-        low, high = values - data[std], values + data[std]
-        name = "± std over the batch"
-        axis.fill_between(values.index, low, high, color=colour, alpha=0.12, label=name)
+        shade = {"color": colour, "alpha": 0.12, "label": "± std over the batch"}
+        axis.fill_between(data.index, values - data[std], values + data[std], **shade)
 
 
 def subplots(width: float, height: float, rows=1, columns=1, **more) -> tuple[Figure, list]:
@@ -66,7 +67,7 @@ def subplots(width: float, height: float, rows=1, columns=1, **more) -> tuple[Fi
 
 def panels(parts: Sequence[Mapping]) -> tuple[Figure, list]:
     """A figure with a panel for each part, which has a title and the unit of the y axis."""
-    rows, columns = -(-len(parts) // 2), min(len(parts), 2)  # a phone still shows two legibly
+    rows, columns = ceil(len(parts) / 2), min(len(parts), 2)  # a phone still shows two legibly
     figure, axes = subplots(3.7 * columns, 2.7 * rows, rows, columns)
     if len(axes) > len(parts):
         axes.pop().remove()
