@@ -15,7 +15,6 @@ writable_folder       creates a folder and proves that it can be written to
 file_hash             SHA-256 of a file
 hint                  where files that were not found are attached on Kaggle
 check_mirror          refuses a mirror on a Drive that is not mounted
-check_room            warns of a disk that is too small
 check_launch          refuses a launch that started one process instead of several
 explain_lost_process  says in two lines that another process has died
 allow_numbered_cpus   lets several CPU processes go on from a checkpoint
@@ -33,7 +32,7 @@ from helpers.machine.computer import (
     set_seed,
     versions,
 )
-from helpers.machine.folders import check_mirror, check_room, hint, writable_folder
+from helpers.machine.folders import check_mirror, hint, writable_folder
 from helpers.machine.memory import plan, plan_table
 from helpers.machine.processes import allow_numbered_cpus, check_launch, explain_lost_process
 from helpers.machine.setup import prepare

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,11 +30,19 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 GIB = 2**30
 STACK = "torch transformers trl peft unsloth unsloth_zoo".split()  # noqa: SIM905
 STACK += "accelerate bitsandbytes datasets sympy".split()  # noqa: SIM905
+# Nobody need ask whether the Hub is there: the user has said, or only a proxy can reach it.
+DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
 PROFILES = {
     "tiny": "the embedded tiny Qwen3 and, unless you name others, generated problems; "
     "a few minutes",
     "gpu": "the recipe's own model and data",
 }
+DESCRIPTION = """\
+machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
+{0.disk_gb:.0f} GB of disk free
+computes  in {0.dtype}{more}
+profile   {0.profile}: {profile}
+{versions}"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,7 @@ class Machine:
     cores: int
     place: str
     dtype: str  # what weights that are not in 4-bit are held in, and what is computed in
-    gpus: int = 0
     capability: str = ""  # of the card, such as "7.5"
-    attention: str = "sdpa"  # whose kernels: "flash_attn", "xformers" or torch's own, "sdpa"
     four_bit: bool = True
     vllm: bool = False
     disk_gb: float = 0.0  # free, where this was started
@@ -77,18 +83,16 @@ def place() -> str:
     return "colab" if "google.colab" in shell else "local"
 
 
-def go_offline_without_hub(seconds: float = 3.0) -> None:
+def go_offline_without_hub() -> None:
     """Sets HF_HUB_OFFLINE, before huggingface_hub is imported, when nothing answers at the Hub.
 
     What is cached still loads; otherwise the client retries for minutes.
     """
-    names = {name.lower() for name in os.environ}
-    if names & {"hf_hub_offline", "https_proxy", "all_proxy"}:  # decided, or behind a proxy
+    if os.environ.keys() & DECIDED:
         return
     hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    port = hub.port or {"http": 80}.get(hub.scheme, 443)
     try:
-        socket.create_connection((hub.hostname, port), seconds).close()
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=3).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -112,67 +116,41 @@ def detect() -> Machine:
         process=int(os.environ.get("RANK", 0)),
         processes=int(os.environ.get("WORLD_SIZE", 1)),
     )
-    cpu_only = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    if torch.cuda.is_available() and not cpu_only:
-        card = torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", 0)))
-        if runs_on(torch.cuda.get_arch_list(), card.major, card.minor):
-            torch.backends.cuda.matmul.allow_tf32 = True
-            return with_card(machine, card)
+    if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
+        machine = with_card(machine)
+    if machine.device == "cpu":
+        # A second thread gains little on an idle machine, and costs many times the step on a busy
+        # one.
+        torch.set_num_threads(1)
+    return machine
+
+
+def with_card(machine: Machine) -> Machine:
+    """The machine with its card; as it was if torch cannot use the card."""
+    import torch
+
+    used = min(torch.cuda.device_count(), machine.processes)
+    cards = [torch.cuda.get_device_properties(i) for i in range(used)]
+    card = min(cards, key=lambda card: (card.major, card.total_memory))  # all plan for the weakest
+    # torch.cuda.is_available() says yes to any card, and the first product dies.
+    if not any(name.startswith(f"sm_{card.major}") for name in torch.cuda.get_arch_list()):
         print(
             f"{card.name} is too old or too new for torch {torch.__version__}, "
             f"which has no code for sm_{card.major}{card.minor}.\n"
             "The CPU is used; take another card, or a torch that knows this one."
         )
-    # A second thread gains little on an idle machine, and costs many times the step on a busy one.
-    torch.set_num_threads(1)
-    return machine
-
-
-def with_card(machine: Machine, card) -> Machine:
-    """The machine with this process's card."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    cards = [card]
-    if machine.processes > 1:  # all plan alike, for the weakest
-        cards = [torch.cuda.get_device_properties(i) for i in range(gpus)]
-    memory = min(each.total_memory for each in cards)
-    major = min(each.major for each in cards)
-    attention = "sdpa"
-    if card.major >= 8 and version_of("flash_attn"):  # as Unsloth chooses
-        attention = "flash_attn"
-    elif card.major >= 7 and version_of("xformers"):
-        attention = "xformers"
+        return machine
+    torch.backends.cuda.matmul.allow_tf32 = True
     return replace(
         machine,
         profile="gpu",
         device="cuda",
         name=card.name,
-        memory_gb=round(memory / GIB, 1),
-        dtype="bfloat16" if major >= 8 else "float16",  # older cards only emulate bfloat16
-        gpus=gpus,
+        memory_gb=round(card.total_memory / GIB, 1),
+        dtype="bfloat16" if card.major >= 8 else "float16",  # older cards only emulate bfloat16
         capability=f"{card.major}.{card.minor}",
-        attention=attention,
         vllm=bool(version_of("vllm")),
     )
-
-
-def runs_on(compiled: Sequence[str], major: int, minor: int) -> bool:
-    """Whether torch has code for a card: of its major and a minor no higher, or PTX of any older.
-
-    torch.cuda.is_available() says yes to any card, and the first product dies.
-
-    >>> compiled = ["sm_75", "sm_80", "sm_90a", "compute_120"]
-    >>> [runs_on(compiled, *card) for card in ((8, 9), (6, 0), (9, 0), (10, 0), (12, 1))]
-    [True, False, True, False, True]
-    """
-    for name in compiled:
-        kind, _, digits = name.partition("_")
-        known = divmod(int(digits.rstrip("af")), 10)
-        oldest = (major, 0) if kind == "sm" else (0, 0)
-        if oldest <= known <= (major, minor):
-            return True
-    return False
 
 
 def set_seed(seed: int) -> None:
@@ -182,23 +160,21 @@ def set_seed(seed: int) -> None:
     utils.set_seed(seed)
 
 
-def random_state() -> dict[str, list[int]]:
-    """Where torch's random numbers stand, on the CPU and on a GPU, as bytes."""
+def random_state() -> list[list[int]]:
+    """Where torch's random numbers stand, on the CPU and on every GPU, as bytes."""
     import torch
 
-    state = {"cpu": torch.get_rng_state().tolist()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state().tolist()
-    return state
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return [state.tolist() for state in states]
 
 
-def set_random_state(state: Mapping[str, list[int]]) -> None:
+def set_random_state(state: Sequence[Sequence[int]]) -> None:
     """Sets torch's random numbers to where `random_state` found them."""
     import torch
 
-    torch.set_rng_state(torch.ByteTensor(state["cpu"]))
-    if "cuda" in state:
-        torch.cuda.set_rng_state(torch.ByteTensor(state["cuda"]))
+    cpu, *cuda = map(torch.ByteTensor, state)
+    torch.set_rng_state(cpu)
+    torch.cuda.set_rng_state_all(cuda)
 
 
 def peak_memory() -> float:
@@ -224,23 +200,16 @@ def versions() -> dict[str, str]:
 
 def describe(machine: Machine) -> str:
     """Some lines for the top of a notebook."""
-    card, disk = machine.name, f"{machine.disk_gb:.0f} GB of disk free"
-    if machine.gpus:
+    card = machine.name
+    if machine.capability:
         card += f", compute capability {machine.capability}"
-    if machine.gpus > 1:
-        card = f"{machine.gpus} × {card}"
-    if machine.processes > 1:
-        disk += f", {machine.processes} processes"
-    numbers = "4-bit" if machine.four_bit else "no 4-bit (bitsandbytes is not installed)"
-    if machine.vllm:
-        numbers += ", vLLM"
     stack = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return (
-        f"machine   {machine.device} ({card}), {machine.cores} cores, {machine.memory_gb:.0f} GB, "
-        f"{machine.place}, {disk}\n"
-        f"computes  in {machine.dtype}, {machine.attention} attention, {numbers}\n"
-        f"profile   {machine.profile}: {PROFILES[machine.profile]}\n"
-        + textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10)
+    return DESCRIPTION.format(
+        machine,
+        card=card,
+        more=", 4-bit" * machine.four_bit + ", vLLM" * machine.vllm,
+        profile=PROFILES[machine.profile],
+        versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )
 
 

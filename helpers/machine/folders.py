@@ -1,17 +1,13 @@
-"""Folders, here and on the services: where to write, what is attached, how much room there is."""
+"""Folders, here and on the services: where to write, what is attached."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
-
-from helpers.machine.computer import Machine
 
 # What is attached to a Kaggle notebook: read-only, and mounted in more than one layout.
 INPUT = Path("/kaggle/input")
 DRIVE = Path("/content/drive")
-ROOM = {"gpu": 10, "tiny": 1}  # GB of a run and its exports, with the recipes' models
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -50,14 +46,4 @@ def check_mirror(mirror: str | Path) -> None:
             f"MIRROR is {mirror}, but Google Drive is not mounted.\n"
             f'Run `from google.colab import drive; drive.mount("{DRIVE}")` in a cell of its own, '
             'or set MIRROR = "".'
-        )
-
-
-def check_room(output: str | Path, here: Machine) -> None:
-    """Warns, in one line, if OUTPUT's disk may be too small."""
-    free, needed = shutil.disk_usage(output).free / 1e9, ROOM[here.profile]
-    if free < needed:
-        print(
-            f"{free:.1f} GB are free for OUTPUT, and {needed} may be needed: "
-            "give export.merge a `staging` folder elsewhere (Kaggle: /tmp)."
         )

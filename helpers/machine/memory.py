@@ -8,8 +8,10 @@ tensors are counted: a C library keeps freed blocks besides, on the embedded mod
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.machine.computer import GIB, Machine
@@ -20,20 +22,37 @@ from helpers.tiny import TINY_MODEL
 if TYPE_CHECKING:
     import pandas
 
+Parts = dict[str, float]  # GiB
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
 # NF4: half a byte, a byte for each 64 weights, a float32 for each 256 of those (arXiv 2305.14314)
 FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)
 CPU_LOGITS = 16 * 2**20  # how many Unsloth computes at once (unsloth_zoo/cpu/ops.py)
 # Bytes a logit, fewest tokens, most bytes at once (unsloth_zoo/fused_losses/chunked_logprob.py)
 GPU_LOGIT, FEWEST_TOKENS, MOST_BYTES = 8, 512, 2 * GIB
-CUDA = 0.8  # GiB of context, kernels and workspaces; assumed, 0.6 to 1 is usual
+CUDA = 0.8 * GIB  # context, kernels and workspaces; assumed, 0.6 to 1 is usual
 BUSY = 350  # tokens at once for each GiB keep a card busy, more only take memory; assumed
 # What a plan may fill of the memory; the rest is for fragments, and for other programs.
 CARD_SHARE, COMPUTER_SHARE = 0.9, 0.25
 # Never at the same time:
 GENERATING = ("KV cache", "prompts", "merged weights")
 TRAINING = ("gradients", "activations", "logits")
-ADAPTER = ("LoRA", "optimiser", "reference adapter")
+# What is lent and sold, with GiB as torch reports them, which is less than on the label.
+FILE = Path(__file__).with_name("cards.json")
+CARDS = [Machine(**card) for card in json.loads(FILE.read_text())]
+COLUMNS = {
+    "weights": ("weights",),
+    "LoRA": ("LoRA", "optimiser", "reference adapter"),
+    "training": TRAINING,
+    "generating": GENERATING,
+}
+PLAN = """\
+memory    {plan.total:.2f} of {plan.memory_gb:.1f} GiB, estimated for the longest rows, \
+without the libraries{turns}
+parts     {parts}
+batch     {plan.batch} = {whole} (device batch × accumulation × processes)"""
+ADVICE = """
+This needs {plan.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
+Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter completions."""
 
 
 def lora_parameters(recipe: Recipe, shape: Shape) -> int:
@@ -51,27 +70,28 @@ def row_length(part: SFTSettings | GRPOSettings) -> int:
 
 def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, length: int) -> float:
     """Bytes of what the forward pass leaves for the backward pass."""
-    targets = recipe.lora.targets
-    mlp = "down_proj" in targets  # whether LoRA is there too, and not in attention alone
-    # a token's: the two residual sums that the norms read, and the norms' results for LoRA
-    numbers = (3 + mlp) * shape.hidden
+    hidden, wide, targets = shape.hidden, shape.intermediate, recipe.lora.targets
+    # a token's: the two residual sums that the norms read, the first norm's result for LoRA
+    numbers = 3 * hidden
+    # gate, its SiLU and up
+    numbers += 3 * wide
+    if "down_proj" in targets:  # LoRA there too: the other norm's result, and the product
+        numbers += hidden + wide
     # q, k and v as attention reads them (k and v copied out for every head), and what it gives
     numbers += 4 * shape.query
-    # q and k before their norm
-    numbers += (shape.query + shape.key) * shape.head_norm
-    # gate, its SiLU and up, and their product for LoRA
-    numbers += (3 + mlp) * shape.intermediate
+    if shape.head_norm:  # q and k before it
+        numbers += shape.query + shape.key
     # between A and B of each LoRA matrix, and a row of the mask
     numbers += recipe.lora.r * len(targets) + length
     if machine.device == "cpu":
         numbers *= shape.layers
     else:  # Unsloth keeps one layer, computes the others again, and has two inputs on their way
-        numbers += 2 * shape.hidden
+        numbers += 2 * hidden
     # the widest tensors of the layer at work, and those around the output layer
-    numbers += 2 * shape.intermediate + 4 * shape.hidden
+    numbers += 2 * wide + 4 * hidden
     numbers *= rows * length
     if recipe.lora.load_in_4bit:  # the layer's widest matrix is taken out of it
-        numbers += shape.hidden * shape.intermediate
+        numbers += hidden * wide
     return numbers * WIDTH[machine.dtype]
 
 
@@ -88,10 +108,9 @@ def logits(shape: Shape, machine: Machine, scored: int, stage: str) -> float:
     return numbers * WIDTH["float32"]
 
 
-def generation(recipe: Recipe, shape: Shape, machine: Machine) -> dict[str, float]:
+def generation(recipe: Recipe, shape: Shape, machine: Machine) -> Parts:
     """Bytes of generating all of a step's completions that fall to this process at once."""
-    part = recipe.grpo
-    width = WIDTH[machine.dtype]
+    part, width = recipe.grpo, WIDTH[machine.dtype]
     rows = part.batch / machine.processes
     # of every token in every layer, and of one layer twice while it grows
     keys_and_values = (shape.layers + 1) * 2 * shape.key
@@ -108,41 +127,42 @@ def generation(recipe: Recipe, shape: Shape, machine: Machine) -> dict[str, floa
 
 def estimate(
     recipe: Recipe, stage: str, shape: Shape, machine: Machine, device_batch: int
-) -> dict[str, float]:
+) -> Parts:
     """GiB by part, of one process, on its card or in this computer's memory; see `total`."""
     part = getattr(recipe, stage)
-    length = row_length(part)
-    scored = part.max_completion if stage == "grpo" else length
-    width = WIDTH[machine.dtype]
-    four_bit = recipe.lora.load_in_4bit and machine.four_bit
+    length = scored = row_length(part)
+    if stage == "grpo":
+        scored = part.max_completion
+    width = matrix_width = WIDTH[machine.dtype]
+    if recipe.lora.load_in_4bit and machine.four_bit:
+        matrix_width = FOUR_BIT
     lora = 4 * lora_parameters(recipe, shape)  # float32 on every machine
     sizes = {
-        "weights": shape.linear * (FOUR_BIT if four_bit else width) + shape.other * width,
+        "weights": shape.linear * matrix_width + shape.other * width,
         "LoRA": lora,
         "optimiser": 2 * lora,  # AdamW's two averages
         "gradients": lora,
         "activations": activations(recipe, shape, machine, device_batch, length),
         "logits": logits(shape, machine, device_batch * scored, stage),
     }
-    if machine.device == "cpu":
-        sizes["LoRA"] *= 2  # its start is kept beside it; not on a card
     if machine.processes > 1:
         sizes["gradients"] *= 2  # the buffers in which the processes add theirs up
     if stage == "grpo":
         sizes |= generation(recipe, shape, machine)
         if part.beta:
             sizes["reference adapter"] = lora
-    sizes = {name: size / GIB for name, size in sizes.items()}
-    if machine.device != "cpu":
+    if machine.device == "cpu":
+        sizes["LoRA"] *= 2  # its start is kept beside it; not on a card
+    else:
         sizes["CUDA and libraries"] = CUDA
-    return sizes
+    return {name: size / GIB for name, size in sizes.items()}
 
 
-def sum_of(parts: dict[str, float], names: Sequence[str]) -> float:
+def sum_of(parts: Parts, names: Sequence[str]) -> float:
     return sum(parts.get(name, 0.0) for name in names)
 
 
-def total(parts: dict[str, float]) -> float:
+def total(parts: Parts) -> float:
     """GiB at the peak: what always stays, and the larger of generating and training."""
     always = [name for name in parts if name not in GENERATING + TRAINING]
     return sum_of(parts, always) + max(sum_of(parts, GENERATING), sum_of(parts, TRAINING))
@@ -155,7 +175,7 @@ class Plan:
     device_batch: int
     accumulation: int
     processes: int
-    parts: dict[str, float]
+    parts: Parts
     memory_gb: float  # of one card, or this computer
     room: float  # what a plan may fill of it
 
@@ -174,24 +194,15 @@ class Plan:
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
         sizes = sorted(self.parts.items(), key=lambda item: -item[1])
-        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005)
-        turns = advice = ""
-        if "KV cache" in self.parts:
-            turns = "\n          (generating and training take turns)"
-        if not self.fits:
-            largest, size = sizes[0]
-            advice = (
-                f"\nThis needs {self.total:.1f} GiB, of which {largest} {size:.1f}, "
-                "and does not fit.\nTake a card with more memory, a smaller MODEL, "
-                "4-bit weights, or shorter completions."
-            )
-        return (
-            f"memory    {self.total:.2f} of {self.memory_gb:.1f} GiB, "
-            f"estimated for the longest rows, without the libraries{turns}\n"
-            f"parts     {parts}\n"
-            f"batch     {self.batch} = {self.device_batch * self.accumulation * self.processes} "
-            f"(device batch × accumulation × processes){advice}"
+        text = PLAN.format(
+            plan=self,
+            turns="\n          (generating and training take turns)" * ("KV cache" in self.parts),
+            parts=", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005),
+            whole=self.device_batch * self.accumulation * self.processes,
         )
+        if self.fits:
+            return text
+        return text + ADVICE.format(plan=self, largest=sizes[0])
 
 
 def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
@@ -199,19 +210,18 @@ def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
 
     Raises ValueError if the processes do not divide the batch, and what `shape_of` raises.
     """
-    part = getattr(recipe, stage)
-    whole, processes, memory = part.batch, machine.processes, machine.memory_gb
-    if whole % processes:
-        fits = [n for n in range(1, whole + 1) if whole % n == 0]
+    part, processes, memory = getattr(recipe, stage), machine.processes, machine.memory_gb
+    if part.batch % processes:
         raise ValueError(
-            f"An effective batch of {whole} does not divide among {processes} processes.\n"
-            f"Start one of {fits} instead."
+            f"An effective batch of {part.batch} does not divide among {processes} processes.\n"
+            "Start a number of them that divides it."
         )
-    batch = mine = whole // processes
+    mine = batch = part.batch // processes
     room = memory * (COMPUTER_SHARE / processes)
     if machine.device != "cpu":
         room = memory * CARD_SHARE
-        batch = min(mine, max(1, int(memory * BUSY / row_length(part))))
+        busy = int(memory * BUSY / row_length(part))
+        batch = max(1, min(mine, busy))
     shape = shape_of(base)
     parts = estimate(recipe, stage, shape, machine, batch)
     while mine % batch or (batch > 1 and total(parts) > room):
@@ -220,47 +230,28 @@ def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
     return Plan(batch, mine // batch, processes, parts, memory, room)
 
 
-def card(name: str, memory: float, dtype: str = "bfloat16", processes: int = 1) -> Machine:
-    return Machine("gpu", "cuda", name, memory, 2, "local", dtype, processes=processes)
-
-
-# GiB as torch reports them, which is less than on the label.
-CARDS = (
-    card("T4 16 GB", 14.7, "float16"),
-    card("2 × T4", 14.7, "float16", 2),
-    card("L4 24 GB", 22.0),
-    card("A100 40 GB", 39.4),
-    card("A100 80 GB", 79.1),
-    card("H100 80 GB", 79.1),
-)
-
-
 def plan_table(recipe: Recipe, machine: Machine) -> pandas.DataFrame:
-    """A row for each card and stage, in GiB, and for this computer."""
+    """A row for each card and stage, in GiB, and for this computer.
+
+    LoRA with its optimiser, training and generating are sums.
+    """
     import pandas
 
     rows = []
     for each in (*CARDS, replace(machine, name="this computer")):
+        adapted = for_profile(recipe, each.profile)
+        base = str(TINY_MODEL) if each.profile == "tiny" else recipe.model
         for stage in recipe.stages:
-            start = {"card": each.name, "stage": stage, "dtype": each.dtype}
-            rows.append(start | figures(recipe, stage, each))
+            row = {"card": each.name, "stage": stage, "dtype": each.dtype}
+            rows.append(row)
+            try:
+                found = plan(adapted, stage, base, each)
+            except ValueError as error:  # two cards do not divide the batch
+                row["batch"] = str(error).partition("\n")[0]
+                continue
+            row["batch"] = found.batch
+            for name, parts in COLUMNS.items():
+                row[name] = f"{sum_of(found.parts, parts):.2f}"
+            row |= {"total": f"{found.total:.2f}", "of": f"{each.memory_gb:.1f}"}
+            row["fits"] = "yes" if found.fits else "no"
     return pandas.DataFrame(rows)
-
-
-def figures(recipe: Recipe, stage: str, machine: Machine) -> dict[str, str]:
-    """A plan as columns; LoRA with its optimiser, training and generating as sums."""
-    base = str(TINY_MODEL) if machine.profile == "tiny" else recipe.model
-    try:
-        found = plan(for_profile(recipe, machine.profile), stage, base, machine)
-    except ValueError as error:
-        return {"batch": str(error).partition("\n")[0]}
-    return {
-        "batch": found.batch,
-        "weights": f"{found.parts['weights']:.2f}",
-        "LoRA": f"{sum_of(found.parts, ADAPTER):.2f}",
-        "training": f"{sum_of(found.parts, TRAINING):.2f}",
-        "generating": f"{sum_of(found.parts, GENERATING):.2f}",
-        "total": f"{found.total:.2f}",
-        "of": f"{found.memory_gb:.1f}",
-        "fits": "yes" if found.fits else "no",
-    }

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 # Importing computer sets what torch's companions read while they are imported.
-from helpers.machine.computer import go_offline_without_hub, place, version_of
+from helpers.machine.computer import place, version_of
 from helpers.machine.folders import attached
 
 ROOT = Path(__file__).parents[2]
@@ -33,21 +33,13 @@ MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 def prepare() -> None:
     """Installs what is missing and leaves one card visible, and says so in one line.
 
-    Raises RuntimeError for an old Python, what pip refuses, and a kernel that must be restarted.
+    Raises RuntimeError for what pip refuses, and for a kernel that must be restarted.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036
-        raise RuntimeError(
-            "Python 3.11 or newer is needed.\nTake a newer runtime "
-            "(Colab: Runtime > Change runtime type; Kaggle: Environment > latest)."
-        )
     begun = time.monotonic()
     print(f"{PLACES[place()]}, {show_one_card()}", end=", ", flush=True)
-    outcome = "everything is there"
-    if missing() or torchao_in_the_way():
-        install()
-        outcome = f"packages installed in {time.monotonic() - begun:.0f} s"
+    install()
     check_loaded()
-    print(outcome)
+    print(f"packages ready in {time.monotonic() - begun:.0f} s")
 
 
 def show_one_card() -> str:
@@ -55,64 +47,42 @@ def show_one_card() -> str:
 
     Not where the user or a launcher has chosen, and not after torch, which has looked already.
     """
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        asked = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True)
-        cards = asked.stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):  # no driver
-        cards = []
-    if not cards:
+    query = "nvidia-smi --query-gpu=name --format=csv,noheader"
+    status, answer = subprocess.getstatusoutput(query)
+    if status:
         return "no GPU"
-    if len(cards) == 1:
-        return cards[0]
+    cards = answer.splitlines()
+    found = f"{len(cards)} × {cards[0]}"
     chosen = os.environ.keys() & {"CUDA_VISIBLE_DEVICES", "WORLD_SIZE"}
-    if not chosen and "torch" not in sys.modules:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "0"
-    first = os.environ.get("CUDA_VISIBLE_DEVICES") == "0"
-    return f"{len(cards)} × {cards[0]}" + " (the first is used)" * first
+    if len(cards) == 1 or chosen or "torch" in sys.modules:
+        return found
+    os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+    return f"{found} (the first is used)"
 
 
-def wanted() -> dict[str, str]:
-    """The packages that both files ask for, with the version where one is pinned, else ""."""
-    found = {}
-    for line in (STACK.read_text() + ALONE.read_text()).splitlines():
-        if line and not line.startswith("#"):
-            found[line.partition("==")[0]] = line.partition("==")[2]
-    return found
-
-
-def missing() -> list[str]:
-    """The packages that are not installed, or not in the version that is asked for."""
-    found = []
-    for name, pin in wanted().items():
-        installed = version_of(name)
-        if not installed or pin not in ("", installed):
-            found.append(name)
-    return found
+def wanted() -> list[str]:
+    """The packages that both files ask for."""
+    return re.findall("^[a-z_0-9]+", STACK.read_text() + ALONE.read_text(), re.MULTILINE)
 
 
 def torchao_in_the_way() -> bool:
-    """Whether torchao is too old for peft to make an adapter; both services bring 0.10."""
-    major, minor = (version_of("torchao") or "99.0").split(".")[:2]
-    return (int(major), int(minor)) < (0, 16)
+    """Whether torchao is below 0.16, too old for peft to make an adapter; services bring 0.10."""
+    return bool(re.match(r"0\.(\d|1[0-5])\.", version_of("torchao")))
 
 
 def install() -> None:
     """Installs both files; the packages of KEPT stay as they are, or pip fails and says why."""
     if torchao_in_the_way():
         pip("uninstall", "-y", "torchao")
-    kept = [f"{name}=={version_of(name)}\n" for name in KEPT if version_of(name)]
-    places = []  # attached wheels are looked at too; without a network nothing else is
+    wheels = []  # where some are attached, there is no network
     for folder in attached("unsloth-*.whl"):
-        go_offline_without_hub()
-        places += ["--find-links", str(folder)]
-        if os.environ.get("HF_HUB_OFFLINE") == "1":
-            places.append("--no-index")
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder, "keep.txt")
-        constraints.write_text("".join(kept), encoding="utf-8")
-        pip("install", "-r", str(STACK), "-c", str(constraints), *places)
-    pip("install", "--no-deps", "-r", str(ALONE), *places)
+        wheels += ["--no-index", "--find-links", str(folder)]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        for name in KEPT:
+            if version_of(name):
+                print(f"{name}=={version_of(name)}", file=constraints, flush=True)
+        pip("install", "-r", str(STACK), "-c", constraints.name, *wheels)
+    pip("install", "--no-deps", "-r", str(ALONE), *wheels)
     importlib.invalidate_caches()
 
 
@@ -120,13 +90,13 @@ def pip(*words: str) -> None:
     """Runs pip. Raises RuntimeError with the cause that it states."""
     quietly = ["-q", "--no-input", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", *words, *quietly]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        error = re.search("^ERROR: (.*)", done.stderr, re.MULTILINE)
-        cause = error[1] if error else done.stderr.strip()
+        cause = done.stderr.partition("ERROR: ")[2] or done.stderr
+        cause = cause.partition("\n")[0]
         raise RuntimeError(
-            f"pip {words[0]} failed: {cause[:300]}\nCheck the network (Kaggle: Internet on, or "
-            "attach a folder of wheels), or take a fresh session, and run it again."
+            f"pip {words[0]} failed: {cause}\nCheck the network (Kaggle: "
+            "Internet on, or attach a folder of wheels), or take a fresh session, and run it again."
         )
 
 

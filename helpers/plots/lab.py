@@ -8,14 +8,11 @@ was there, and a line a step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots.panels import BLUE, GREEN, ORANGE, RED, legends, line, panels, table
+from helpers.plots.panels import RED, legends, line, panels, table
 
 FILE = Path(__file__).with_name("lab.json")
 
@@ -25,48 +22,45 @@ def runs(stage: str) -> dict[str, dict]:
     return json.loads(FILE.read_text(encoding="utf-8"))[stage]
 
 
-def beside(stage: str, unit: str, draw: Callable) -> Figure:
-    """A panel for each run of the stage, drawn by `draw(axis, run, its log as a table)`."""
+def beside(stage: str, unit: str) -> tuple[Figure, list[tuple]]:
+    """A figure of a stage's runs; for each the axis of its panel, the run, its log as a table."""
     found = runs(stage)
-    figure, axes = panels([(f"{name}\n{run['cause']}", unit) for name, run in found.items()])
-    for axis, run in zip(axes, found.values(), strict=True):
-        draw(axis, run, table(run["log"]))
-    legends(axes)
-    plt.close(figure)  # else a notebook shows it twice
-    return figure
-
-
-def draw_sft(axis, run: Mapping, data: pd.DataFrame) -> None:
-    line(axis, data, "loss", BLUE, "rows learned from")
-    held_out = data["held_out"].dropna()
-    axis.plot(held_out, "o--", color=RED, markersize=3, label="held-out rows")
-    axis.set_ylim(0, 1.05 * max(data["loss"].max(), held_out.max()))
-
-
-def draw_grpo(axis, run: Mapping, data: pd.DataFrame) -> None:
-    line(axis, data, "paid", BLUE, "paid (1 = all)")
-    line(axis, data, "correct", GREEN, "right, and in shape", "--")
-    if run["shown_by"]:
-        line(axis, data, run["shown_by"], ORANGE, run["label"], ":")
-    if run["step"]:
-        axis.axvline(run["step"], color=RED, linewidth=1)
-    axis.set_ylim(-0.03, 1.03)
+    parts = [{"title": f"{name}\n{found[name]['cause']}", "unit": unit} for name in found]
+    figure, axes = panels(parts)
+    logs = [table(run["log"]) for run in found.values()]
+    return figure, list(zip(axes, found.values(), logs, strict=True))
 
 
 def sft_figure() -> Figure:
     """The loss on rows learned from and on others, of a healthy, an over-fitted, a broken SFT."""
-    return beside("sft", "loss, nats per token", draw_sft)
+    figure, parts = beside("sft", "loss, nats per token")
+    for axis, _, data in parts:
+        line(axis, data, "loss", "blue", "rows learned from")
+        held_out = data["held_out"].dropna()
+        axis.plot(held_out, "o--", color=RED, markersize=3, label="held-out rows")
+        axis.set_ylim(0, 1.05 * data[["loss", "held_out"]].max().max())
+    legends(figure.axes)
+    return figure
 
 
 def grpo_figure() -> Figure:
     """What was paid, what was right, what gives each illness away; red: where its verdict came."""
-    return beside("grpo", "share", draw_grpo)
+    figure, parts = beside("grpo", "share")
+    for axis, run, data in parts:
+        line(axis, data, "paid", "blue", "paid (1 = all)")
+        line(axis, data, "correct", "green", "right, and in shape", "--")
+        line(axis, data, run["shown_by"], "orange", run.get("label"), ":")
+        if run["step"]:
+            axis.axvline(run["step"], color=RED, linewidth=1)
+        axis.set_ylim(-0.03, 1.03)
+    legends(figure.axes)
+    return figure
 
 
-def verdicts() -> dict[str, Mapping]:
+def verdicts() -> dict[str, dict]:
     """For each GRPO run its cause, and the verdict with its step."""
     found = {}
     for name, run in runs("grpo").items():
-        verdict, step = run["verdict"] or "none", run["step"] or ""
-        found[name] = {"cause": run["cause"], "verdict": verdict, "after step": step}
+        verdict = {"verdict": run["verdict"] or "none", "after step": run["step"] or ""}
+        found[name] = {"cause": run["cause"], **verdict}
     return found

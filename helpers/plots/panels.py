@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from math import ceil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 # Okabe and Ito's colours, told apart by colour-blind people; in grey lines are told apart by their
 # strokes, areas by their hatches.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY = "#CC79A7", "#56B4E9"
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#999999"
+COLOURS = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED, "purple": PURPLE, "sky": SKY}
+STROKES = ("-", "--", "-.", ":", (0, (5, 1)))
 EDGE = {"edgecolor": "white", "linewidth": 0}  # of areas with hatches
 HATCHES = ("", "//", "..", "xx", "\\\\")
 
@@ -25,52 +27,74 @@ HATCHES = ("", "//", "..", "xx", "\\\\")
 def table(log: Sequence[Mapping]) -> pd.DataFrame:
     """The log as a table with `step` as its index; what is no number (null) as a gap."""
     data = pd.DataFrame(log).set_index("step").drop(columns="not_finite", errors="ignore")
-    return data.apply(pd.to_numeric, errors="coerce")
+    return data.apply(pd.to_numeric, errors="coerce").dropna(axis="columns", how="all")
 
 
-def smooth(values: pd.Series) -> pd.Series:
-    """A running mean over a tenth of the run, centred."""
-    return values.rolling(max(3, len(values) // 10), min_periods=1, center=True).mean()
+def looks(names: Iterable[str]) -> list[tuple]:
+    """Each name with a colour and a stroke; no two alike among the first 30."""
+    return list(zip(names, cycle(COLOURS.values()), cycle(STROKES)))
 
 
-def looks(names: Sequence[str]) -> list[tuple[str, str, object]]:
-    """Each name with a colour and a stroke; no two alike among the first 36."""
-    found = []
-    for i, name in enumerate(names):
-        found.append((name, COLOURS[i % 6], STYLES[(i + i // 6) % 6]))
-    return found
+def line(axis, data: pd.DataFrame, key: str, colour: str, label="", style="-", std="") -> None:
+    """The raw values thin, a running mean over a tenth of the run on top; nothing for no `key`.
+
+    std: the key of their standard deviation, for a band around them.
+    """
+    if key not in data:
+        return
+    values = data[key]
+    colour = COLOURS.get(colour, colour)
+    if key == "learning_rate":  # a plan, not a measurement: nothing to smooth
+        axis.plot(values, color=colour)
+        return
+    axis.plot(values, color=colour, alpha=0.3, linewidth=1)
+    window = max(3, len(values) // 10)
+    smoothed = values.rolling(window, min_periods=1, center=True).mean()
+    axis.plot(smoothed, color=colour, linewidth=2, linestyle=style, label=label)
+    if std in data:
+        shade = {"color": colour, "alpha": 0.12, "label": "± std over the batch"}
+        axis.fill_between(data.index, values - data[std], values + data[std], **shade)
 
 
-def line(axis, data: pd.DataFrame, key: str, colour: str, label: str = "", style="-") -> None:
-    """The raw values thin, the smoothed ones on top; nothing for a key that the log lacks."""
-    if key in data and data[key].notna().any():
-        axis.plot(data.index, data[key], color=colour, alpha=0.3, linewidth=1)
-        smoothed = smooth(data[key])
-        axis.plot(data.index, smoothed, color=colour, linewidth=2, linestyle=style, label=label)
+def subplots(width: float, height: float, rows=1, columns=1, **more) -> tuple[Figure, list]:
+    """A figure of that size in inches, and its axes."""
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **more
+    )
+    plt.close(figure)  # else a notebook shows it twice
+    return figure, list(grid.flat)
 
 
-def panels(parts: Sequence[tuple[str, str]]) -> tuple[Figure, list]:
-    """A figure with a panel for each (title, unit of the y axis), two beside each other."""
-    rows, columns = -(-len(parts) // 2), min(len(parts), 2)  # a phone still shows two legibly
-    size = (3.7 * columns, 2.7 * rows)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    axes = list(grid.flat)
-    for axis in axes[len(parts) :]:
-        axis.remove()
-    for axis, (title, unit) in zip(axes, parts, strict=False):
-        axis.set(xlabel="step", ylabel=unit)
-        axis.set_title(title, fontsize="medium")
+def panels(parts: Sequence[Mapping]) -> tuple[Figure, list]:
+    """A figure with a panel for each part, which has a title and the unit of the y axis."""
+    rows, columns = ceil(len(parts) / 2), min(len(parts), 2)  # a phone still shows two legibly
+    figure, axes = subplots(3.7 * columns, 2.7 * rows, rows, columns)
+    if len(axes) > len(parts):
+        axes.pop().remove()
+    for axis, part in zip(axes, parts, strict=True):
+        axis.set(xlabel="step", ylabel=part["unit"])
+        axis.set_title(part["title"], fontsize="medium")
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure, axes[: len(parts)]
+    return figure, axes
 
 
-def legend(axis, down: float, columns: int = 2) -> None:
-    """A legend below the panel."""
-    place = (0.5, -down)
-    axis.legend(
-        fontsize="small", loc="upper center", bbox_to_anchor=place, ncols=columns, frameon=False
-    )
+def curves(data: pd.DataFrame, parts: Sequence[Mapping]) -> Figure:
+    """A panel for each part; its lines are what `line` takes."""
+    figure, axes = panels(parts)
+    for axis, part in zip(axes, parts, strict=True):
+        for one in part["lines"]:
+            line(axis, data, *one)
+        if part["unit"].startswith("share"):
+            axis.set_ylim(-0.03, 1.03)
+    legends(axes)
+    return figure
+
+
+def legend(axis, down: float, columns: int = 2, loc: str = "upper center") -> None:
+    """A legend below the panel; with a negative distance and "lower center" above it."""
+    place = {"loc": loc, "bbox_to_anchor": (0.5, -down)}
+    axis.legend(fontsize="small", ncols=columns, frameon=False, **place)
 
 
 def legends(axes) -> None:
@@ -86,16 +110,13 @@ def legends(axes) -> None:
 def picture(figure: Figure) -> dict[str, str]:
     """The figure as a PNG in the form that IPython's display takes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=90, format="png", bbox_inches="tight")
-    plt.close(figure)
+    figure.savefig(buffer, dpi=90, bbox_inches="tight")
     encoded = base64.b64encode(buffer.getvalue()).decode()
     return {"image/png": encoded, "text/plain": "the run's curves"}
 
 
 def save(figure: Figure, path: str | Path) -> Figure:
     """Writes the figure as PNG and returns it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
     return figure

@@ -11,7 +11,7 @@ from trl import GRPOTrainer, SFTTrainer
 
 from helpers import data
 from helpers.data import Split
-from helpers.machine import Machine, check_room, detect, plan, writable_folder
+from helpers.machine import Machine, detect, plan, writable_folder
 from helpers.recipes import Recipe, for_profile, get_recipe
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.training.adapter import Adapter
@@ -75,7 +75,6 @@ def open_job(settings: Settings) -> Job:
     machine = detect()
     recipe = changed(for_profile(recipe, machine.profile), settings)
     set_seed(settings.seed)
-    check_room(settings.output, machine)
     return Job(settings, recipe, machine, base_of(recipe, settings.model, machine))
 
 

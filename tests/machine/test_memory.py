@@ -59,21 +59,20 @@ def test_a_local_folder_is_read_and_counted(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    [None, "{", "[]", '{"hidden_size": 8}', '{"num_attention_heads": 0, "hidden_size": 8}'],
+    [None, "{", '{"hidden_size": 8}', '{"num_experts": 8}'],
 )
 def test_a_config_that_cannot_be_read(text, tmp_path):
     if text:
         (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match="config.json of .* could not be read .*\nSet MODEL"):
+    with pytest.raises(ValueError, match=r"no model at .* \(.*\)\.\nSet MODEL"):
         shape_of(str(tmp_path))
 
 
 def test_a_model_that_is_nowhere(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="no/such-model could not be read.*\n.* network"):
-        shape_of("no/such-model")
-    with pytest.raises(FileNotFoundError, match="no model at ./nothing.\nSet MODEL"):
-        shape_of("./nothing")
+    for model in ("no/such-model", "./nothing"):
+        with pytest.raises(ValueError, match=f"no model at {model} .*\n.* network"):
+            shape_of(model)
 
 
 @pytest.mark.parametrize(("name", "stage"), EVERY)
@@ -88,9 +87,9 @@ def test_the_effective_batch_is_kept_and_fits(name, stage, card):
         assert found.fits and found.total <= 0.9 * card.memory_gb
 
 
-def test_processes_that_do_not_divide_name_those_that_do():
+def test_processes_that_do_not_divide_the_batch():
     cause = "batch of 20 does not divide among 3 processes"
-    with pytest.raises(ValueError, match=cause + r".\n.*\[1, 2, 4, 5, 10, 20\]"):
+    with pytest.raises(ValueError, match=cause + ".\nStart a number of them that divides it"):
         plan(RECIPES["gsm8k_xml"], "sft", QWEN, replace(T4, processes=3))
 
 

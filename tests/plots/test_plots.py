@@ -1,12 +1,11 @@
 """Each figure is drawn from what a log holds, with names and units on its axes."""
 
 import base64
+from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from helpers import plots
-from helpers.plots.panels import smooth
 
 WEIGHTS = {"r_soft": 0.5, "r_correctness": 1.0}
 STEPS = range(1, 8)
@@ -36,9 +35,11 @@ LEVEL = {"n": 5, "agreement": 0.5, "right": 0.6, "low": 0.5, "high": 0.7}
 VOTES = {
     "base": {"levels": [LEVEL | {"agreement": 0.0}]},
     "sft": {"levels": [LEVEL, LEVEL]},
-    "none": {"levels": []},
 }
-SCORES = {"base": [{"score": 0.0}], "sft": [{"score": 1.0}, {"score": 0.5}]}
+SCORES = {
+    "base": [SimpleNamespace(score=0.0)],
+    "sft": [SimpleNamespace(score=1.0), SimpleNamespace(score=0.5)],
+}
 
 
 @pytest.mark.parametrize(
@@ -71,9 +72,10 @@ def test_figures(draw, panels, tmp_path):
 
 
 def test_curves_show_the_log_s_own_values_and_a_running_mean():
-    raw, smoothed = plots.losses(SFT).axes[0].lines
-    assert list(raw.get_ydata()) == [1 / i for i in STEPS] != list(smoothed.get_ydata())
-    assert list(smooth(pd.Series([1.0, 3.0, 5.0]))) == [2.0, 3.0, 4.0]
+    log = [{"step": i, "loss": value} for i, value in enumerate((1.0, 3.0, 8.0), start=1)]
+    raw, smoothed = plots.losses(log).axes[0].lines
+    assert list(raw.get_xdata()) == [1, 2, 3] and list(raw.get_ydata()) == [1.0, 3.0, 8.0]
+    assert list(smoothed.get_ydata()) == [2.0, 4.0, 5.5]
 
 
 def test_who_never_votes_is_not_in_the_calibration():
@@ -81,9 +83,11 @@ def test_who_never_votes_is_not_in_the_calibration():
     assert labels == ["as right as they agree", "sft"]
 
 
-def test_runs_of_two_stages_have_nothing_in_common():
+def test_runs_are_compared_in_what_they_have_in_common():
+    (axis,) = plots.compare_runs({"one": SFT, "two": GRPO}).axes
+    assert axis.get_title() == "Gradient norm" and len(axis.lines) == 4
     with pytest.raises(ValueError, match="no figure in common"):
-        plots.compare_runs({"one": SFT, "two": GRPO})
+        plots.compare_runs({"one": SFT, "two": [{"step": 1, "x": 1.0}]})
 
 
 def test_a_log_with_gaps_is_drawn():
