@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -21,7 +21,6 @@ from helpers.recipes import Recipe
 from helpers.rows import Example
 
 CONTROL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")
-BAR = {"leave": False, "file": sys.stdout, "mininterval": 0.5, "ncols": 78, "delay": 2}
 LONGEST = 10  # characters a token: a question with more for each token of the limit cannot fit
 
 
@@ -99,8 +98,8 @@ def to_examples(
     """
     examples, dropped = [], Counter()
     questions, ids = set(), set()  # those before
-    row = {}
-    for index, row in enumerate(tqdm(readable(rows), f"reading {split}", **BAR)):
+    bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
+    for index, row in enumerate(bar):
         example, reason = read(recipe, row)
         if example:
             question = normalised(example.question)
@@ -129,17 +128,6 @@ def to_examples(
             "answer_text and answer."
         )
     return found
-
-
-def readable(rows: Iterable[Mapping]) -> Iterator[Mapping]:
-    """The rows of a dataset, whose files may turn out to be broken on the way."""
-    try:
-        yield from rows
-    except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(
-            f"The dataset has a row that cannot be decoded ({error}).\n"
-            "Save its files as UTF-8 text."
-        ) from error
 
 
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
