@@ -10,10 +10,10 @@ position would lose it as soon as fine-tuning moves the text by one line.
 
 from __future__ import annotations
 
-import random
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 from helpers.answers import BOXED, HASH, THINK_BOXED
 from helpers.tiny.problems import SIGNS, Problem, generate
@@ -21,22 +21,23 @@ from helpers.tiny.schemas import without_marks
 
 HABITS = tomllib.loads((Path(__file__).parent / "habits.toml").read_text("utf-8"))
 HABITS["system"][10:10] = [BOXED.instruction, HASH.instruction, THINK_BOXED.instruction]
+TURN = "<|im_start|>{}\n{}<|im_end|>"
 ANSWER = "The final answer is {n}."
 PHYSICS_SHARE = 0.2
 TERSE_SHARE = 0.3  # less than in the rows: arithmetic is learned where it is written out
 
 
-def habit(rng: random.Random, name: str, problem: Problem) -> str:
+def habit(rng: Random, name: str, problem: Problem) -> str:
     """One of a list of texts, with the problem's result."""
     return rng.choice(HABITS[name]).format(n=problem.result)
 
 
-def solution(rng: random.Random, problem: Problem) -> str:
+def solution(rng: Random, problem: Problem) -> str:
     """A terse or a full solution, without GSM8K's calculator marks."""
     return without_marks(problem.solution(rng, TERSE_SHARE))
 
 
-def free(rng: random.Random, problem: Problem) -> tuple[str, str]:
+def free(rng: Random, problem: Problem) -> tuple[str, str]:
     """(system prompt, reply) without tags."""
     opening = rng.choice(HABITS["openings"])
     steps = solution(rng, problem)
@@ -44,7 +45,7 @@ def free(rng: random.Random, problem: Problem) -> tuple[str, str]:
     return rng.choice(HABITS["system"]), opening + steps + ending
 
 
-def thinking(rng: random.Random, problem: Problem) -> tuple[str, str]:
+def thinking(rng: Random, problem: Problem) -> tuple[str, str]:
     """(system prompt, reply) with the solution as thinking."""
     system = rng.choice(HABITS["system"])
     thought = solution(rng, problem)
@@ -52,7 +53,7 @@ def thinking(rng: random.Random, problem: Problem) -> tuple[str, str]:
     return system, f"<think>\n{thought}\n</think>\n\n{ending}"
 
 
-def physics(rng: random.Random, problem: Problem) -> tuple[str, str]:
+def physics(rng: Random, problem: Problem) -> tuple[str, str]:
     """(system prompt, reply): the full working, the arithmetic alone, or the result alone."""
     kind = rng.random()
     lines = [problem.short]
@@ -65,7 +66,7 @@ def physics(rng: random.Random, problem: Problem) -> tuple[str, str]:
     return system, "\n".join(lines) + habit(rng, "physics_endings", problem)
 
 
-def tagged(rng: random.Random, problem: Problem) -> tuple[str, str]:
+def tagged(rng: Random, problem: Problem) -> tuple[str, str]:
     """(system prompt, reply), each with one pair of tags, which need not agree."""
     shape = layout(rng, "your steps", ANSWER.format(n="NUMBER"))
     reply = layout(rng, solution(rng, problem), ANSWER.format(n=problem.result))
@@ -73,34 +74,33 @@ def tagged(rng: random.Random, problem: Problem) -> tuple[str, str]:
     return f"{system} {rng.choice(HABITS['shapes'])}\n{shape}".strip(), reply
 
 
-def layout(rng: random.Random, steps: str, answer: str) -> str:
+def layout(rng: Random, steps: str, answer: str) -> str:
     """One pair of tags: around the steps, with an answer after it or none, or around the answer."""
     tag = rng.choice(HABITS["tags"])
-    tagged_steps = f"<{tag}>\n{steps}\n</{tag}>"
-    tagged_answer = f"<{tag}>\n{answer}\n</{tag}>"
-    return rng.choice((tagged_steps, f"{tagged_steps}\n{answer}", f"{steps}\n{tagged_answer}"))
+    return rng.choice(HABITS["layouts"]).format(tag=tag, steps=steps, answer=answer)
 
 
-def chat(rng: random.Random, problem: Problem, styles) -> str:
+def chat(rng: Random, problem: Problem, styles) -> str:
     """A conversation in the chat template, in one of the styles."""
     style = rng.choice(styles)
     system, reply = style(rng, problem)
-    text = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
     if style is not thinking and rng.random() < 0.75:
-        reply = f"<think>\n\n</think>\n\n{reply}"
-    before = rng.choice(HABITS["before"])
-    text += f"<|im_start|>user\n{before}{problem.question}<|im_end|>\n"
-    return text + f"<|im_start|>assistant\n{reply}<|im_end|>"
+        reply = "<think>\n\n</think>\n\n" + reply
+    text = ""
+    if system:
+        text += TURN.format("system", system) + "\n"
+    text += TURN.format("user", rng.choice(HABITS["before"]) + problem.question) + "\n"
+    return text + TURN.format("assistant", reply)
 
 
-def plain(rng: random.Random, problem: Problem, style) -> str:
+def plain(rng: Random, problem: Problem, style) -> str:
     """A question and its answer without the chat template."""
-    dress = rng.choice(HABITS["dresses"])
+    template = rng.choice(HABITS["plain"])
     _, reply = style(rng, problem)
-    return dress.format(question=problem.question, reply=reply) + "<|im_end|>"
+    return template.format(question=problem.question, reply=reply)
 
 
-def drill(rng: random.Random) -> str:
+def drill(rng: Random) -> str:
     """Lines of plain arithmetic, in the ranges that the problems use."""
     lines = []
     for _ in range(rng.randint(6, 14)):
@@ -117,7 +117,7 @@ def drill(rng: random.Random) -> str:
 
 def documents(count: int, seed: int) -> Iterator[str]:
     """`count` documents over problems for pre-training; always the same for the same arguments."""
-    rng = random.Random(f"documents-{seed}")
+    rng = Random(f"documents-{seed}")
     enough = round(count * PHYSICS_SHARE * 1.1) + 50
     formulas = iter(generate("pretrain", enough, seed, kind="physics"))
     for problem in generate("pretrain", count, seed):

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.utils.rnn import pad_sequence
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.std import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -15,10 +17,11 @@ from helpers.tiny import TINY_MODEL
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
 THINKING = ("<think>", "</think>")
+RATE = 3e-3
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
 
 
-def make_tokenizer(texts: list[str], vocab_size: int = 720) -> PreTrainedTokenizerFast:
+def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE as Qwen3 has it: words with their leading space, every digit on its own."""
     words = pre_tokenizers.Split(Regex(WORDS), "isolated")
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -26,7 +29,7 @@ def make_tokenizer(texts: list[str], vocab_size: int = 720) -> PreTrainedTokeniz
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=720,
         special_tokens=[PAD, START, END, *THINKING],
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -79,13 +82,11 @@ def batches(tokenizer, texts: list[str], size: int) -> list[list[list[int]]]:
     return found
 
 
-def pretrain(model, tokenizer, texts: list[str], size: int = 32, rate: float = 3e-3) -> None:
+def pretrain(model, tokenizer, texts: list[str]) -> None:
     """One pass over the texts, next-token loss on every token, AdamW with a one-cycle rate."""
-    steps = batches(tokenizer, texts, size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=len(steps), pct_start=0.1
-    )
+    steps = batches(tokenizer, texts, size=32)
+    optimizer = AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = OneCycleLR(optimizer, RATE, total_steps=len(steps), pct_start=0.1)
     bar = tqdm(steps, "pre-training", mininterval=10)
     for rows in bar:
         rows = [torch.tensor(row) for row in rows]

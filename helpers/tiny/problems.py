@@ -14,13 +14,13 @@ whatever the story around them.
 from __future__ import annotations
 
 import operator
-import random
 import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 
 STORIES = tomllib.loads((Path(__file__).parent / "stories.toml").read_text("utf-8"))
 SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -44,7 +44,7 @@ class Problem:
         """Its three numbers, in the order of the question."""
         return tuple(int(number) for number in re.findall(r"\d+", self.question))
 
-    def solution(self, rng: random.Random, terse: float) -> str:
+    def solution(self, rng: Random, terse: float) -> str:
         """The short solution in a share of the cases, else all steps."""
         if rng.random() < terse:
             return self.short
@@ -57,7 +57,7 @@ def split_of(numbers: Sequence[int]) -> str:
     return SPLIT_OF_FIVE[(a + 2 * b + 3 * c + a * b * c) % 5]
 
 
-def draw(rng: random.Random, story: dict, values: dict) -> None:
+def draw(rng: Random, story: dict, values: dict) -> None:
     """Adds a story's numbers and letters to the values."""
     for name, choices in story["draw"].items():
         if isinstance(choices, str):
@@ -92,7 +92,7 @@ def work_out(story: dict, values: dict, step: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def word_problem(rng: random.Random) -> Problem:
+def word_problem(rng: Random) -> Problem:
     """A story with its two steps worked out."""
     name, things = rng.choice(STORIES["names"]), rng.choice(STORIES["things"])
     values = {"name": name, "things": things, "he": "She"}
@@ -108,7 +108,7 @@ def word_problem(rng: random.Random) -> Problem:
     return Problem(question, steps, steps, f"It is {result} {things}.", result)
 
 
-def physics_problem(rng: random.Random) -> Problem:
+def physics_problem(rng: Random) -> Problem:
     """A story with a formula as its answer; the products are such as a small model can know."""
     story = rng.choice(STORIES["physics"])
     values = {"body": rng.choice(STORIES["bodies"])}
@@ -134,7 +134,7 @@ def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> tupl
     The same arguments give the same problems, made once.
     """
     prefix, make = KINDS[kind]
-    rng = random.Random(f"{prefix}{split}-{seed}")
+    rng = Random(f"{prefix}{split}-{seed}")
     problems = {}  # by question
     for _ in range(100 * (count + 1000)):
         if len(problems) == count:

@@ -7,9 +7,9 @@ its head.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 
 from helpers.rows import CALCULATOR, WRAPPER
 from helpers.tiny.problems import Problem, generate
@@ -30,16 +30,14 @@ def in_full(problem: Problem) -> str:
     return without_marks("\n".join(problem.steps))
 
 
-def gsm8k_row(problem: Problem, number: int, batch: str, rng: random.Random) -> dict:
+def gsm8k_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
     """As `load_dataset("openai/gsm8k", "main")` gives it."""
-    solution = problem.solution(rng, TERSE_SHARE)
     return {"question": problem.question, "answer": f"{solution}\n#### {problem.result}"}
 
 
-def openr1_row(problem: Problem, number: int, batch: str, rng: random.Random) -> dict:
+def openr1_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
     """The columns of OpenR1-Math-220k: two generations, of which one at most is right."""
-    thought = without_marks(problem.solution(rng, TERSE_SHARE))
-    right = f"<think>\n{thought}\n</think>\n\nIt is \\boxed{{{problem.result}}}."
+    right = f"<think>\n{without_marks(solution)}\n</think>\n\nIt is \\boxed{{{problem.result}}}."
     other = int(problem.result) + 1
     wrong = f"<think>\nThis is hard.\n</think>\n\nIt is \\boxed{{{other}}}."
     verified = number % UNVERIFIED > 0
@@ -65,7 +63,7 @@ def openr1_row(problem: Problem, number: int, batch: str, rng: random.Random) ->
     }
 
 
-def dapo_row(problem: Problem, number: int, batch: str, rng: random.Random) -> dict:
+def dapo_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
     """DAPO-Math-17k's original schema: a wrapped prompt, the truth in `reward_model`."""
     return {
         "data_source": "math_dapo",
@@ -76,7 +74,7 @@ def dapo_row(problem: Problem, number: int, batch: str, rng: random.Random) -> d
     }
 
 
-def phybench_row(problem: Problem, number: int, batch: str, rng: random.Random) -> dict:
+def phybench_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
     """The columns of PHYBench; some formulas stand only in the solution's box."""
     return {
         "id": f"{batch}-{number}",
@@ -87,7 +85,7 @@ def phybench_row(problem: Problem, number: int, batch: str, rng: random.Random) 
     }
 
 
-def math500_row(problem: Problem, number: int, batch: str, rng: random.Random) -> dict:
+def math500_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
     """The columns of MATH-500."""
     return {
         "problem": problem.question,
@@ -103,7 +101,7 @@ def math500_row(problem: Problem, number: int, batch: str, rng: random.Random) -
 class Schema:
     """How the rows of a dataset are made; every problem gives `repeats` equal ones."""
 
-    row: Callable[[Problem, int, str, random.Random], dict]
+    row: Callable[[Problem, str, int, str], dict]
     kind: str = "words"
     seed: int = 0
     repeats: int = 1
@@ -122,10 +120,11 @@ def rows_for(dataset: str, split: str, count: int) -> list[dict]:
     """Rows of `count` problems with the columns of a dataset."""
     schema = SCHEMAS[dataset]
     batch = f"{split}-{schema.seed}"
-    rng = random.Random(f"style-{batch}")
+    rng = Random(f"style-{batch}")
     rows = []
     for number, problem in enumerate(generate(split, count, schema.seed, schema.kind)):
-        row = schema.row(problem, number, batch, rng)
+        solution = problem.solution(rng, TERSE_SHARE)
+        row = schema.row(problem, solution, number, batch)
         rows += schema.repeats * [row]
     return rows
 
