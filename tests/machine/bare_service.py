@@ -88,7 +88,8 @@ class Service:
         self.put_project(root / "project")
 
     def put_project(self, folder: Path) -> None:
-        for path in (ROOT / "helpers").rglob("*.py"):
+        helpers = ROOT / "helpers"
+        for path in (*helpers.rglob("*.py"), *helpers.rglob("*.toml")):
             copy = folder / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(self.moved(path.read_text()))
