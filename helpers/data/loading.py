@@ -79,13 +79,13 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
 
     It is of the test split where there is one.
     """
-    rows = rows_of(recipe.source, dataset, profile)
-    split = "test" if "test" in rows else "train"
-    for row in chain(islice(rows[split], start, None), rows[split]):
+    splits = rows_of(recipe.source, dataset, profile)
+    rows = splits.get("test", splits["train"])
+    for row in chain(islice(rows, start, None), rows):
         example, _ = read(recipe, row)
         if example and not unusable(recipe, example):
             return row
-    return to_examples(recipe, rows[split], split)  # raises, and says why
+    return to_examples(recipe, rows, "test")  # raises, and says why
 
 
 def to_examples(

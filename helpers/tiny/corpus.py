@@ -22,6 +22,7 @@ from helpers.tiny.schemas import without_marks
 HABITS = tomllib.loads((Path(__file__).parent / "habits.toml").read_text("utf-8"))
 HABITS["system"][10:10] = [BOXED.instruction, HASH.instruction, THINK_BOXED.instruction]
 TURN = "<|im_start|>{}\n{}<|im_end|>"
+Dress = tuple[str, str]  # system prompt, reply
 ANSWER = "The final answer is {n}."
 PHYSICS_SHARE = 0.2
 TERSE_SHARE = 0.3  # less than in the rows: arithmetic is learned where it is written out
@@ -37,7 +38,7 @@ def solution(rng: Random, problem: Problem) -> str:
     return without_marks(problem.solution(rng, TERSE_SHARE))
 
 
-def free(rng: Random, problem: Problem) -> tuple[str, str]:
+def free(rng: Random, problem: Problem) -> Dress:
     """(system prompt, reply) without tags."""
     opening = rng.choice(HABITS["openings"])
     steps = solution(rng, problem)
@@ -45,7 +46,7 @@ def free(rng: Random, problem: Problem) -> tuple[str, str]:
     return rng.choice(HABITS["system"]), opening + steps + ending
 
 
-def thinking(rng: Random, problem: Problem) -> tuple[str, str]:
+def thinking(rng: Random, problem: Problem) -> Dress:
     """(system prompt, reply) with the solution as thinking."""
     system = rng.choice(HABITS["system"])
     thought = solution(rng, problem)
@@ -53,7 +54,7 @@ def thinking(rng: Random, problem: Problem) -> tuple[str, str]:
     return system, f"<think>\n{thought}\n</think>\n\n{ending}"
 
 
-def physics(rng: Random, problem: Problem) -> tuple[str, str]:
+def physics(rng: Random, problem: Problem) -> Dress:
     """(system prompt, reply): the full working, the arithmetic alone, or the result alone."""
     kind = rng.random()
     lines = [problem.short]
@@ -66,7 +67,7 @@ def physics(rng: Random, problem: Problem) -> tuple[str, str]:
     return system, "\n".join(lines) + habit(rng, "physics_endings", problem)
 
 
-def tagged(rng: Random, problem: Problem) -> tuple[str, str]:
+def tagged(rng: Random, problem: Problem) -> Dress:
     """(system prompt, reply), each with one pair of tags, which need not agree."""
     shape = layout(rng, "your steps", ANSWER.format(n="NUMBER"))
     reply = layout(rng, solution(rng, problem), ANSWER.format(n=problem.result))
@@ -105,10 +106,7 @@ def drill(rng: Random) -> str:
     lines = []
     for _ in range(rng.randint(6, 14)):
         sign = rng.choice("+-*")
-        if sign == "*":
-            a, b = rng.randint(2, 4), rng.randint(2, 25)
-        else:
-            a, b = rng.randint(2, 45), rng.randint(2, 36)
+        a, b = [rng.randint(2, highest) for highest in HABITS["drills"][sign]]
         if sign == "-":
             a, b = max(a, b), min(a, b)
         lines.append(f"{a} {sign} {b} = {SIGNS[sign](a, b)}")
@@ -118,16 +116,14 @@ def drill(rng: Random) -> str:
 def documents(count: int, seed: int) -> Iterator[str]:
     """`count` documents over problems for pre-training; always the same for the same arguments."""
     rng = Random(f"documents-{seed}")
-    enough = round(count * PHYSICS_SHARE * 1.1) + 50
-    formulas = iter(generate("pretrain", enough, seed, kind="physics"))
+    formulas = iter(generate("pretrain", count // 4 + 50, seed, kind="physics"))
     for problem in generate("pretrain", count, seed):
         kind = rng.random()
         if kind < PHYSICS_SHARE:
-            formula = next(formulas)
             if rng.random() < 0.8:
-                yield chat(rng, formula, (physics,))
+                yield chat(rng, next(formulas), (physics,))
             else:
-                yield plain(rng, formula, physics)
+                yield plain(rng, next(formulas), physics)
         elif kind < 0.42:
             yield drill(rng)
         elif kind < 0.58:
