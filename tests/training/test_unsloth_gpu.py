@@ -93,9 +93,10 @@ FULL_EVAL = {
     "fp16_full_eval",
     "bf16_full_eval",
 }  # set by the trainers: evaluation in half precision, which no run here makes
-UNSLOTH_LATE = {
-    "helpers.tiny.make": "transformers"
-}  # makes the embedded model, and neither loads nor trains one by Unsloth
+UNSLOTH_LATE = {  # they make the embedded model, and neither load nor train one by Unsloth
+    "helpers.tiny.__main__": "transformers",
+    "helpers.tiny.make": "transformers",
+}
 
 
 @pytest.fixture(scope="module")
