@@ -61,7 +61,7 @@ def physics(rng: Random, problem: Problem) -> Dress:
     if kind < 0.3:
         lines = problem.steps
     elif kind < 0.7:
-        lines = problem.brief
+        lines = [line for line in problem.steps if "=" in line]
     prompts = [rng.choice(HABITS["system"]) for _ in range(rng.randint(1, 3))]
     system = " ".join(dict.fromkeys(prompts)).strip()  # each of them once
     return system, "\n".join(lines) + habit(rng, "physics_endings", problem)

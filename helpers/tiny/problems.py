@@ -35,7 +35,6 @@ class Problem:
 
     question: str
     steps: tuple[str, ...]  # everything written out, a line each; with the calculator's marks
-    brief: tuple[str, ...]  # the arithmetic only
     short: str  # a sentence that states the result and nothing else
     result: str
 
@@ -63,9 +62,9 @@ def draw(rng: Random, story: dict, values: dict) -> None:
         if isinstance(choices, str):
             values[name] = rng.choice(choices)
             continue
-        lowest, highest, *formulas = choices
-        for formula in formulas:
-            highest = min(highest, value_of(formula, values))
+        lowest, highest, *formula = choices
+        if formula:
+            highest = min(highest, value_of(*formula, values))
         values[name] = rng.randint(lowest, highest)
 
 
@@ -105,7 +104,7 @@ def word_problem(rng: Random) -> Problem:
     steps = work_out(story, values, MARKED_STEP)
     result = str(values["end"])
     question = story["question"].format(**values)
-    return Problem(question, steps, steps, f"It is {result} {things}.", result)
+    return Problem(question, steps, f"It is {result} {things}.", result)
 
 
 def physics_problem(rng: Random) -> Problem:
@@ -120,8 +119,7 @@ def physics_problem(rng: Random) -> Problem:
     answer = story["answer"].format(**values)
     short = f"So it is {answer}."
     steps = (f"Given: {known}.", story["law"], *working, short)
-    brief = tuple(line for line in working if "=" in line)
-    return Problem(question, steps, brief, short, answer)
+    return Problem(question, steps, short, answer)
 
 
 KINDS = {"words": ("", word_problem), "physics": ("physics-", physics_problem)}
