@@ -50,7 +50,7 @@ def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
     dataset: None for the recipe's own (the generated problems on the tiny profile), a Hub id
     (`id:config` for one of its configurations), or a local folder or file (JSON, JSONL, Parquet,
     CSV). Where there is no test split, a share is held out, the same every time.
-    Raises ValueError or ConnectionError with the cause and the cure.
+    Raises ValueError with the cause and the cure.
     """
     rows = rows_of(recipe.source, dataset, profile)
     if "test" in rows:
