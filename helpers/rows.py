@@ -3,10 +3,6 @@
 An adapter returns None for a row without a gold, or without the verified solution that the recipe
 learns from; the loader counts those. Every adapter also takes anyone's own rows, which have
 `messages`, `answer_text` and `answer`.
-
->>> own = {"messages": [{"role": "user", "content": "2 + 3?"}], "answer_text": "so 5", "answer": 5}
->>> read_gsm8k(own) == read_openr1(own) == Example("", "2 + 3?", solution="so 5", answer="5")
-True
 """
 
 from __future__ import annotations
@@ -53,9 +49,7 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         if abs(value) >= 2**53:
             raise TypeError("not exact")
-        if value == int(value):
-            return str(int(value))
-        return repr(value)
+        return repr(value).removesuffix(".0")
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError("no text")
     text = str(value).strip()
@@ -68,11 +62,8 @@ def last_user_turn(messages: Sequence[Mapping] | str) -> str:
         if not messages.lstrip().startswith("["):
             return messages.strip()
         messages = json.loads(messages)
-    question = ""
-    for message in messages:
-        if message["role"] == "user":
-            question = message["content"]
-    return question.strip()
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    return asked[-1].strip() if asked else ""
 
 
 def example(identity: object, question: str, solution: object, answer: object) -> Example | None:
@@ -113,30 +104,23 @@ def read_gsm8k(row: Mapping) -> Example | None:
 def read_openr1(row: Mapping) -> Example | None:
     """An OpenR1-Math-220k row with its shortest verified generation; None where none was verified.
 
+    Verified: math-verify, or the judge where it could not tell, found it right; and it is finished.
+
     >>> row = {"problem": "2 + 3?", "answer": "5", "generations": ["6", "so 5", "It is 5."]}
     >>> read_openr1(row | {"correctness_math_verify": [False, True, True]}).solution
     'so 5'
     """
     if is_own(row):
         return read_own(row)
-    solutions = verified(row)
-    if not solutions:
-        return None
-    return example(row.get("uuid"), row["problem"], min(solutions, key=len), row["answer"])
-
-
-def verified(row: Mapping) -> list[str]:
-    """The finished generations that math-verify, or the judge where it could not tell, found right.
-
-    Any of the lists may be null.
-    """
-    found = []
-    checks = [row.get(name) or [] for name in CHECKS]
+    solutions = []
+    checks = [row.get(name) or [] for name in CHECKS]  # each may be null
     for text, rule, judge, finished in zip_longest(row["generations"] or [], *checks):
         right = rule is True or judge is True
         if text and right and finished is not False:
-            found.append(text)
-    return found
+            solutions.append(text)
+    if not solutions:
+        return None
+    return example(row.get("uuid"), row["problem"], min(solutions, key=len), row["answer"])
 
 
 def read_dapo(row: Mapping) -> Example | None:

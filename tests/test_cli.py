@@ -269,7 +269,7 @@ WRONG_TRAINING = [
     ([*DAPO, "--vllm", "colocate"], "vLLM is not installed"),
     ([*DAPO, "--vllm", "often"], "--vllm is 'often'"),
     (["sft", "--model_name", "./nothing"], "no model at ./nothing"),
-    (["sft", "--dataset_name", "./nothing"], "nothing at ./nothing"),
+    (["sft", "--dataset_name", "./nothing"], "./nothing could not be loaded"),
     ([*DAPO, "--max_samples", "1"], "takes 8 questions a step, and there are 1"),
     (["sft", "--sft_output", "tests"], "holds something that is no adapter"),
     (["both", "--sft_output", "x", "--grpo_output", "x"], "are one folder"),

@@ -197,7 +197,7 @@ def test_every_recipe_through_all_four(name, tmp_path):
         ({"RECIPE": "gsm9k"}, "Unknown recipe 'gsm9k'", "gsm8k_xml"),
         ({"MAX_STEPS": "many"}, "MAX_STEPS is 'many'", "whole number"),
         ({"OUTPUT": "/proc/nowhere"}, "Cannot write to", "OUTPUT"),
-        ({"DATASET": "./nothing"}, "nothing at ./nothing", "DATASET"),
+        ({"DATASET": "./nothing"}, "./nothing could not be loaded", "DATASET"),
         ({"MODEL": "./nothing"}, "no model at ./nothing", "MODEL"),
     ],
 )

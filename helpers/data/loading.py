@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -21,7 +21,6 @@ from helpers.recipes import Recipe
 from helpers.rows import Example
 
 CONTROL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")
-BAR = {"leave": False, "file": sys.stdout, "mininterval": 0.5, "ncols": 78, "delay": 2}
 LONGEST = 10  # characters a token: a question with more for each token of the limit cannot fit
 
 
@@ -51,7 +50,7 @@ def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
     dataset: None for the recipe's own (the generated problems on the tiny profile), a Hub id
     (`id:config` for one of its configurations), or a local folder or file (JSON, JSONL, Parquet,
     CSV). Where there is no test split, a share is held out, the same every time.
-    Raises ValueError or ConnectionError with the cause and the cure.
+    Raises ValueError with the cause and the cure.
     """
     rows = rows_of(recipe.source, dataset, profile)
     if "test" in rows:
@@ -80,13 +79,13 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
 
     It is of the test split where there is one.
     """
-    rows = rows_of(recipe.source, dataset, profile)
-    split = "test" if "test" in rows else "train"
-    for row in chain(islice(rows[split], start, None), rows[split]):
+    splits = rows_of(recipe.source, dataset, profile)
+    rows = splits.get("test", splits["train"])
+    for row in chain(islice(rows, start, None), rows):
         example, _ = read(recipe, row)
         if example and not unusable(recipe, example):
             return row
-    return to_examples(recipe, rows[split], split)  # raises, and says why
+    return to_examples(recipe, rows, "test")  # raises, and says why
 
 
 def to_examples(
@@ -99,8 +98,8 @@ def to_examples(
     """
     examples, dropped = [], Counter()
     questions, ids = set(), set()  # those before
-    row = {}
-    for index, row in enumerate(tqdm(readable(rows), f"reading {split}", **BAR)):
+    bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
+    for index, row in enumerate(bar):
         example, reason = read(recipe, row)
         if example:
             question = normalised(example.question)
@@ -129,17 +128,6 @@ def to_examples(
             "answer_text and answer."
         )
     return found
-
-
-def readable(rows: Iterable[Mapping]) -> Iterator[Mapping]:
-    """The rows of a dataset, whose files may turn out to be broken on the way."""
-    try:
-        yield from rows
-    except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(
-            f"The dataset has a row that cannot be decoded ({error}).\n"
-            "Save its files as UTF-8 text."
-        ) from error
 
 
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:

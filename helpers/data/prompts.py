@@ -30,7 +30,6 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     Priming takes the shortest examples, which show the format with little else; the others a draw
     by the seed. What has no solution is nothing to learn from for priming and SFT.
     """
-    rows = getattr(recipe, stage).rows
     examples = split.examples
     if stage in SUPERVISED:
         examples = [example for example in examples if example.solution]
@@ -40,9 +39,9 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
             f"None of the {unsolved} rows has a solution that {stage} could teach.\n"
             "Add answer_text, or take a recipe without SFT."
         )
+    rows = getattr(recipe, stage).rows
     if stage == "priming":
-        shortest = sorted(examples, key=lambda e: (len(e.question) + len(e.solution), e.id))
-        examples = shortest[:rows]
+        examples = sorted(examples, key=lambda e: (len(e.question) + len(e.solution), e.id))[:rows]
     else:
         examples = Split(examples, {}).take(rows, seed)
     fitting = short_enough(recipe, tokenizer, examples, stage)
@@ -54,35 +53,26 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
 def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: str) -> Split:
     """Leaves out what is longer than the stage allows: prompts for GRPO, with the target before it.
 
-    Nothing is cut. In plain ASCII a token has a character or more: what is surely short enough is
-    not tokenised, which saves most of the time.
+    Nothing is cut.
     """
+    texts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
     limit = room = recipe.grpo.max_prompt
     if stage in SUPERVISED:
         limit = getattr(recipe, stage).max_length
         room = limit - 2  # the end of the model's turn and a line break follow
-    options = {"add_special_tokens": False, "verbose": False}
-    template = prompt_text(recipe, tokenizer, "")
-    around = len(tokenizer(template, **options)["input_ids"])
-    unsure = {}
-    for example in examples:
-        target = ""
-        if stage in SUPERVISED:
-            target = recipe.format.write(example.solution or "…", example.answer)
-        text = example.question + target
-        if not text.isascii() or around + len(text) > room:
-            unsure[example] = prompt_text(recipe, tokenizer, example.question) + target
-    rows = tokenizer([*unsure.values(), template], **options)["input_ids"]
-    too_long = {example for example, ids in zip(unsure, rows, strict=False) if len(ids) > room}
-    kept = [example for example in examples if example not in too_long]
+        for number, example in enumerate(examples):
+            texts[number] += recipe.format.write(example.solution or "…", example.answer)
+    rows = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    kept = [example for example, ids in zip(examples, rows, strict=True) if len(ids) <= room]
     if not kept:
         raise ValueError(
             f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\n"
             f"Raise the recipe's limit for {stage}."
         )
-    if not too_long:
-        return Split(kept, {})
-    return Split(kept, {f"longer than {limit} tokens": len(examples) - len(kept)})
+    dropped = {}
+    if len(kept) < len(examples):
+        dropped[f"longer than {limit} tokens"] = len(examples) - len(kept)
+    return Split(kept, dropped)
 
 
 def sft_dataset(recipe: Recipe, examples: Sequence[Example]):
@@ -92,13 +82,12 @@ def sft_dataset(recipe: Recipe, examples: Sequence[Example]):
     rows = []
     for example in examples:
         target = recipe.format.write(example.solution, example.answer)
-        rows.append(
-            {
-                "prompt": messages(recipe, example.question),
-                "completion": [{"role": "assistant", "content": target}],
-                "chat_template_kwargs": {"enable_thinking": recipe.thinking},
-            }
-        )
+        row = {
+            "prompt": messages(recipe, example.question),
+            "completion": [{"role": "assistant", "content": target}],
+            "chat_template_kwargs": {"enable_thinking": recipe.thinking},
+        }
+        rows.append(row)
     return Dataset.from_list(rows)
 
 

@@ -13,7 +13,6 @@ from helpers.tiny import SCHEMAS, embedded_rows
 EMBEDDED = "embedded"
 Rows = dict[str, Iterable[Mapping]]
 FILE = re.compile(r".*\.(json|parquet|csv)l?(\.gz)?", re.IGNORECASE)  # and its reader
-PATH = re.compile(r"[./~\\]|.:[/\\]")  # how paths begin, and Hub ids do not
 
 
 def place_of(source: Source, dataset: str | None, profile: str) -> str:
@@ -47,21 +46,14 @@ def rows_of(source: Source, dataset: str | None, profile: str) -> Rows:
 def stored(source: Source, where: str) -> Rows:
     """What `load_dataset` finds in a file, in a folder, or at a Hub id."""
     path = os.path.expanduser(where)
-    for part in filter(None, (source.config, source.files)):
-        inside = os.path.join(path, part)
-        if os.path.exists(inside):
-            path = inside
+    for part in (source.config, source.files):
+        if part and os.path.exists(os.path.join(path, part)):
+            path = os.path.join(path, part)
     kind = FILE.fullmatch(path)
-    if kind and os.path.isfile(path):
+    if kind:
         return fetch(where, kind[1].lower(), data_files=path)
-    if os.path.isdir(path):
+    if os.path.exists(path):
         return fetch(where, path)
-    if kind or os.path.isfile(path) or PATH.match(where):
-        raise ValueError(
-            f"There is nothing at {where} that can be read.\n"
-            "Set DATASET to a folder, to a JSON, JSONL, Parquet or CSV file, or to a Hub id."
-            + hint("*.parquet", "*.jsonl")
-        )
     if where == source.path:
         return fetch(where, where, source.config, data_files=source.files, revision=source.revision)
     name, _, config = where.partition(":")

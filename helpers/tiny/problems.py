@@ -3,8 +3,8 @@
     Mia has 34 pens. She buys 4 boxes with 9 pens in each. How many pens does Mia have now?
     A ball of mass 3 m is at the height 5 z and holds the heat 5 Q. What is its energy?
 
-The answers are 70 and 15 m g z + 5 Q. `helpers/tiny/schemas.py` puts the problems into the rows of
-each recipe's dataset.
+The answers are 70 and 15 m g z + 5 Q. The stories are in `stories.toml`; `schemas.py` puts the
+problems into the rows of each recipe's dataset.
 
 Three splits that share no problem, by construction: a problem belongs to the split that its three
 numbers fall into (`split_of`), so the same three numbers, in any order, never occur in two splits,
@@ -14,22 +14,18 @@ whatever the story around them.
 from __future__ import annotations
 
 import operator
-import random
 import re
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from pathlib import Path
+from random import Random
 
-from helpers.tiny import physics
-
-NAMES = ("Mia", "Tom", "Ana", "Ben", "Eva", "Sam", "Zoe", "Max", "Lea", "Kim", "Ali", "Noa")
-MEN = ("Tom", "Ben", "Sam", "Max", "Ali")
-THINGS = ("pens", "apples", "books", "coins", "cards", "stones", "shells", "beads", "eggs") + (
-    ("nuts", "cups", "balls")
-)
+STORIES = tomllib.loads((Path(__file__).parent / "stories.toml").read_text("utf-8"))
 SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-STEP = "{0} {1} {2} = <<{0}{1}{2}={3}>>{3}"  # as GSM8K writes it, with the calculator's mark
+STEP = "{0} {1} {2} = {3}"
+MARKED_STEP = "{0} {1} {2} = <<{0}{1}{2}={3}>>{3} {{things}}."  # as GSM8K: with what a tool reads
 SPLIT_OF_FIVE = ("pretrain", "train", "pretrain", "test", "pretrain")
 
 
@@ -39,7 +35,6 @@ class Problem:
 
     question: str
     steps: tuple[str, ...]  # everything written out, a line each; with the calculator's marks
-    brief: tuple[str, ...]  # the arithmetic only
     short: str  # a sentence that states the result and nothing else
     result: str
 
@@ -48,7 +43,7 @@ class Problem:
         """Its three numbers, in the order of the question."""
         return tuple(int(number) for number in re.findall(r"\d+", self.question))
 
-    def solution(self, rng: random.Random, terse: float) -> str:
+    def solution(self, rng: Random, terse: float) -> str:
         """The short solution in a share of the cases, else all steps."""
         if rng.random() < terse:
             return self.short
@@ -61,109 +56,73 @@ def split_of(numbers: Sequence[int]) -> str:
     return SPLIT_OF_FIVE[(a + 2 * b + 3 * c + a * b * c) % 5]
 
 
-def buys_boxes(rng: random.Random) -> tuple[int, int, int]:
-    return rng.randint(5, 30), rng.randint(2, 4), rng.randint(2, 9)
+def draw(rng: Random, story: dict, values: dict) -> None:
+    """Adds a story's numbers and letters to the values."""
+    for name, choices in story["draw"].items():
+        if isinstance(choices, str):
+            values[name] = rng.choice(choices)
+            continue
+        lowest, highest, *formula = choices
+        if formula:
+            highest = min(highest, value_of(*formula, values))
+        values[name] = rng.randint(lowest, highest)
 
 
-def gives_boxes(rng: random.Random) -> tuple[int, int, int]:
-    boxes, inside = rng.randint(2, 4), rng.randint(3, 9)
-    return boxes, inside, rng.randint(2, boxes * inside - 1)
+def value_of(formula: str, values: dict) -> int:
+    """A formula such as "a * b - 1", from left to right."""
+    first, *rest = formula.split()
+    result = values[first]
+    for sign, term in zip(rest[::2], rest[1::2], strict=True):
+        number = int(term) if term.isdigit() else values[term]
+        result = SIGNS[sign](result, number)
+    return result
 
 
-def finds_and_loses(rng: random.Random) -> tuple[int, int, int]:
-    has, finds = rng.randint(5, 25), rng.randint(2, 15)
-    return has, finds, rng.randint(2, min(15, has + finds - 1))
+def work_out(story: dict, values: dict, step: str) -> tuple[str, ...]:
+    """The lines of the working, arithmetic written as `step`; results are added to the values."""
+    lines = []
+    for line in story["working"]:
+        if "=" in line:
+            formula, name = line.split(" = ")
+            values[name] = value_of(formula, values)
+            left, sign, right = formula.split()
+            line = step.format(values[left], sign, values[right], values[name])
+        lines.append(line.format(**values))
+    return tuple(lines)
 
 
-def sells_and_gets(rng: random.Random) -> tuple[int, int, int]:
-    has = rng.randint(10, 40)
-    return has, rng.randint(2, min(15, has - 2)), rng.randint(2, 20)
+def word_problem(rng: Random) -> Problem:
+    """A story with its two steps worked out."""
+    name, things = rng.choice(STORIES["names"]), rng.choice(STORIES["things"])
+    values = {"name": name, "things": things, "he": "She"}
+    if name in STORIES["men"]:
+        values["he"] = "He"
+    story = rng.choice(STORIES["words"])
+    draw(rng, story, values)
+    if "{other}" in story["question"]:
+        values["other"] = rng.choice([other for other in STORIES["names"] if other != name])
+    steps = work_out(story, values, MARKED_STEP)
+    result = str(values["end"])
+    question = story["question"].format(**values)
+    return Problem(question, steps, f"It is {result} {things}.", result)
 
 
-def many_times(rng: random.Random) -> tuple[int, int, int]:
-    return rng.randint(2, 10), rng.randint(2, 10), rng.randint(2, 4)
+def physics_problem(rng: Random) -> Problem:
+    """A story with a formula as its answer; the products are such as a small model can know."""
+    story = rng.choice(STORIES["physics"])
+    values = {"body": rng.choice(STORIES["bodies"])}
+    draw(rng, story, values)
+    values["top"] = values["b"] + values["c"]
+    working = work_out(story, values, STEP)
+    question = story["question"].format(**values)
+    known = story["known"].format(**values)
+    answer = story["answer"].format(**values)
+    short = f"So it is {answer}."
+    steps = (f"Given: {known}.", story["law"], *working, short)
+    return Problem(question, steps, short, answer)
 
 
-class Story(NamedTuple):
-    """A way to draw three numbers, a question, and the two steps that answer it."""
-
-    draw: Callable[[random.Random], tuple[int, int, int]]
-    question: str
-    first: tuple[int, str, int]  # which number, sign, which number
-    second: tuple[int, str, int]  # number 3 is the first step's result
-
-
-STORIES = (
-    Story(
-        buys_boxes,
-        "{name} has {0} {things}. {he} buys {1} boxes with {2} {things} in each. "
-        "How many {things} does {name} have now?",
-        (1, "*", 2),
-        (0, "+", 3),
-    ),
-    Story(
-        gives_boxes,
-        "{name} has {0} boxes with {1} {things} in each. {he} gives {2} {things} away. "
-        "How many {things} are left?",
-        (0, "*", 1),
-        (3, "-", 2),
-    ),
-    Story(
-        finds_and_loses,
-        "{name} has {0} {things} and finds {1} more. {he} loses {2} {things}. "
-        "How many {things} does {name} have now?",
-        (0, "+", 1),
-        (3, "-", 2),
-    ),
-    Story(
-        sells_and_gets,
-        "{name} has {0} {things}. {he} sells {1} of them and gets {2} new {things}. "
-        "How many {things} does {name} have now?",
-        (0, "-", 1),
-        (3, "+", 2),
-    ),
-    Story(
-        many_times,
-        "{name} has {0} red {things} and {1} blue {things}. {other} has {2} times as many. "
-        "How many {things} does {other} have?",
-        (0, "+", 1),
-        (2, "*", 3),
-    ),
-)
-
-
-def word_problem(rng: random.Random, split: str) -> Problem | None:
-    """A story with its two steps worked out; None where its numbers are of another split."""
-    words = {"name": rng.choice(NAMES), "things": rng.choice(THINGS)}
-    words["he"] = "He" if words["name"] in MEN else "She"
-    story = rng.choice(STORIES)
-    numbers = list(story.draw(rng))
-    if "{other}" in story.question:
-        words["other"] = rng.choice([name for name in NAMES if name != words["name"]])
-    if split_of(numbers) != split:
-        return None
-    question = story.question.format(*numbers, **words)
-    steps = []
-    for left, sign, right in (story.first, story.second):
-        result = SIGNS[sign](numbers[left], numbers[right])
-        step = STEP.format(numbers[left], sign, numbers[right], result)
-        steps.append(f"{step} {words['things']}.")
-        numbers.append(result)
-    short = f"It is {result} {words['things']}."
-    return Problem(question, tuple(steps), tuple(steps), short, str(result))
-
-
-def physics_problem(rng: random.Random, split: str) -> Problem | None:
-    """A story with a formula as its answer; None where its numbers are of another split."""
-    story = physics.draw(rng)
-    short = f"So it is {story.answer}."
-    steps = (f"Given: {story.known}.", story.law, *story.working, short)
-    brief = tuple(line for line in story.working if "=" in line)
-    problem = Problem(story.question, steps, brief, short, story.answer)
-    return problem if split_of(problem.numbers) == split else None
-
-
-KINDS = {"words": word_problem, "physics": physics_problem}
+KINDS = {"words": ("", word_problem), "physics": ("physics-", physics_problem)}
 
 
 @cache
@@ -172,15 +131,13 @@ def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> tupl
 
     The same arguments give the same problems, made once.
     """
-    name = f"{split}-{seed}"
-    if kind != "words":
-        name = f"{kind}-{name}"
-    rng = random.Random(name)
+    prefix, make = KINDS[kind]
+    rng = Random(f"{prefix}{split}-{seed}")
     problems = {}  # by question
     for _ in range(100 * (count + 1000)):
         if len(problems) == count:
             return tuple(problems.values())
-        problem = KINDS[kind](rng, split)
-        if problem:
+        problem = make(rng)
+        if split_of(problem.numbers) == split:
             problems.setdefault(problem.question, problem)
     raise ValueError(f"There are not {count} different problems for {split!r}.\nAsk for fewer.")

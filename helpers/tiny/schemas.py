@@ -7,8 +7,9 @@ its head.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
 
 from helpers.rows import CALCULATOR, WRAPPER
 from helpers.tiny.problems import Problem, generate
@@ -29,103 +30,103 @@ def in_full(problem: Problem) -> str:
     return without_marks("\n".join(problem.steps))
 
 
-def gsm8k_rows(split: str, count: int, seed: int = 0) -> list[dict]:
-    """Rows with `question` and `answer`, as `load_dataset("openai/gsm8k", "main")` gives them."""
-    rng = random.Random(f"style-{split}-{seed}")
-    rows = []
-    for problem in generate(split, count, seed):
-        solution = problem.solution(rng, TERSE_SHARE)
-        rows.append({"question": problem.question, "answer": f"{solution}\n#### {problem.result}"})
-    return rows
+def gsm8k_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
+    """As `load_dataset("openai/gsm8k", "main")` gives it."""
+    return {"question": problem.question, "answer": f"{solution}\n#### {problem.result}"}
 
 
-def openr1_rows(split: str, count: int, seed: int = 0) -> list[dict]:
-    """Rows with the columns of OpenR1-Math-220k: two generations, of which one at most is right."""
-    rng = random.Random(f"style-{split}-{seed}")
-    rows = []
-    for n, problem in enumerate(generate(split, count, seed)):
-        thought = without_marks(problem.solution(rng, TERSE_SHARE))
-        right = f"<think>\n{thought}\n</think>\n\nIt is \\boxed{{{problem.result}}}."
-        other = int(problem.result) + 1
-        wrong = f"<think>\nThis is hard.\n</think>\n\nIt is \\boxed{{{other}}}."
-        verified = n % UNVERIFIED > 0
-        first = right if verified else wrong
-        row = {
-            "problem": problem.question,
-            "solution": in_full(problem),
-            "answer": problem.result,
-            "problem_type": "Algebra",
-            "question_type": "math-word-problem",
-            "source": "generated",
-            "uuid": f"{split}-{seed}-{n}",
-            "is_reasoning_complete": [True, True],
-            "generations": [first, wrong],
-            "correctness_math_verify": [verified, False],
-            "correctness_llama": None,
-            "finish_reasons": None,
-            "correctness_count": int(verified),
-            "messages": [
-                {"role": "user", "content": problem.question},
-                {"role": "assistant", "content": first},
-            ],
-        }
-        rows.append(row)
-    return rows
+def openr1_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
+    """The columns of OpenR1-Math-220k: two generations, of which one at most is right."""
+    right = f"<think>\n{without_marks(solution)}\n</think>\n\nIt is \\boxed{{{problem.result}}}."
+    other = int(problem.result) + 1
+    wrong = f"<think>\nThis is hard.\n</think>\n\nIt is \\boxed{{{other}}}."
+    verified = number % UNVERIFIED > 0
+    first = right if verified else wrong
+    return {
+        "problem": problem.question,
+        "solution": in_full(problem),
+        "answer": problem.result,
+        "problem_type": "Algebra",
+        "question_type": "math-word-problem",
+        "source": "generated",
+        "uuid": f"{batch}-{number}",
+        "is_reasoning_complete": [True, True],
+        "generations": [first, wrong],
+        "correctness_math_verify": [verified, False],
+        "correctness_llama": None,
+        "finish_reasons": None,
+        "correctness_count": int(verified),
+        "messages": [
+            {"role": "user", "content": problem.question},
+            {"role": "assistant", "content": first},
+        ],
+    }
 
 
-def dapo_rows(split: str, count: int, seed: int = 0) -> list[dict]:
-    """Rows in DAPO-Math-17k's original schema: a wrapped prompt, the truth in `reward_model`."""
-    rows = []
-    for n, problem in enumerate(generate(split, count, seed)):
-        row = {
-            "data_source": "math_dapo",
-            "prompt": [{"role": "user", "content": problem.question.join(WRAPPER)}],
-            "ability": "MATH",
-            "reward_model": {"ground_truth": problem.result, "style": "generated"},
-            "extra_info": {"index": f"{split}-{seed}-{n}"},
-        }
-        rows += REPEATS * [row]
-    return rows
+def dapo_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
+    """DAPO-Math-17k's original schema: a wrapped prompt, the truth in `reward_model`."""
+    return {
+        "data_source": "math_dapo",
+        "prompt": [{"role": "user", "content": problem.question.join(WRAPPER)}],
+        "ability": "MATH",
+        "reward_model": {"ground_truth": problem.result, "style": "generated"},
+        "extra_info": {"index": f"{batch}-{number}"},
+    }
 
 
-def phybench_rows(split: str, count: int, seed: int = 0) -> list[dict]:
-    """Rows with the columns of PHYBench; some formulas stand only in the solution's box."""
-    rows = []
-    for n, problem in enumerate(generate(split, count, seed, kind="physics")):
-        row = {
-            "id": f"{split}-{seed}-{n}",
-            "tag": "MECHANICS",
-            "content": problem.question,
-            "solution": f"{in_full(problem)}\n\\boxed{{{problem.result}}}",
-            "answer": problem.result if n % UNSTATED else "",
-        }
-        rows.append(row)
-    return rows
+def phybench_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
+    """The columns of PHYBench; some formulas stand only in the solution's box."""
+    return {
+        "id": f"{batch}-{number}",
+        "tag": "MECHANICS",
+        "content": problem.question,
+        "solution": f"{in_full(problem)}\n\\boxed{{{problem.result}}}",
+        "answer": problem.result if number % UNSTATED else "",
+    }
 
 
-def math500_rows(split: str, count: int, seed: int = 1) -> list[dict]:
-    """Rows with the columns of MATH-500."""
-    rows = []
-    for n, problem in enumerate(generate(split, count, seed)):
-        row = {
-            "problem": problem.question,
-            "solution": in_full(problem),
-            "answer": problem.result,
-            "subject": "Algebra",
-            "level": "2",
-            "unique_id": f"{split}/{seed}/{n}.json",
-        }
-        rows.append(row)
-    return rows
+def math500_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
+    """The columns of MATH-500."""
+    return {
+        "problem": problem.question,
+        "solution": in_full(problem),
+        "answer": problem.result,
+        "subject": "Algebra",
+        "level": "2",
+        "unique_id": f"{batch.replace('-', '/')}/{number}.json",
+    }
 
 
-SCHEMAS: dict[str, Callable[[str, int], list[dict]]] = {
-    "openai/gsm8k": gsm8k_rows,
-    "open-r1/OpenR1-Math-220k": openr1_rows,
-    "BytedTsinghua-SIA/DAPO-Math-17k": dapo_rows,
-    "Eureka-Lab/PHYBench": phybench_rows,
-    "HuggingFaceH4/MATH-500": math500_rows,
+@dataclass(frozen=True)
+class Schema:
+    """How the rows of a dataset are made; every problem gives `repeats` equal ones."""
+
+    row: Callable[[Problem, str, int, str], dict]
+    kind: str = "words"
+    seed: int = 0
+    repeats: int = 1
+
+
+SCHEMAS = {
+    "openai/gsm8k": Schema(gsm8k_row),
+    "open-r1/OpenR1-Math-220k": Schema(openr1_row),
+    "BytedTsinghua-SIA/DAPO-Math-17k": Schema(dapo_row, repeats=REPEATS),
+    "Eureka-Lab/PHYBench": Schema(phybench_row, kind="physics"),
+    "HuggingFaceH4/MATH-500": Schema(math500_row, seed=1),
 }
+
+
+def rows_for(dataset: str, split: str, count: int) -> list[dict]:
+    """Rows of `count` problems with the columns of a dataset."""
+    schema = SCHEMAS[dataset]
+    batch = f"{split}-{schema.seed}"
+    rng = Random(f"style-{batch}")
+    rows = []
+    for number, problem in enumerate(generate(split, count, schema.seed, schema.kind)):
+        solution = problem.solution(rng, TERSE_SHARE)
+        row = schema.row(problem, solution, number, batch)
+        rows += schema.repeats * [row]
+    return rows
 
 
 def embedded_rows(dataset: str) -> dict[str, list[dict]]:
@@ -135,4 +136,4 @@ def embedded_rows(dataset: str) -> dict[str, list[dict]]:
             f"There are no generated rows for {dataset}.\n"
             "Set DATASET to a Hub id, a local folder or a file."
         )
-    return {split: SCHEMAS[dataset](split, count) for split, count in ROWS.items()}
+    return {split: rows_for(dataset, split, count) for split, count in ROWS.items()}

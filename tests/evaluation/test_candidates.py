@@ -154,7 +154,7 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
         (["CUT"], "is damaged (SafetensorError"),
         (["MOVED"], "The base '/not/here', which the adapter in"),
         ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
-        ([BASE, "--dataset", "./none.csv"], "There is nothing at ./none.csv"),
+        ([BASE, "--dataset", "./none.csv"], "./none.csv could not be loaded"),
         ([BASE, "--problems", "2", "--vllm", "colocate"], "vLLM is not installed"),
     ],
 )

@@ -89,7 +89,7 @@ class Service:
 
     def put_project(self, folder: Path) -> None:
         files = (ROOT / "helpers").rglob("*")
-        for path in [file for file in files if file.suffix in (".py", ".json")]:
+        for path in [file for file in files if file.suffix in (".py", ".json", ".toml")]:
             copy = folder / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(self.moved(path.read_text()))

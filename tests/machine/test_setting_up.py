@@ -141,7 +141,7 @@ def test_requirements_agree_and_cover_what_is_imported():
                 found.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 found.add(node.module.partition(".")[0])
-    brought = {"httpx", "safetensors", "tokenizers", "typer"}  # by the stack
+    brought = {"httpx", "safetensors", "tokenizers"}  # by the stack
     elsewhere = {"papermill", "nbclient", "vllm", "kaggle_secrets", "IPython"}  # not needed there
     known = {*sys.stdlib_module_names, "helpers", *brought, *elsewhere, *setting_up.KEPT}
     assert found - known - set(setting_up.wanted()) == set()
