@@ -17,16 +17,15 @@ from helpers.answers.tokens import (
     GREEK,
     OTHER_NAMES,
     Token,
-    words,
 )
 from helpers.answers.tree import Node, divide, multiply, number, symbol
 
 if TYPE_CHECKING:
     from helpers.answers.parser import Reader
 
-MATRICES = words("matrix pmatrix bmatrix smallmatrix")
-TYPED = words("sqrt abs binom")  # commands that may lack their backslash before a bracket
-INVERTIBLE = words("sin cos tan cot sec csc sinh cosh tanh")  # sin^{-1} is arcsin
+MATRICES = ("matrix", "pmatrix", "bmatrix", "smallmatrix")
+TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
+INVERTIBLE = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")  # sin^{-1} is arcsin
 ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from helpers.answers.reading import after_thinking
+from helpers.answers.tokens import words
 
 INSTRUCTION = "Reason step by step, and put your final answer within \\boxed{}."
 THINK_INSTRUCTION = (
@@ -24,7 +25,7 @@ HEDGE = re.compile(
     r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE
 )
 CLOSING = re.compile(r"(?:[\s$.*]|\\\)|\\\])*")
-PHRASES = re.compile(r"|so|thus|therefore|hence|the|final|answer|is|we|get|have|it")
+PHRASES = words("phrases") | {""}
 
 
 class Box(NamedTuple):
@@ -99,8 +100,8 @@ def only_box(text: str) -> Box | None:
 
 def reasons(text: str) -> bool:
     """Whether a text holds more than the phrases that introduce an answer."""
-    words = text.lower().split()
-    return not all(PHRASES.fullmatch(word.strip("$.,:*=()[]\\")) for word in words)
+    said = {word.strip("$.,:*=()[]\\") for word in text.lower().split()}
+    return not said <= PHRASES
 
 
 def holds(text: str) -> bool:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from helpers.answers.tokens import pairs
+from helpers.answers.tokens import VOCABULARY
 from helpers.answers.tree import (
     Node,
     divide,
@@ -30,11 +30,7 @@ Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
 LARGEST_FACTORIAL = 200
 LONGEST_LIST = 30  # members that are compared in any order
-NUMBER_WORDS = pairs("""
-    zero 0  one 1  two 2  three 3  four 4  five 5  six 6  seven 7  eight 8  nine 9  ten 10
-    eleven 11  twelve 12  thirteen 13  fourteen 14  fifteen 15  sixteen 16  seventeen 17
-    eighteen 18  nineteen 19  twenty 20
-""")
+NUMBER_WORDS = VOCABULARY["numbers"].split()
 PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
 OPENER = {"<": "(", "<=": "["}
@@ -130,7 +126,7 @@ def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
 def number_word(node: Node, other: Node) -> Node:
     """`two` is the number 2 where the other side is no word."""
     if node.kind == "text" != other.kind and node[1].lower() in NUMBER_WORDS:
-        return number(NUMBER_WORDS[node[1].lower()])
+        return number(NUMBER_WORDS.index(node[1].lower()))
     return node
 
 

@@ -42,14 +42,13 @@ DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor 
 MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 
-SHORT_UNITS = words("cm mm km kg ft mph ml")  # longer words need no list
+SHORT_UNITS = words("short_units")
 AFTER_UNIT = frozenset(("word", "^", "number", "text", "/", ","))
-# After a number these words change what is said.
-NO_UNITS = words("or and not to squared cubed plus minus times more less if")
+NO_UNITS = words("no_units")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
 
 FACTORS = frozenset(("number", "word", "(", "[", "{", "\\{", "begin", "\\$", "\\|"))
-NO_FACTORS = words("cup cap setminus backslash pm mp circ rfloor rceil")
+NO_FACTORS = ("cup", "cap", "setminus", "backslash", "pm", "mp", "circ", "rfloor", "rceil")
 BEFORE_BAR = (None, "+", "-", "*", "/", "(", "|", "=", "{")  # here it opens an absolute value
 BEFORE_TEXT = (None, ",", ";", "=", "(", "+", "-", "{", "\\{")
 

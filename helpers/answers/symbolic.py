@@ -13,7 +13,7 @@ import sympy
 
 from helpers.answers.comparing import same
 from helpers.answers.parser import read
-from helpers.answers.tokens import FUNCTIONS, pairs
+from helpers.answers.tokens import FUNCTIONS
 from helpers.answers.tree import Node, Unreadable, walk
 
 LARGEST = 20_000  # bits of a whole number that is written out
@@ -24,7 +24,7 @@ ZERO = sympy.Float(10) ** (-2 * DIGITS)
 POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = {"abs", "floor", "ceil", "max", "min"}
-NAMES = pairs("ln log  abs Abs  ceil ceiling  max Max  min Min")  # sympy's
+NAMES = {"ln": "log", "abs": "Abs", "ceil": "ceiling", "max": "Max", "min": "Min"}  # sympy's
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 

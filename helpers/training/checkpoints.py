@@ -43,6 +43,7 @@ KEPT = 2  # checkpoints of a run; the newest may be half written, then the one b
 # What training reads: if one of these files changed, a run cannot be gone on with.
 CODE = (
     "answers/*.py",
+    "answers/vocabulary.toml",
     "rows.py",
     "data/*.py",
     "training/rewards.py",
