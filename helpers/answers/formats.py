@@ -51,7 +51,7 @@ class Format:
 
 
 MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
-LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
+LABEL = re.compile(r"^(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
 def hash_target(solution: str, answer: str) -> str:
@@ -78,18 +78,11 @@ def hash_extract(text: str) -> str | None:
 
 def hash_value(line: str) -> str | None:
     """The one value on a marked line: `Answer: 18 dollars` is `18 dollars`."""
-    if "#" in line:
-        return None
-    label = LABEL.match(line)
-    return single_value(line[label.end() :] if label else line)
+    return None if "#" in line else single_value(LABEL.sub("", line, count=1))
 
 
 def hash_follows(text: str) -> bool:
-    """Some reasoning, then one `#### value` line, and nothing after it.
-
-    >>> hash_follows("3 + 4 = 7\\n#### 7"), hash_follows("3 + 4 = 7\\n#### 7\\nDone.")
-    (True, False)
-    """
+    """Some reasoning, then one `#### value` line, and nothing after it."""
     if text.count("####") != 1 or hash_extract(text) is None:
         return False
     before, _, line = after_thinking(text).rstrip().rpartition("####")
@@ -102,11 +95,22 @@ def last_box_or_number(text: str) -> str | None:
     >>> last_box_or_number(r"<think>\boxed{x+1}</think> 18"), last_box_or_number("It is 18.")
     ('x+1', '18')
     """
-    filled = [box.value for box in boxes.boxes(text[-LONGEST:]) if box.value]
-    return filled[-1] if filled else last_number(text)
+    found = last_number(text)
+    for box in boxes.boxes(text[-LONGEST:]):
+        found = box.value or found
+    return found
 
 
-XML = Format("xml", xml.INSTRUCTION, xml.target, xml.follows, xml.follows, xml.extract, last_number)
+XML = Format(
+    "xml",
+    "Reply in exactly this shape:\n<reasoning>\nyour steps\n</reasoning>\n"
+    "<answer>\nThe final answer is NUMBER.\n</answer>",
+    xml.target,
+    xml.follows,
+    xml.follows,
+    xml.extract,
+    last_number,
+)
 HASH = Format(
     "hash",
     "Reason step by step. End with a line of its own: #### NUMBER",
@@ -118,7 +122,7 @@ HASH = Format(
 )
 BOXED = Format(
     "boxed",
-    boxes.INSTRUCTION,
+    "Reason step by step, and put your final answer within \\boxed{}.",
     boxes.target,
     boxes.follows,
     boxes.holds,
@@ -127,7 +131,8 @@ BOXED = Format(
 )
 THINK_BOXED = Format(
     "think_boxed",
-    boxes.THINK_INSTRUCTION,
+    "First think between <think> and </think>, step by step. "
+    "Then give your final answer within \\boxed{}.",
     boxes.think_target,
     boxes.think_follows,
     boxes.think_holds,
