@@ -7,13 +7,13 @@ numbers, without SymPy; for the others `same` takes a function, so that one desc
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from helpers.answers.tokens import VOCABULARY
 from helpers.answers.tree import (
+    ONE,
     Node,
     divide,
     found,
@@ -24,7 +24,7 @@ from helpers.answers.tree import (
     symbol,
     walk,
 )
-from helpers.answers.units import converted, split_unit
+from helpers.answers.units import UNITS, scaled, split_unit
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
@@ -33,8 +33,8 @@ LONGEST_LIST = 30  # members that are compared in any order
 NUMBER_WORDS = VOCABULARY["numbers"].split()
 PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
-OPENER = {"<": "(", "<=": "["}
-CLOSER = {"<": ")", "<=": "]"}
+BARE = {"": ONE, "degree": multiply(PI, number("1/180")), "percent": number("1/100")}
+BRACKETS = {"<": "()", "<=": "[]"}
 MIRRORED = {">": "<", ">=": "<="}
 
 
@@ -133,20 +133,15 @@ def number_word(node: Node, other: Node) -> Node:
 def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
-    if "" not in (first, second) and first != second:
-        pair = converted(left, first, right, second)
-        return pair is not None and same(*pair, leaf)
-    has_pi = PI in walk(left) or PI in walk(right)
-    if {first, second} == {"degree", ""} and has_pi:
-        degrees, radians = (left, right) if first else (right, left)
-        return same(multiply(degrees, PI, number("1/180")), radians, leaf)
-    if same(left, right, leaf):
+    if first and second and first != second:
+        (base, scale), (other, other_scale) = (UNITS.get(u, (u, ONE)) for u in (first, second))
+        return base == other and same(multiply(left, scale), multiply(right, other_scale), leaf)
+    in_pi = {first, second} == {"degree", ""} and PI in walk(left) + walk(right)
+    if not in_pi and same(left, right, leaf):
         return True
-    if {first, second} != {"percent", ""}:
-        return False
-    if first:
-        return same(divide(left, number(100)), right, leaf)
-    return same(left, divide(right, number(100)), leaf)
+    if in_pi or {first, second} == {"percent", ""}:
+        return same(scaled(left, BARE[first]), scaled(right, BARE[second]), leaf)
+    return False
 
 
 def same_text(p: Node, g: Node, _: Leaf) -> bool:
@@ -181,11 +176,9 @@ def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
     if "relation" not in kinds:
         return same(p, g, leaf)
     (left, p_value), (right, g_value) = named(p), named(g)
-    if left == right and left is not None:
-        return same(p_value, g_value, leaf)
-    if kinds == {"relation"}:
+    if kinds == {"relation"} and (left is None or left != right):
         return same_relations(p, g, leaf)
-    if left is not None or right is not None:
+    if left or right:
         return same(p_value, g_value, leaf)
     if kinds & {"group", "union"}:
         return same_places(p, g, leaf)
@@ -215,18 +208,19 @@ def interval(node: Node) -> Node:
     if node.kind != "relation":
         return node
     signs, sides = node[1].split(), list(node[2:])
-    if set(signs) <= MIRRORED.keys():
+    if MIRRORED.keys() >= set(signs):
         signs = [MIRRORED[sign] for sign in reversed(signs)]
         sides.reverse()
-    if not set(signs) <= OPENER.keys():
-        return node
     if len(sides) == 2 and is_name(sides[0]):
-        signs, sides = ["<", *signs], [negative(ENDLESS), *sides]
-    elif len(sides) == 2 and is_name(sides[1]):
-        signs, sides = [*signs, "<"], [*sides, ENDLESS]
-    if len(sides) != 3 or not is_name(sides[1]):
+        signs.insert(0, "<")
+        sides.insert(0, negative(ENDLESS))
+    elif len(sides) == 2:
+        signs.append("<")
+        sides.append(ENDLESS)
+    if len(sides) != 3 or not is_name(sides[1]) or not BRACKETS.keys() >= set(signs):
         return node
-    return Node("group", OPENER[signs[0]], CLOSER[signs[1]], sides[0], sides[2])
+    (opener, _), (_, closer) = BRACKETS[signs[0]], BRACKETS[signs[1]]
+    return Node("group", opener, closer, sides[0], sides[2])
 
 
 def without_in(node: Node) -> Node:
@@ -252,8 +246,7 @@ def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
         return each_same(p[2:], g[2:], leaf)
     first = Node("add", p[2], multiply(number(-1), p[3]))
     second = Node("add", g[2], multiply(number(-1), g[3]))
-    values = (number(Fraction(n, 7)) for n in itertools.count(17, 10))
-    point = dict(zip(sorted(names(g)), values, strict=False))
+    point = {name: number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(names(g)))}
     there, here = at(first, point), at(second, point)
     if same(here, number(0), leaf):
         return False
@@ -319,11 +312,10 @@ def branch(node: Node, sign: int) -> Node:
 def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
     """Pairs, intervals and matrices: brackets and each place count."""
     p, g = interval(vector(p, g)), interval(vector(g, p))
-    if p.kind == g.kind == "group":
-        return p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
-    if p.kind != g.kind or p.kind != "matrix" or len(p) != len(g):
-        return False
-    return all(each_same(row, other, leaf) for row, other in zip(p.args, g.args, strict=True))
+    if p.kind == g.kind == "matrix":
+        sizes = [list(map(len, node.args)) for node in (p, g)]
+        return sizes[0] == sizes[1] and each_same(sum(p.args, ()), sum(g.args, ()), leaf)
+    return p.kind == g.kind == "group" and p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
 
 
 def vector(node: Node, other: Node) -> Node:

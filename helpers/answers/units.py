@@ -1,4 +1,4 @@
-"""The units of answers: which ones are the same, and what converts one into the other."""
+"""The units of answers: how they are named, and what converts one into the other."""
 
 from __future__ import annotations
 
@@ -48,13 +48,3 @@ def scaled(factor: Node, value: Node) -> Node:
     if factor.kind == value.kind == "number":
         return number(factor[1] * value[1])
     return multiply(factor, value)
-
-
-def converted(left: Node, first: str, right: Node, second: str) -> tuple[Node, Node] | None:
-    """Two values in one unit; None where their units measure different things."""
-    if first not in UNITS or second not in UNITS:
-        return None
-    (base, scale), (other_base, other_scale) = UNITS[first], UNITS[second]
-    if base != other_base:
-        return None
-    return multiply(left, scale), multiply(right, other_scale)
