@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MATRICES = ("matrix", "pmatrix", "bmatrix", "smallmatrix")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
-INVERTIBLE = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")  # sin^{-1} is arcsin
+INVERTIBLE = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")  # by ^{-1}
 ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
 

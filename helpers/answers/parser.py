@@ -39,6 +39,7 @@ from helpers.answers.tree import (
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
+SIGNS = ("+", "-", "pm", "mp")
 MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 
@@ -136,20 +137,16 @@ class Reader(Cursor):
         return joined("union", parts)
 
     def sum(self) -> Node:
-        sign = self.take("+", "-", "pm", "mp")
-        first = self.term()
-        if sign == "-":
-            first = negative(first)
-        elif sign in ("pm", "mp"):
-            first = Node("plusminus", number(0), first)
-        parts, marks = [first], 0
-        while sign := self.take("+", "-", "pm", "mp"):
+        parts, marks = [], 0
+        sign = self.take(*SIGNS)
+        while sign or not parts:
             term = self.term()
             if sign in ("pm", "mp"):
                 marks = self.marked(marks)
-                parts = [Node("plusminus", joined("add", parts), term)]
+                parts = [Node("plusminus", joined("add", parts or [number(0)]), term)]
             else:
                 parts.append(negative(term) if sign == "-" else term)
+            sign = self.take(*SIGNS)
         return joined("add", parts)
 
     def term(self) -> Node:
@@ -251,18 +248,14 @@ class Reader(Cursor):
         start = self.token()
         node = self.atom()
         marks = 0
-        while self.kind() is not None:
+        while self.sees(*MARKS):
             marks = self.marked(marks)
-            bare, node = node, self.mark(node, start)
-            if node is bare:
-                break
+            node = self.mark(node, start)
         self.depth -= 1
         return node
 
     def mark(self, node: Node, start: Token) -> Node:
-        """The node with the mark that follows it; itself where none does."""
-        if not self.sees(*MARKS):
-            return node
+        """The node with the mark that follows it."""
         if self.take_all("^", "circ") or self.take_all("^", "{", "circ", "}"):
             return Node("unit", node, "degree")
         if self.take("'") or self.take_all("^", "prime") or self.take_all("^", "{", "prime", "}"):
@@ -274,9 +267,8 @@ class Reader(Cursor):
                 return Node("power", node, self.exponent())
             case "!":
                 return Node("call", "factorial", node)
-            case "%" | "\\%":
+            case _:
                 return Node("unit", node, "percent")
-        return node
 
     def exponent(self) -> Node:
         if self.take("-"):
