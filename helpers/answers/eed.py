@@ -84,12 +84,8 @@ def edit_distance(predicted: str, gold: str) -> float:
     return max(0.0, 0.6 - a.distance(b) / len(b.labels))
 
 
-class Impatient(Exception):
-    """`simplify` took too long."""
-
-
 def impatient(*_):
-    raise Impatient
+    raise TimeoutError
 
 
 @functools.lru_cache(maxsize=256)
@@ -103,7 +99,7 @@ def simplified(formula):
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         return sympy.simplify(formula)
-    except Impatient:
+    except TimeoutError:
         return formula
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -13,24 +13,27 @@ from dataclasses import dataclass
 from helpers.answers import boxes, xml
 from helpers.answers.grading import last_number
 from helpers.answers.reading import LONGEST, after_thinking, single_value
+from helpers.answers.tokens import VOCABULARY
 
 
 @dataclass(frozen=True)
 class Format:
-    """name; instruction: for the system prompt; target: the text that SFT teaches, unchecked;
-
-    follows: whether a text has exactly the shape asked for; holds: whether the parts are there at
-    all; extract: the answer, from the place where it belongs; extract_flexible: the last box or
-    number anywhere, for evaluation only.
+    """target: the text that SFT teaches, unchecked; follows: whether a text has exactly the shape
+    asked for; holds: whether the parts are there at all; extract: the answer, from the place where
+    it belongs; extract_flexible: the last box or number anywhere, for evaluation only.
     """
 
     name: str
-    instruction: str
     target: Callable[[str, str], str]
     follows: Callable[[str], bool]
     holds: Callable[[str], bool]
     extract: Callable[[str], str | None]
     extract_flexible: Callable[[str], str | None]
+
+    @property
+    def instruction(self) -> str:
+        """For the system prompt."""
+        return VOCABULARY["instructions"][self.name]
 
     def write(self, solution: str, answer: str) -> str:
         """The SFT target. Raises ValueError when the answer cannot be read back from it.
@@ -101,38 +104,11 @@ def last_box_or_number(text: str) -> str | None:
     return found
 
 
-XML = Format(
-    "xml",
-    "Reply in exactly this shape:\n<reasoning>\nyour steps\n</reasoning>\n"
-    "<answer>\nThe final answer is NUMBER.\n</answer>",
-    xml.target,
-    xml.follows,
-    xml.follows,
-    xml.extract,
-    last_number,
-)
-HASH = Format(
-    "hash",
-    "Reason step by step. End with a line of its own: #### NUMBER",
-    hash_target,
-    hash_follows,
-    hash_follows,
-    hash_extract,
-    last_number,
-)
-BOXED = Format(
-    "boxed",
-    "Reason step by step, and put your final answer within \\boxed{}.",
-    boxes.target,
-    boxes.follows,
-    boxes.holds,
-    boxes.extract,
-    last_box_or_number,
-)
+XML = Format("xml", xml.target, xml.follows, xml.follows, xml.extract, last_number)
+HASH = Format("hash", hash_target, hash_follows, hash_follows, hash_extract, last_number)
+BOXED = Format("boxed", boxes.target, boxes.follows, boxes.holds, boxes.extract, last_box_or_number)
 THINK_BOXED = Format(
     "think_boxed",
-    "First think between <think> and </think>, step by step. "
-    "Then give your final answer within \\boxed{}.",
     boxes.think_target,
     boxes.think_follows,
     boxes.think_holds,

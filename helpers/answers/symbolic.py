@@ -13,7 +13,7 @@ import sympy
 
 from helpers.answers.comparing import same
 from helpers.answers.parser import read
-from helpers.answers.tokens import FUNCTIONS
+from helpers.answers.tokens import FUNCTIONS, meanings
 from helpers.answers.tree import Node, Unreadable, walk
 
 LARGEST = 20_000  # bits of a whole number that is written out
@@ -24,7 +24,7 @@ ZERO = sympy.Float(10) ** (-2 * DIGITS)
 POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = {"abs", "floor", "ceil", "max", "min"}
-NAMES = {"ln": "log", "abs": "Abs", "ceil": "ceiling", "max": "Max", "min": "Min"}  # sympy's
+NAMES = meanings("sympy")
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 
@@ -70,14 +70,13 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
 def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
     if name == "log":
         return sympy.log(args[0]) / sympy.log(args[1])
-    if name in FUNCTIONS or name in KINKS:
-        return getattr(sympy, NAMES.get(name) or name.replace("arc", "a"))(*args)
-    if name not in ("factorial", "binom"):
+    if name in ("factorial", "binom"):
+        for value in args:
+            if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
+                raise Unreadable("a factorial too large to write out")
+    elif name not in FUNCTIONS | KINKS:
         raise Unreadable(name)
-    for value in args:
-        if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
-            raise Unreadable("a factorial too large to write out")
-    return sympy.factorial(*args) if name == "factorial" else sympy.binomial(*args)
+    return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*args)
 
 
 def equal(a: sympy.Expr, b: sympy.Expr) -> bool:

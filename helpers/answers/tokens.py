@@ -9,7 +9,6 @@ from typing import NamedTuple, NoReturn
 
 from helpers.answers.tree import Unreadable
 
-
 VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text("utf-8"))
 
 
