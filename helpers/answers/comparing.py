@@ -97,7 +97,7 @@ def same(p: Node, g: Node, leaf: Leaf) -> bool:
     if p == g:
         return True
     kinds = {p.kind, g.kind}
-    if has_plusminus(p) or has_plusminus(g):
+    if found(p, "plusminus") or found(g, "plusminus"):
         kinds.add("plusminus")
     for kind, compare in BY_KIND.items():
         if kind in kinds:
@@ -291,14 +291,10 @@ def items(node: Node) -> list[Node]:
         for member in node.args:
             members += items(named(member)[1] if len(labels) == 1 else member)
         return members
-    if has_plusminus(node):
+    if found(node, "plusminus"):
         value = named(node)[1]
         return [branch(value, 1), branch(value, -1)]
     return [node]
-
-
-def has_plusminus(node: Node) -> bool:
-    return "plusminus" in {part.kind for part in walk(node)}
 
 
 def branch(node: Node, sign: int) -> Node:

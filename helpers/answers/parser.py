@@ -44,6 +44,7 @@ MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 
 SHORT_UNITS = words("short_units")
+WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
 AFTER_UNIT = frozenset(("word", "^", "number", "text", "/", ","))
 NO_UNITS = words("no_units")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
@@ -61,9 +62,9 @@ def read(text: str, physics: bool = False) -> Node:
     Raises Unreadable when the text is empty, cut off, too long or deep, or no answer.
 
     >>> read("1,234"), read("1 1/2")
-    (Node('number', Fraction(1234, 1)), Node('number', Fraction(3, 2)))
+    (('number', Fraction(1234, 1)), ('number', Fraction(3, 2)))
     >>> read("2x")
-    Node('multiply', Node('number', Fraction(2, 1)), Node('symbol', 'x'))
+    ('multiply', ('number', Fraction(2, 1)), ('symbol', 'x'))
     """
     if len(text) > LONGEST:
         raise Unreadable("too long")
@@ -226,7 +227,7 @@ class Reader(Cursor):
         r"""`\mathrm{cm}` after a number or in a quotient of units."""
         if self.physics or self.before(ahead) not in ("number", "/"):
             return False
-        if [self.kind(ahead + n) for n in range(4)] != ["mathrm", "{", "word", "}"]:
+        if not self.ahead("mathrm", "{", "word", "}", skip=ahead):
             return False
         return self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"}
 
@@ -234,9 +235,9 @@ class Reader(Cursor):
         """A bare word, of lower-case letters with a vowel, that ends the answer after a number."""
         if self.physics or not self.sees("word") or self.before() != "number":
             return False
-        word = self.token().text
-        known = len(word) > 3 and word.islower() and re.search("[aeiou]", word)
-        if not self.token().spaced or not (known or word in SHORT_UNITS):
+        _, word, spaced = self.token()
+        known = WORD_UNIT.fullmatch(word) or word in SHORT_UNITS
+        if not spaced or not known:
             return False
         return all(token.kind in AFTER_UNIT for token in self.cut[self.at + 1 :])
 

@@ -14,7 +14,7 @@ import sympy
 from helpers.answers.comparing import same
 from helpers.answers.parser import read
 from helpers.answers.tokens import FUNCTIONS, meanings
-from helpers.answers.tree import Node, Unreadable, walk
+from helpers.answers.tree import Node, Unreadable, found
 
 LARGEST = 20_000  # bits of a whole number that is written out
 LARGEST_FACTORIAL = 1000
@@ -25,6 +25,7 @@ POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = {"abs", "floor", "ceil", "max", "min"}
 NAMES = meanings("sympy")
+UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 
@@ -47,16 +48,8 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
         case ("call", name, *_):
             return call(name, inside)
         case ("unit", _, name):
-            return inside[0] * unit(name, **assumptions)
+            return inside[0] * UNITS.get(name, sympy.Symbol(f"unit {name}", **assumptions))
     raise Unreadable(f"{node.kind} is no expression")
-
-
-def unit(name: str, **assumptions) -> sympy.Expr:
-    if name == "percent":
-        return sympy.Rational(1, 100)
-    if name == "degree":
-        return sympy.pi / 180
-    return sympy.Symbol(f"unit {name}", **assumptions)
 
 
 def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
@@ -117,14 +110,10 @@ def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
         return None
 
 
-def has_kink(node: Node) -> bool:
-    return any(part.kind == "call" and part[1] in KINKS for part in walk(node))
-
-
 def same_leaf(a: Node, b: Node) -> bool:
     """Symbols stand for positive numbers, as in physics, unless a kink says that signs matter."""
-    real = has_kink(a) or has_kink(b)
-    assumptions = {"real": True} if real else {"positive": True}
+    kinks = KINKS & (found(a, "call") | found(b, "call"))
+    assumptions = {"real": True} if kinks else {"positive": True}
     try:
         return equal(expression(a, **assumptions), expression(b, **assumptions))
     except Unreadable:

@@ -123,8 +123,8 @@ class Cursor:
         token = self.cut[self.at + ahead]
         if token.kind == "command":
             return token.text
-        if token.kind == "text" and token.text.strip().lower() in ("and", "or", ","):
-            return ","
+        if token.kind == "text":
+            return "," if token.text.strip().lower() in ("and", "or", ",") else "text"
         if token.kind == "word" and token.text in ("and", "or"):
             return ","
         return token.kind
@@ -136,17 +136,17 @@ class Cursor:
     def sees(self, *kinds: str) -> bool:
         return self.kind() in kinds
 
-    def ahead(self, *kinds: str) -> bool:
-        """Whether tokens of these kinds follow."""
-        return all(self.kind(n) == kind for n, kind in enumerate(kinds))
+    def ahead(self, *kinds: str, skip: int = 0) -> bool:
+        """Whether tokens of these kinds follow, after the first `skip` ones."""
+        return all(self.kind(n) == kind for n, kind in enumerate(kinds, skip))
 
     def take(self, *kinds: str) -> str | None:
         """Steps over the next token if it is one of these kinds."""
         kind = self.kind()
-        if kind not in kinds:
-            return None
-        self.at += 1
-        return kind
+        if kind in kinds:
+            self.at += 1
+            return kind
+        return None
 
     def take_all(self, *kinds: str) -> bool:
         """Steps over the next tokens if they are of these kinds."""

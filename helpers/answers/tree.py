@@ -21,11 +21,7 @@ class Unreadable(ValueError):
 
 
 class Node(tuple):
-    """One node, a plain tuple inside: `node[1]` is its first argument.
-
-    >>> Node("unit", number(5), "cm")
-    Node('unit', Node('number', Fraction(5, 1)), 'cm')
-    """
+    """One node, a plain tuple inside: `node[1]` is its first argument."""
 
     __slots__ = ()
 
@@ -39,9 +35,6 @@ class Node(tuple):
     def children(self) -> list[Node]:
         """The arguments that are nodes; the rows of a matrix are not."""
         return [part for part in self if isinstance(part, Node)]
-
-    def __repr__(self) -> str:
-        return f"Node({', '.join(map(repr, self))})"
 
 
 def number(value: int | str | Fraction) -> Node:
@@ -86,7 +79,7 @@ def walk(node: Node) -> list[Node]:
     """The node and all below it."""
     nodes = [node]
     for each in nodes:  # the list grows meanwhile
-        nodes += [part for part in each if isinstance(part, Node)]
+        nodes += each.children
     return nodes
 
 

@@ -1,6 +1,7 @@
 """Hostile answers: in time, without a trace, and without holding up anybody else."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -93,6 +94,17 @@ def test_a_child_that_hangs_is_killed_and_replaced():
     assert time.perf_counter() - begun < 5  # with the start of the children
     assert len(first & set(workers())) == isolation.WORKERS - 1
     assert len(isolation.POOL.idle) == isolation.WORKERS
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no alarms")
+def test_an_interrupted_question_leaves_no_stale_reply():
+    workers()
+    former = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        isolation.ask("edit_distance", HANGS, "y+1", 1.0)
+    signal.signal(signal.SIGALRM, former)
+    assert workers()
 
 
 def test_children_that_die_are_replaced():
