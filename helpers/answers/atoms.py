@@ -9,15 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from helpers.answers.tokens import (
-    ACCENTS,
-    CONSTANTS,
-    FONTS,
-    FUNCTIONS,
-    GREEK,
-    OTHER_NAMES,
-    Token,
-)
+from helpers.answers.tokens import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, OTHER_NAMES, Token
 from helpers.answers.tree import Node, divide, multiply, number, symbol
 
 if TYPE_CHECKING:

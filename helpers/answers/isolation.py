@@ -10,6 +10,7 @@ under `accelerate launch`; the pools of `concurrent.futures` and `multiprocessin
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import json
@@ -114,7 +115,10 @@ def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | N
 def serve() -> None:
     """The life of a child: read a line, compute, write a line."""
     replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may get among the replies
-    limit_memory()
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     from helpers.answers import eed, symbolic
 
     tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": eed.edit_distance}
@@ -131,11 +135,3 @@ def serve() -> None:
             score = None
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps(score), file=replies, flush=True)
-
-
-def limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

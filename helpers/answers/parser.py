@@ -15,7 +15,6 @@ from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import (
-    ALIASES,
     CONSTANTS,
     FONTS,
     FUNCTIONS,
@@ -344,5 +343,4 @@ def subscript(node: Node, mark: str, start: Token) -> Node:
     """A symbol with its subscript; a number with one is written in that base."""
     if node.kind == "number" and start.text.isdigit() and mark.isdigit():
         return Node("base", start.text, mark)
-    parts = [ALIASES.get(part, part) for part in re.split(r"(\W+)", mark)]
-    return renamed(node, f"_{''.join(parts)}")
+    return renamed(node, f"_{mark}")

@@ -209,9 +209,7 @@ OTHERWISE = {
 
 @needs_shared
 @pytest.mark.parametrize(
-    "case",
-    json.loads(CASES.read_text()) if CASES.exists() else [],
-    ids=lambda case: case["id"],
+    "case", json.loads(CASES.read_text()) if CASES.exists() else [], ids=lambda case: case["id"]
 )
 def test_shared_cases(case):
     format = HASH if case["category"] == "gsm-marker" else BOXED
