@@ -21,10 +21,11 @@ from helpers.answers.tree import (
     multiply,
     negative,
     number,
+    scaled,
     symbol,
     walk,
 )
-from helpers.answers.units import UNITS, scaled, split_unit
+from helpers.answers.units import UNITS, split_unit
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here

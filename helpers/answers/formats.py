@@ -65,9 +65,6 @@ def hash_extract(text: str) -> str | None:
     """The value after the last `####`.
 
     None when it is missing, names several values, or when text with numbers follows it.
-
-    >>> hash_extract("9 * 2 = 18\\n#### $18"), hash_extract("#### 18\\n#### 19")
-    ('$18', None)
     """
     rest = after_thinking(text) or ""
     found, end = None, 0

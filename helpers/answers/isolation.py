@@ -100,13 +100,10 @@ if hasattr(os, "register_at_fork"):  # after a fork, children and lock belong to
 
 @functools.lru_cache(maxsize=1 << 14)
 def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | None:
-    r"""The score that `task` in a child gives (predicted, gold).
+    """The score that `task` in a child gives (predicted, gold).
 
     None when it took longer than `limit` seconds or failed. Answers are remembered, also the
     missing ones: the completions of a GRPO group repeat each other.
-
-    >>> ask("same_symbols", r"\sqrt{12}", r"2\sqrt{3}"), ask("same_symbols", "x+x", "3x")
-    (1.0, 0.0)
     """
     reply = POOL.ask(json.dumps([task, predicted, gold, limit]) + "\n")
     return json.loads(reply or "null")

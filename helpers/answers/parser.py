@@ -111,9 +111,8 @@ class Reader(Cursor):
         self.deeper()
         found = [self.relation()]
         while self.take(",", ";"):
-            while self.take(","):
-                pass
-            found.append(self.relation())
+            if not self.sees(","):
+                found.append(self.relation())
         self.depth -= 1
         return joined("list", found)
 

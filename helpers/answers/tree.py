@@ -71,8 +71,15 @@ def divide(above: Node, below: Node) -> Node:
     return multiply(above, Node("power", below, number(-1)))
 
 
+def scaled(factor: Node, value: Node) -> Node:
+    """The product, as one number where both are."""
+    if factor.kind == value.kind == "number":
+        return number(factor[1] * value[1])
+    return multiply(factor, value)
+
+
 def negative(node: Node) -> Node:
-    return number(-node[1]) if node.kind == "number" else multiply(number(-1), node)
+    return scaled(number(-1), node)
 
 
 def walk(node: Node) -> list[Node]:

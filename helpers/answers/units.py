@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from helpers.answers.tokens import VOCABULARY, meanings
-from helpers.answers.tree import Node, multiply, number
+from helpers.answers.tree import Node, multiply, number, scaled
 
 UNITS = {}  # name: (the unit it is measured in, how many of those it is)
 for base, scales in VOCABULARY["units"].items():
@@ -41,10 +41,3 @@ def singular(word: str) -> str:
     if name not in UNITS and name not in ALIASES:
         name = name.removesuffix("s")
     return ALIASES.get(name, name) + caret + exponent
-
-
-def scaled(factor: Node, value: Node) -> Node:
-    """The product, as one number where both are."""
-    if factor.kind == value.kind == "number":
-        return number(factor[1] * value[1])
-    return multiply(factor, value)

@@ -35,9 +35,6 @@ def strict(text: str) -> bool:
     """Exactly the shape that SFT teaches, to the line break and the sentence.
 
     White space after the end is forgiven.
-
-    >>> strict(target("3 + 4 = 7", "7")), strict("<reasoning>3</reasoning><answer>7</answer>")
-    (True, False)
     """
     return follows(text) and TAUGHT.fullmatch(text) is not None
 
