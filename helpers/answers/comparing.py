@@ -75,16 +75,12 @@ def power(base: Fraction, exponent: Fraction) -> Fraction | None:
     return base ** int(exponent)
 
 
-def names(node: Node) -> set[str]:
-    return found(node, "symbol")
-
-
 def exactly(a: Node, b: Node) -> bool:
     """Equality by fractions alone. Raises NeedsSymbols where they do not decide."""
     left, right = rational(a), rational(b)
     if left is not None and right is not None:
         return left == right
-    if names(a) != names(b):
+    if found(a, "symbol") != found(b, "symbol"):
         return False
     raise NeedsSymbols
 
@@ -236,18 +232,18 @@ def same_relations(p: Node, g: Node, leaf: Leaf) -> bool:
         return same_equation(p, g, leaf)
     if "=" in p[1].split() or "=" in g[1].split():
         return False
-    if interval(p).kind == interval(g).kind == "group" and names(p) == names(g):
+    if interval(p).kind == interval(g).kind == "group" and found(p, "symbol") == found(g, "symbol"):
         return same_places(p, g, leaf)
     return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
 
 
 def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
     """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
-    if len(names(g)) < 2 or names(p) != names(g):
+    if len(found(g, "symbol")) < 2 or found(p, "symbol") != found(g, "symbol"):
         return each_same(p[2:], g[2:], leaf)
     first = Node("add", p[2], multiply(number(-1), p[3]))
     second = Node("add", g[2], multiply(number(-1), g[3]))
-    point = {name: number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(names(g)))}
+    point = {name: number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(found(g, "symbol")))}
     there, here = at(first, point), at(second, point)
     if same(here, number(0), leaf):
         return False

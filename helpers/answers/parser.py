@@ -197,8 +197,6 @@ class Reader(Cursor):
             return False
         return kind in FACTORS or self.token().kind == "command"
 
-    # Units.
-
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
         words = []
@@ -238,8 +236,6 @@ class Reader(Cursor):
         if not spaced or not known:
             return False
         return all(token.kind in AFTER_UNIT for token in self.cut[self.at + 1 :])
-
-    # An expression, and what hangs on it.
 
     def power(self) -> Node:
         """An atom with its marks: subscript, primes, exponent, factorial, percent, degree."""

@@ -39,12 +39,8 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return sympy.Symbol(name, **assumptions)
         case ("constant", name) if name in CONSTANTS:
             return CONSTANTS[name]
-        case ("add", *_):
-            return sympy.Add(*inside)
-        case ("multiply", *_):
-            return sympy.Mul(*inside)
-        case ("power", *_):
-            return power(*inside)
+        case (kind, *_) if kind in OPERATIONS:
+            return OPERATIONS[kind](*inside)
         case ("call", name, *_):
             return call(name, inside)
         case ("unit", _, name):
@@ -58,6 +54,9 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
         if bits * abs(exponent.p) > LARGEST * exponent.q:
             raise Unreadable("a number too large to write out")
     return sympy.Pow(base, exponent)
+
+
+OPERATIONS = {"add": sympy.Add, "multiply": sympy.Mul, "power": power}
 
 
 def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:

@@ -40,11 +40,7 @@ def strict(text: str) -> bool:
 
 
 def extract(text: str) -> str | None:
-    """The last answer; None when its part is missing, cut off, inside the reasoning, or hedged.
-
-    >>> extract("<reasoning>…</reasoning><answer>The final answer is 1,234.</answer>")
-    '1,234'
-    """
+    """The last answer; None when its part is missing, cut off, inside the reasoning, or hedged."""
     after = (after_thinking(text) or "").rpartition("</reasoning>")[2]
     if "<reasoning>" in after:
         return None
