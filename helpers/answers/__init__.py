@@ -25,14 +25,7 @@ from helpers.answers.arithmetic import (
     plain_arithmetic,
 )
 from helpers.answers.eed import eed_score
-from helpers.answers.formats import (
-    BOXED,
-    HASH,
-    THINK_BOXED,
-    XML,
-    Format,
-    last_box_or_number,
-)
+from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format, last_box_or_number
 from helpers.answers.grading import last_number, read_number, same_math, same_number
 from helpers.answers.reading import after_thinking
 from helpers.answers.xml import TAGS as XML_TAGS

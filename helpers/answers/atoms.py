@@ -9,24 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from helpers.answers.tokens import (
-    ACCENTS,
-    CONSTANTS,
-    FONTS,
-    FUNCTIONS,
-    GREEK,
-    OTHER_NAMES,
-    Token,
-    words,
-)
+from helpers.answers.tokens import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, OTHER_NAMES, Token
 from helpers.answers.tree import Node, divide, multiply, number, symbol
 
 if TYPE_CHECKING:
     from helpers.answers.parser import Reader
 
-MATRICES = words("matrix pmatrix bmatrix smallmatrix")
-TYPED = words("sqrt abs binom")  # commands that may lack their backslash before a bracket
-INVERTIBLE = words("sin cos tan cot sec csc sinh cosh tanh")  # sin^{-1} is arcsin
+MATRICES = ("matrix", "pmatrix", "bmatrix", "smallmatrix")
+TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
+INVERTIBLE = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")  # by ^{-1}
 ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
 

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 from helpers.answers.reading import after_thinking
+from helpers.answers.tokens import words
 
-INSTRUCTION = "Reason step by step, and put your final answer within \\boxed{}."
-THINK_INSTRUCTION = (
-    "First think between <think> and </think>, step by step. "
-    "Then give your final answer within \\boxed{}."
-)
 MARK = re.compile(r"\\boxed(?![A-Za-z])\s*(?P<open>\{)?|\\.|[{}]", re.DOTALL)
 BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[^\s\\{}$])")
 STEP = re.compile(r"[0-9A-Za-z)}] ?(?:[-+*/×·^÷=]|\\(?:cdot|times|div|frac|sqrt|pm)\b)")
@@ -24,7 +19,8 @@ HEDGE = re.compile(
     r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE
 )
 CLOSING = re.compile(r"(?:[\s$.*]|\\\)|\\\])*")
-PHRASES = re.compile(r"|so|thus|therefore|hence|the|final|answer|is|we|get|have|it")
+THINK_TAG = re.compile("</?think>")
+PHRASES = words("phrases") | {""}  # they introduce an answer, and give no reason for it
 
 
 class Box(NamedTuple):
@@ -41,28 +37,27 @@ def boxes(text: str) -> Iterator[Box]:
     >>> [box.value for box in boxes(r"\boxed{\frac{1}{2}} and \boxed 5")]
     ['\\frac{1}{2}', '5']
     """
-    opened = []  # of each open brace: where the mark of its box stands, None for a lone brace
-    nested = 0
+    depth = 0
+    outer = level = None  # the mark of the box that is open, and how deep it stands
     for match in MARK.finditer(text):
         mark = match.group()
-        if match["open"]:
-            opened.append(match.span())
-            nested += 1
-        elif mark == "{":
-            opened.append(None)
-        elif mark == "}" and opened:
-            box = opened.pop()
-            nested -= box is not None
-            if box and not nested:
-                yield Box(box[0], match.end(), text[box[1] : match.start()].strip())
-        elif mark.startswith("\\boxed") and not nested:
+        if match["open"] or mark == "{":
+            if match["open"] and outer is None:
+                outer, level = match, depth
+            depth += 1
+        elif mark == "}" and depth:
+            depth -= 1
+            if outer and depth == level:
+                yield Box(outer.start(), match.end(), text[outer.end() : match.start()].strip())
+                outer = None
+        elif mark.startswith("\\boxed") and outer is None:
             bare = BARE.match(text, match.end())
             if bare:
                 yield Box(match.start(), bare.end(), bare["value"])
             else:
                 yield Box(match.start(), -1, "")
-    if nested:
-        yield Box(next(filter(None, opened))[0], -1, "")
+    if outer:
+        yield Box(outer.start(), -1, "")
 
 
 def extract(text: str) -> str | None:
@@ -77,55 +72,39 @@ def extract(text: str) -> str | None:
     ('18', None)
     """
     rest = after_thinking(text) or ""
-    last = other = None  # the last box, and the last one before it that has another value
-    for box in boxes(rest):
-        if last and box.value != last.value:
-            other = last
-        last = box
-    if last is None or not last.value:
+    found = list(boxes(rest))
+    if not found or not found[-1].value:
         return None
-    if other is not None:
-        between = rest[other.end : last.start]
+    last = found[-1]
+    others = [box for box in found if box.value != last.value]
+    if others:
+        between = rest[others[-1].end : last.start]
         if HEDGE.search(between) or not STEP.search(between):
             return None
     return last.value
 
 
-def only_box(text: str) -> Box | None:
-    """The box of a text that has exactly one, and a filled one."""
-    found = list(islice(boxes(text), 2))
-    return found[0] if len(found) == 1 and found[0].value else None
-
-
-def reasons(text: str) -> bool:
-    """Whether a text holds more than the phrases that introduce an answer."""
-    words = text.lower().split()
-    return not all(PHRASES.fullmatch(word.strip("$.,:*=()[]\\")) for word in words)
-
-
 def holds(text: str) -> bool:
-    r"""Whether a box with one answer is there, wherever else text stands.
-
-    >>> holds(r"It is \boxed{18}, I think."), holds(r"It is \boxed{}.")
-    (True, False)
-    """
+    """Whether a box with one answer is there, wherever else text stands."""
     return extract(text) is not None
 
 
-def follows(text: str) -> bool:
-    r"""Some reasoning, then one box, and nothing after it but the end of its sentence.
+def final_box(text: str) -> Box | None:
+    """The one box of a text, where nothing but the end of its sentence follows it."""
+    found = list(boxes(text))
+    if len(found) == 1 and found[0].value and CLOSING.fullmatch(text, found[0].end):
+        return found[0]
+    return None
 
-    >>> follows(r"3 + 4 = 7, so the answer is $\boxed{7}$."), follows(r"\boxed{7}")
-    (True, False)
-    """
-    if text.count("<think>") > 1 or text.count("</think>") > 1:
-        return False  # two replies in one
+
+def follows(text: str) -> bool:
+    """Some reasoning, then one box, and nothing after it but the end of its sentence."""
     rest = after_thinking(text) or ""
-    box = only_box(rest)
-    if box is None or not CLOSING.fullmatch(rest, box.end):
-        return False
-    before = text[: len(text) - len(rest) + box.start]
-    return reasons(before.replace("<think>", " ").replace("</think>", " "))
+    box = final_box(rest)
+    if box is None or text.count("<think>") > 1 or text.count("</think>") > 1:
+        return False  # two replies in one
+    before = THINK_TAG.sub(" ", text[: len(text) - len(rest) + box.start])
+    return not {word.strip("$.,:*=()[]\\") for word in before.lower().split()} <= PHRASES
 
 
 def target(solution: str, answer: str) -> str:
@@ -143,29 +122,16 @@ def target(solution: str, answer: str) -> str:
 
 
 def think_holds(text: str) -> bool:
-    r"""Whether a filled `<think>…</think>` and, after it, a box with one answer are there.
-
-    >>> think_holds(r"<think>so</think> \boxed{18}"), think_holds(r"<think>\boxed{18}</think>")
-    (True, False)
-    """
-    if text.count("<think>") != 1 or text.count("</think>") != 1:
+    """Whether a filled `<think>…</think>` and, after it, a box with one answer are there."""
+    if THINK_TAG.findall(text) != ["<think>", "</think>"]:
         return False
-    before, thinking, _ = re.split("</?think>", text)
-    ordered = text.index("<think>") < text.index("</think>")
-    return ordered and bool(thinking.strip()) and not before.strip() and holds(text)
+    before, thinking, _ = THINK_TAG.split(text)
+    return not before.strip() and bool(thinking.strip()) and holds(text)
 
 
 def think_follows(text: str) -> bool:
-    r"""Thinking between its tags, then one box, and nothing after it.
-
-    >>> think_follows(r"<think>3 + 4 = 7</think> \boxed{7}"), think_follows(r"\boxed{7}")
-    (True, False)
-    """
-    if not think_holds(text):
-        return False
-    rest = after_thinking(text)
-    box = only_box(rest)
-    return box is not None and bool(CLOSING.fullmatch(rest, box.end))
+    """Thinking between its tags, then one box, and nothing after it."""
+    return think_holds(text) and final_box(after_thinking(text)) is not None
 
 
 def think_target(solution: str, answer: str) -> str:

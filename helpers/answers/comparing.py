@@ -7,13 +7,13 @@ numbers, without SymPy; for the others `same` takes a function, so that one desc
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from helpers.answers.tokens import pairs
+from helpers.answers.tokens import VOCABULARY
 from helpers.answers.tree import (
+    ONE,
     Node,
     divide,
     found,
@@ -21,24 +21,21 @@ from helpers.answers.tree import (
     multiply,
     negative,
     number,
+    scaled,
     symbol,
     walk,
 )
-from helpers.answers.units import converted, split_unit
+from helpers.answers.units import UNITS, split_unit
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
 LARGEST_FACTORIAL = 200
 LONGEST_LIST = 30  # members that are compared in any order
-NUMBER_WORDS = pairs("""
-    zero 0  one 1  two 2  three 3  four 4  five 5  six 6  seven 7  eight 8  nine 9  ten 10
-    eleven 11  twelve 12  thirteen 13  fourteen 14  fifteen 15  sixteen 16  seventeen 17
-    eighteen 18  nineteen 19  twenty 20
-""")
+NUMBER_WORDS = VOCABULARY["numbers"].split()
 PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
-OPENER = {"<": "(", "<=": "["}
-CLOSER = {"<": ")", "<=": "]"}
+BARE = {"": ONE, "degree": multiply(PI, number("1/180")), "percent": number("1/100")}
+BRACKETS = {"<": "()", "<=": "[]"}
 MIRRORED = {">": "<", ">=": "<="}
 
 
@@ -78,16 +75,12 @@ def power(base: Fraction, exponent: Fraction) -> Fraction | None:
     return base ** int(exponent)
 
 
-def names(node: Node) -> set[str]:
-    return found(node, "symbol")
-
-
 def exactly(a: Node, b: Node) -> bool:
     """Equality by fractions alone. Raises NeedsSymbols where they do not decide."""
     left, right = rational(a), rational(b)
     if left is not None and right is not None:
         return left == right
-    if names(a) != names(b):
+    if found(a, "symbol") != found(b, "symbol"):
         return False
     raise NeedsSymbols
 
@@ -101,7 +94,7 @@ def same(p: Node, g: Node, leaf: Leaf) -> bool:
     if p == g:
         return True
     kinds = {p.kind, g.kind}
-    if has_plusminus(p) or has_plusminus(g):
+    if found(p, "plusminus") or found(g, "plusminus"):
         kinds.add("plusminus")
     for kind, compare in BY_KIND.items():
         if kind in kinds:
@@ -130,27 +123,22 @@ def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
 def number_word(node: Node, other: Node) -> Node:
     """`two` is the number 2 where the other side is no word."""
     if node.kind == "text" != other.kind and node[1].lower() in NUMBER_WORDS:
-        return number(NUMBER_WORDS[node[1].lower()])
+        return number(NUMBER_WORDS.index(node[1].lower()))
     return node
 
 
 def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
-    if "" not in (first, second) and first != second:
-        pair = converted(left, first, right, second)
-        return pair is not None and same(*pair, leaf)
-    has_pi = PI in walk(left) or PI in walk(right)
-    if {first, second} == {"degree", ""} and has_pi:
-        degrees, radians = (left, right) if first else (right, left)
-        return same(multiply(degrees, PI, number("1/180")), radians, leaf)
-    if same(left, right, leaf):
+    if first and second and first != second:
+        (base, scale), (other, other_scale) = (UNITS.get(u, (u, ONE)) for u in (first, second))
+        return base == other and same(multiply(left, scale), multiply(right, other_scale), leaf)
+    in_pi = {first, second} == {"degree", ""} and PI in walk(left) + walk(right)
+    if not in_pi and same(left, right, leaf):
         return True
-    if {first, second} != {"percent", ""}:
-        return False
-    if first:
-        return same(divide(left, number(100)), right, leaf)
-    return same(left, divide(right, number(100)), leaf)
+    if in_pi or {first, second} == {"percent", ""}:
+        return same(scaled(left, BARE[first]), scaled(right, BARE[second]), leaf)
+    return False
 
 
 def same_text(p: Node, g: Node, _: Leaf) -> bool:
@@ -185,11 +173,9 @@ def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
     if "relation" not in kinds:
         return same(p, g, leaf)
     (left, p_value), (right, g_value) = named(p), named(g)
-    if left == right and left is not None:
-        return same(p_value, g_value, leaf)
-    if kinds == {"relation"}:
+    if kinds == {"relation"} and (left is None or left != right):
         return same_relations(p, g, leaf)
-    if left is not None or right is not None:
+    if left or right:
         return same(p_value, g_value, leaf)
     if kinds & {"group", "union"}:
         return same_places(p, g, leaf)
@@ -219,18 +205,19 @@ def interval(node: Node) -> Node:
     if node.kind != "relation":
         return node
     signs, sides = node[1].split(), list(node[2:])
-    if set(signs) <= MIRRORED.keys():
+    if MIRRORED.keys() >= set(signs):
         signs = [MIRRORED[sign] for sign in reversed(signs)]
         sides.reverse()
-    if not set(signs) <= OPENER.keys():
-        return node
     if len(sides) == 2 and is_name(sides[0]):
-        signs, sides = ["<", *signs], [negative(ENDLESS), *sides]
-    elif len(sides) == 2 and is_name(sides[1]):
-        signs, sides = [*signs, "<"], [*sides, ENDLESS]
-    if len(sides) != 3 or not is_name(sides[1]):
+        signs.insert(0, "<")
+        sides.insert(0, negative(ENDLESS))
+    elif len(sides) == 2:
+        signs.append("<")
+        sides.append(ENDLESS)
+    if len(sides) != 3 or not is_name(sides[1]) or not BRACKETS.keys() >= set(signs):
         return node
-    return Node("group", OPENER[signs[0]], CLOSER[signs[1]], sides[0], sides[2])
+    (opener, _), (_, closer) = BRACKETS[signs[0]], BRACKETS[signs[1]]
+    return Node("group", opener, closer, sides[0], sides[2])
 
 
 def without_in(node: Node) -> Node:
@@ -245,19 +232,18 @@ def same_relations(p: Node, g: Node, leaf: Leaf) -> bool:
         return same_equation(p, g, leaf)
     if "=" in p[1].split() or "=" in g[1].split():
         return False
-    if interval(p).kind == interval(g).kind == "group" and names(p) == names(g):
+    if interval(p).kind == interval(g).kind == "group" and found(p, "symbol") == found(g, "symbol"):
         return same_places(p, g, leaf)
     return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
 
 
 def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
     """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
-    if len(names(g)) < 2 or names(p) != names(g):
+    if len(found(g, "symbol")) < 2 or found(p, "symbol") != found(g, "symbol"):
         return each_same(p[2:], g[2:], leaf)
     first = Node("add", p[2], multiply(number(-1), p[3]))
     second = Node("add", g[2], multiply(number(-1), g[3]))
-    values = (number(Fraction(n, 7)) for n in itertools.count(17, 10))
-    point = dict(zip(sorted(names(g)), values, strict=False))
+    point = {name: number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(found(g, "symbol")))}
     there, here = at(first, point), at(second, point)
     if same(here, number(0), leaf):
         return False
@@ -302,14 +288,10 @@ def items(node: Node) -> list[Node]:
         for member in node.args:
             members += items(named(member)[1] if len(labels) == 1 else member)
         return members
-    if has_plusminus(node):
+    if found(node, "plusminus"):
         value = named(node)[1]
         return [branch(value, 1), branch(value, -1)]
     return [node]
-
-
-def has_plusminus(node: Node) -> bool:
-    return "plusminus" in {part.kind for part in walk(node)}
 
 
 def branch(node: Node, sign: int) -> Node:
@@ -323,11 +305,10 @@ def branch(node: Node, sign: int) -> Node:
 def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
     """Pairs, intervals and matrices: brackets and each place count."""
     p, g = interval(vector(p, g)), interval(vector(g, p))
-    if p.kind == g.kind == "group":
-        return p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
-    if p.kind != g.kind or p.kind != "matrix" or len(p) != len(g):
-        return False
-    return all(each_same(row, other, leaf) for row, other in zip(p.args, g.args, strict=True))
+    if p.kind == g.kind == "matrix":
+        sizes = [list(map(len, node.args)) for node in (p, g)]
+        return sizes[0] == sizes[1] and each_same(sum(p.args, ()), sum(g.args, ()), leaf)
+    return p.kind == g.kind == "group" and p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
 
 
 def vector(node: Node, other: Node) -> Node:

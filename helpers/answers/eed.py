@@ -84,14 +84,6 @@ def edit_distance(predicted: str, gold: str) -> float:
     return max(0.0, 0.6 - a.distance(b) / len(b.labels))
 
 
-class Impatient(Exception):
-    """`simplify` took too long."""
-
-
-def impatient(*_):
-    raise Impatient
-
-
 @functools.lru_cache(maxsize=256)
 def simplified(formula):
     """SymPy's `simplify`, or the formula as it is where that takes more than PATIENCE seconds."""
@@ -99,11 +91,11 @@ def simplified(formula):
 
     if not hasattr(signal, "setitimer"):  # Windows
         return sympy.simplify(formula)
-    signal.signal(signal.SIGALRM, impatient)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         return sympy.simplify(formula)
-    except Impatient:
+    except KeyboardInterrupt:
         return formula
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -13,24 +13,27 @@ from dataclasses import dataclass
 from helpers.answers import boxes, xml
 from helpers.answers.grading import last_number
 from helpers.answers.reading import LONGEST, after_thinking, single_value
+from helpers.answers.tokens import VOCABULARY
 
 
 @dataclass(frozen=True)
 class Format:
-    """name; instruction: for the system prompt; target: the text that SFT teaches, unchecked;
-
-    follows: whether a text has exactly the shape asked for; holds: whether the parts are there at
-    all; extract: the answer, from the place where it belongs; extract_flexible: the last box or
-    number anywhere, for evaluation only.
+    """target: the text that SFT teaches, unchecked; follows: whether a text has exactly the shape
+    asked for; holds: whether the parts are there at all; extract: the answer, from the place where
+    it belongs; extract_flexible: the last box or number anywhere, for evaluation only.
     """
 
     name: str
-    instruction: str
     target: Callable[[str, str], str]
     follows: Callable[[str], bool]
     holds: Callable[[str], bool]
     extract: Callable[[str], str | None]
     extract_flexible: Callable[[str], str | None]
+
+    @property
+    def instruction(self) -> str:
+        """For the system prompt."""
+        return VOCABULARY["instructions"][self.name]
 
     def write(self, solution: str, answer: str) -> str:
         """The SFT target. Raises ValueError when the answer cannot be read back from it.
@@ -51,7 +54,7 @@ class Format:
 
 
 MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
-LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
+LABEL = re.compile(r"^(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
 def hash_target(solution: str, answer: str) -> str:
@@ -62,9 +65,6 @@ def hash_extract(text: str) -> str | None:
     """The value after the last `####`.
 
     None when it is missing, names several values, or when text with numbers follows it.
-
-    >>> hash_extract("9 * 2 = 18\\n#### $18"), hash_extract("#### 18\\n#### 19")
-    ('$18', None)
     """
     rest = after_thinking(text) or ""
     found, end = None, 0
@@ -78,18 +78,11 @@ def hash_extract(text: str) -> str | None:
 
 def hash_value(line: str) -> str | None:
     """The one value on a marked line: `Answer: 18 dollars` is `18 dollars`."""
-    if "#" in line:
-        return None
-    label = LABEL.match(line)
-    return single_value(line[label.end() :] if label else line)
+    return None if "#" in line else single_value(LABEL.sub("", line, count=1))
 
 
 def hash_follows(text: str) -> bool:
-    """Some reasoning, then one `#### value` line, and nothing after it.
-
-    >>> hash_follows("3 + 4 = 7\\n#### 7"), hash_follows("3 + 4 = 7\\n#### 7\\nDone.")
-    (True, False)
-    """
+    """Some reasoning, then one `#### value` line, and nothing after it."""
     if text.count("####") != 1 or hash_extract(text) is None:
         return False
     before, _, line = after_thinking(text).rstrip().rpartition("####")
@@ -102,32 +95,17 @@ def last_box_or_number(text: str) -> str | None:
     >>> last_box_or_number(r"<think>\boxed{x+1}</think> 18"), last_box_or_number("It is 18.")
     ('x+1', '18')
     """
-    filled = [box.value for box in boxes.boxes(text[-LONGEST:]) if box.value]
-    return filled[-1] if filled else last_number(text)
+    found = last_number(text)
+    for box in boxes.boxes(text[-LONGEST:]):
+        found = box.value or found
+    return found
 
 
-XML = Format("xml", xml.INSTRUCTION, xml.target, xml.follows, xml.follows, xml.extract, last_number)
-HASH = Format(
-    "hash",
-    "Reason step by step. End with a line of its own: #### NUMBER",
-    hash_target,
-    hash_follows,
-    hash_follows,
-    hash_extract,
-    last_number,
-)
-BOXED = Format(
-    "boxed",
-    boxes.INSTRUCTION,
-    boxes.target,
-    boxes.follows,
-    boxes.holds,
-    boxes.extract,
-    last_box_or_number,
-)
+XML = Format("xml", xml.target, xml.follows, xml.follows, xml.extract, last_number)
+HASH = Format("hash", hash_target, hash_follows, hash_follows, hash_extract, last_number)
+BOXED = Format("boxed", boxes.target, boxes.follows, boxes.holds, boxes.extract, last_box_or_number)
 THINK_BOXED = Format(
     "think_boxed",
-    boxes.THINK_INSTRUCTION,
     boxes.think_target,
     boxes.think_follows,
     boxes.think_holds,

@@ -1,41 +1,41 @@
 """Runs symbolic work in small child processes that can be killed.
 
 SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the
-interpreter lock: only killing a process is safe. The children are warm, limited in time and memory,
-and end with their parent. As fresh interpreters they work the same in Jupyter, in threads, in a
-script without a `__main__` guard, and under `accelerate launch`; the pools of `concurrent.futures`
-and `multiprocessing` import `__main__` again or fork, and cannot lose one process and go on.
+interpreter lock: only ending a process is safe. A child ends itself when it takes too long, by
+Python's own watchdog, which needs no interpreter lock; a second one stands warm behind it. Fresh
+interpreters work the same in Jupyter, in threads, in a script without a `__main__` guard, and
+under `accelerate launch`; the pools of `concurrent.futures` and `multiprocessing` import
+`__main__` again or fork, and cannot lose one process and go on.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import faulthandler
 import functools
 import json
 import os
-import queue
-import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
-WORKERS = 2  # one works while the other one is started again after a kill
+WORKERS = 2  # one answers, the other one is started again after its end
 MEMORY = 1 << 30  # bytes a child may hold
 LIMIT = 2.0  # seconds for one answer
 BOOT = "from helpers.answers.isolation import serve; serve()"
 KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # no secrets
+ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class Worker:
-    """One child. `ready` is the pool's queue, into which the child puts itself when it is warm."""
+    """One child: a line in, a line out. It ends when nobody holds the other end of its input."""
 
-    def __init__(self, ready: queue.Queue[Worker]):
-        root = os.path.join(os.path.dirname(__file__), "..", "..")
+    def __init__(self):
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, (root, *sys.path)))
+        environment["PYTHONPATH"] = os.pathsep.join([ROOT, *sys.path])
         environment["PYTHONHASHSEED"] = "0"
-        self.replies: queue.Queue[str] = queue.Queue()
+        self.warm = False
         self.process = subprocess.Popen(
             [sys.executable, "-c", BOOT],
             stdin=subprocess.PIPE,
@@ -45,108 +45,77 @@ class Worker:
             env=environment,
             start_new_session=True,
         )
-        threading.Thread(target=self.listen, args=(ready,), daemon=True).start()
 
-    def listen(self, ready: queue.Queue[Worker]) -> None:
-        if self.process.stdout.readline() == "ready\n":
-            ready.put(self)
-        for line in self.process.stdout:
-            self.replies.put(line)
-        self.replies.put("")  # the child has ended
-
-    def ask(self, request: str, limit: float) -> str | None:
-        """The child's reply; None when it does not come in time or the child ends."""
-        try:
-            self.process.stdin.write(request)
-            self.process.stdin.flush()
-            return self.replies.get(timeout=limit) or None
-        except (queue.Empty, OSError):
-            return None
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        with contextlib.suppress(OSError):  # a question that the child did not live to read
-            self.process.stdin.close()
+    def ask(self, request: str) -> str:
+        """The child's reply; empty when it has ended, by its limit or otherwise."""
+        if not self.warm and self.process.stdout.readline() != "ready\n":
+            raise RuntimeError(
+                "The process for symbolic answers does not start.\n"
+                f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
+            )
+        self.warm = True
+        self.process.stdin.write(request)
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
 
 
 class Pool:
-    """The children of this process: started by the first question, ended at exit."""
+    """The children of this process, started by the first question; they end with it."""
 
     def __init__(self):
-        self.ready: queue.Queue[Worker] = queue.Queue()
         self.lock = threading.Lock()
-        self.alive: set[Worker] = set()
+        self.idle: list[Worker] = []  # the warmest first
 
-    def ask(self, request: str, limit: float) -> str | None:
+    def fill(self) -> None:
+        self.idle = [worker for worker in self.idle if worker.process.poll() is None]
+        while len(self.idle) < WORKERS:
+            self.idle.append(Worker())
+
+    def ask(self, request: str) -> str:
         with self.lock:
-            while len(self.alive) < WORKERS:
-                self.alive.add(Worker(self.ready))
-        worker = self.warm()
-        reply = worker and worker.ask(request, limit)
-        if reply:
-            self.ready.put(worker)
-        elif worker:
-            self.replace(worker)
-        return reply
-
-    def warm(self) -> Worker | None:
-        """The next free child; None when all were closed meanwhile."""
-        while self.alive:
-            try:
-                worker = self.ready.get(timeout=0.5)
-            except queue.Empty:
-                if all(each.process.poll() is not None for each in list(self.alive)):
-                    raise RuntimeError(
-                        "The process for symbolic answers does not start.\n"
-                        f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
-                    ) from None
-                continue
-            if worker.process.poll() is None:
-                return worker
-            self.replace(worker)
-        return None
-
-    def replace(self, worker: Worker) -> None:
-        with self.lock:
-            worker.kill()
-            if worker in self.alive:
-                self.alive.remove(worker)
-                self.alive.add(Worker(self.ready))
+            self.fill()
+            worker = self.idle.pop(0)
+            reply = worker.ask(request)
+            if reply:
+                self.idle.insert(0, worker)
+            else:
+                worker.process.wait()
+                self.fill()
+            return reply
 
     def close(self) -> None:
-        """Ends all children now; the next question starts new ones."""
+        """Ends the children; the next question starts new ones."""
         with self.lock:
-            while self.alive:
-                self.alive.pop().kill()
+            while self.idle:
+                process = self.idle.pop().process
+                process.kill()
+                process.wait()
 
 
 POOL = Pool()
 close = POOL.close
-atexit.register(close)
 if hasattr(os, "register_at_fork"):  # after a fork, children and lock belong to the parent
     os.register_at_fork(after_in_child=POOL.__init__)
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | None:
-    r"""The score that `task` in a child gives (predicted, gold).
+    """The score that `task` in a child gives (predicted, gold).
 
     None when it took longer than `limit` seconds or failed. Answers are remembered, also the
     missing ones: the completions of a GRPO group repeat each other.
-
-    >>> ask("same_symbols", r"\sqrt{12}", r"2\sqrt{3}"), ask("same_symbols", "x+x", "3x")
-    (1.0, 0.0)
     """
-    reply = POOL.ask(json.dumps([task, predicted, gold, limit]) + "\n", limit)
-    return None if reply is None else json.loads(reply)
+    reply = POOL.ask(json.dumps([task, predicted, gold, limit]) + "\n")
+    return json.loads(reply or "null")
 
 
 def serve() -> None:
     """The life of a child: read a line, compute, write a line."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else prints must not end up among the replies
-    limit_memory()
+    replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may get among the replies
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     from helpers.answers import eed, symbolic
 
     tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": eed.edit_distance}
@@ -156,18 +125,10 @@ def serve() -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         name, predicted, gold, limit = json.loads(line)
-        if hasattr(signal, "setitimer"):  # should the parent have died, SIGPROF ends this process
-            signal.setitimer(signal.ITIMER_PROF, limit + 1)
+        faulthandler.dump_traceback_later(limit, exit=True)
         try:
             score = tasks[name](predicted, gold)
         except Exception:  # any text may come: what cannot be computed earns nothing
             score = None
+        faulthandler.cancel_dump_traceback_later()
         print(json.dumps(score), file=replies, flush=True)
-
-
-def limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

@@ -15,7 +15,6 @@ from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import (
-    ALIASES,
     CONSTANTS,
     FONTS,
     FUNCTIONS,
@@ -39,17 +38,18 @@ from helpers.answers.tree import (
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
+SIGNS = ("+", "-", "pm", "mp")
 MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 
-SHORT_UNITS = words("cm mm km kg ft mph ml")  # longer words need no list
+SHORT_UNITS = words("short_units")
+WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
 AFTER_UNIT = frozenset(("word", "^", "number", "text", "/", ","))
-# After a number these words change what is said.
-NO_UNITS = words("or and not to squared cubed plus minus times more less if")
+NO_UNITS = words("no_units")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
 
 FACTORS = frozenset(("number", "word", "(", "[", "{", "\\{", "begin", "\\$", "\\|"))
-NO_FACTORS = words("cup cap setminus backslash pm mp circ rfloor rceil")
+NO_FACTORS = ("cup", "cap", "setminus", "backslash", "pm", "mp", "circ", "rfloor", "rceil")
 BEFORE_BAR = (None, "+", "-", "*", "/", "(", "|", "=", "{")  # here it opens an absolute value
 BEFORE_TEXT = (None, ",", ";", "=", "(", "+", "-", "{", "\\{")
 
@@ -61,9 +61,9 @@ def read(text: str, physics: bool = False) -> Node:
     Raises Unreadable when the text is empty, cut off, too long or deep, or no answer.
 
     >>> read("1,234"), read("1 1/2")
-    (Node('number', Fraction(1234, 1)), Node('number', Fraction(3, 2)))
+    (('number', Fraction(1234, 1)), ('number', Fraction(3, 2)))
     >>> read("2x")
-    Node('multiply', Node('number', Fraction(2, 1)), Node('symbol', 'x'))
+    ('multiply', ('number', Fraction(2, 1)), ('symbol', 'x'))
     """
     if len(text) > LONGEST:
         raise Unreadable("too long")
@@ -111,9 +111,8 @@ class Reader(Cursor):
         self.deeper()
         found = [self.relation()]
         while self.take(",", ";"):
-            while self.take(","):
-                pass
-            found.append(self.relation())
+            if not self.sees(","):
+                found.append(self.relation())
         self.depth -= 1
         return joined("list", found)
 
@@ -137,20 +136,16 @@ class Reader(Cursor):
         return joined("union", parts)
 
     def sum(self) -> Node:
-        sign = self.take("+", "-", "pm", "mp")
-        first = self.term()
-        if sign == "-":
-            first = negative(first)
-        elif sign in ("pm", "mp"):
-            first = Node("plusminus", number(0), first)
-        parts, marks = [first], 0
-        while sign := self.take("+", "-", "pm", "mp"):
+        parts, marks = [], 0
+        sign = self.take(*SIGNS)
+        while sign or not parts:
             term = self.term()
             if sign in ("pm", "mp"):
                 marks = self.marked(marks)
-                parts = [Node("plusminus", joined("add", parts), term)]
+                parts = [Node("plusminus", joined("add", parts or [number(0)]), term)]
             else:
                 parts.append(negative(term) if sign == "-" else term)
+            sign = self.take(*SIGNS)
         return joined("add", parts)
 
     def term(self) -> Node:
@@ -202,8 +197,6 @@ class Reader(Cursor):
             return False
         return kind in FACTORS or self.token().kind == "command"
 
-    # Units.
-
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
         words = []
@@ -230,7 +223,7 @@ class Reader(Cursor):
         r"""`\mathrm{cm}` after a number or in a quotient of units."""
         if self.physics or self.before(ahead) not in ("number", "/"):
             return False
-        if [self.kind(ahead + n) for n in range(4)] != ["mathrm", "{", "word", "}"]:
+        if not self.ahead("mathrm", "{", "word", "}", skip=ahead):
             return False
         return self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"}
 
@@ -238,13 +231,11 @@ class Reader(Cursor):
         """A bare word, of lower-case letters with a vowel, that ends the answer after a number."""
         if self.physics or not self.sees("word") or self.before() != "number":
             return False
-        word = self.token().text
-        known = len(word) > 3 and word.islower() and re.search("[aeiou]", word)
-        if not self.token().spaced or not (known or word in SHORT_UNITS):
+        _, word, spaced = self.token()
+        known = WORD_UNIT.fullmatch(word) or word in SHORT_UNITS
+        if not spaced or not known:
             return False
         return all(token.kind in AFTER_UNIT for token in self.cut[self.at + 1 :])
-
-    # An expression, and what hangs on it.
 
     def power(self) -> Node:
         """An atom with its marks: subscript, primes, exponent, factorial, percent, degree."""
@@ -252,18 +243,14 @@ class Reader(Cursor):
         start = self.token()
         node = self.atom()
         marks = 0
-        while self.kind() is not None:
+        while self.sees(*MARKS):
             marks = self.marked(marks)
-            bare, node = node, self.mark(node, start)
-            if node is bare:
-                break
+            node = self.mark(node, start)
         self.depth -= 1
         return node
 
     def mark(self, node: Node, start: Token) -> Node:
-        """The node with the mark that follows it; itself where none does."""
-        if not self.sees(*MARKS):
-            return node
+        """The node with the mark that follows it."""
         if self.take_all("^", "circ") or self.take_all("^", "{", "circ", "}"):
             return Node("unit", node, "degree")
         if self.take("'") or self.take_all("^", "prime") or self.take_all("^", "{", "prime", "}"):
@@ -275,9 +262,8 @@ class Reader(Cursor):
                 return Node("power", node, self.exponent())
             case "!":
                 return Node("call", "factorial", node)
-            case "%" | "\\%":
+            case _:
                 return Node("unit", node, "percent")
-        return node
 
     def exponent(self) -> Node:
         if self.take("-"):
@@ -352,5 +338,4 @@ def subscript(node: Node, mark: str, start: Token) -> Node:
     """A symbol with its subscript; a number with one is written in that base."""
     if node.kind == "number" and start.text.isdigit() and mark.isdigit():
         return Node("base", start.text, mark)
-    parts = [ALIASES.get(part, part) for part in re.split(r"(\W+)", mark)]
-    return renamed(node, f"_{''.join(parts)}")
+    return renamed(node, f"_{mark}")

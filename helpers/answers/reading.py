@@ -23,11 +23,7 @@ def after_thinking(text: str) -> str | None:
 
 
 def single_value(text: str) -> str | None:
-    """The value that an answer part states; None when it is empty or holds more than one.
-
-    >>> single_value("The final answer is $18."), single_value("18 or 19"), single_value(" 42 ")
-    ('$18', None, '42')
-    """
+    """The value that an answer part states; None when it is empty or holds more than one."""
     text = text.strip()
     if len(text) > LONGEST_VALUE:
         return None

@@ -13,8 +13,8 @@ import sympy
 
 from helpers.answers.comparing import same
 from helpers.answers.parser import read
-from helpers.answers.tokens import FUNCTIONS, pairs
-from helpers.answers.tree import Node, Unreadable, walk
+from helpers.answers.tokens import FUNCTIONS, meanings
+from helpers.answers.tree import Node, Unreadable, found
 
 LARGEST = 20_000  # bits of a whole number that is written out
 LARGEST_FACTORIAL = 1000
@@ -24,7 +24,8 @@ ZERO = sympy.Float(10) ** (-2 * DIGITS)
 POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = {"abs", "floor", "ceil", "max", "min"}
-NAMES = pairs("ln log  abs Abs  ceil ceiling  max Max  min Min")  # sympy's
+NAMES = meanings("sympy")
+UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 
@@ -38,25 +39,13 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return sympy.Symbol(name, **assumptions)
         case ("constant", name) if name in CONSTANTS:
             return CONSTANTS[name]
-        case ("add", *_):
-            return sympy.Add(*inside)
-        case ("multiply", *_):
-            return sympy.Mul(*inside)
-        case ("power", *_):
-            return power(*inside)
+        case (kind, *_) if kind in OPERATIONS:
+            return OPERATIONS[kind](*inside)
         case ("call", name, *_):
             return call(name, inside)
         case ("unit", _, name):
-            return inside[0] * unit(name, **assumptions)
+            return inside[0] * UNITS.get(name, sympy.Symbol(f"unit {name}", **assumptions))
     raise Unreadable(f"{node.kind} is no expression")
-
-
-def unit(name: str, **assumptions) -> sympy.Expr:
-    if name == "percent":
-        return sympy.Rational(1, 100)
-    if name == "degree":
-        return sympy.pi / 180
-    return sympy.Symbol(f"unit {name}", **assumptions)
 
 
 def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
@@ -67,17 +56,19 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     return sympy.Pow(base, exponent)
 
 
+OPERATIONS = {"add": sympy.Add, "multiply": sympy.Mul, "power": power}
+
+
 def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
     if name == "log":
         return sympy.log(args[0]) / sympy.log(args[1])
-    if name in FUNCTIONS or name in KINKS:
-        return getattr(sympy, NAMES.get(name) or name.replace("arc", "a"))(*args)
-    if name not in ("factorial", "binom"):
+    if name in ("factorial", "binom"):
+        for value in args:
+            if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
+                raise Unreadable("a factorial too large to write out")
+    elif name not in FUNCTIONS | KINKS:
         raise Unreadable(name)
-    for value in args:
-        if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
-            raise Unreadable("a factorial too large to write out")
-    return sympy.factorial(*args) if name == "factorial" else sympy.binomial(*args)
+    return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*args)
 
 
 def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
@@ -118,14 +109,10 @@ def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
         return None
 
 
-def has_kink(node: Node) -> bool:
-    return any(part.kind == "call" and part[1] in KINKS for part in walk(node))
-
-
 def same_leaf(a: Node, b: Node) -> bool:
     """Symbols stand for positive numbers, as in physics, unless a kink says that signs matter."""
-    real = has_kink(a) or has_kink(b)
-    assumptions = {"real": True} if real else {"positive": True}
+    kinks = KINKS & (found(a, "call") | found(b, "call"))
+    assumptions = {"real": True} if kinks else {"positive": True}
     try:
         return equal(expression(a, **assumptions), expression(b, **assumptions))
     except Unreadable:

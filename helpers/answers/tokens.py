@@ -3,67 +3,39 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from helpers.answers.tree import Unreadable
 
-
-def words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text("utf-8"))
 
 
-def pairs(text: str) -> dict[str, str]:
-    """A table from a text in which each entry is followed by what it stands for."""
-    found = text.split()
-    return dict(zip(found[::2], found[1::2], strict=True))
+def words(name: str) -> frozenset[str]:
+    return frozenset(VOCABULARY[name].split())
 
 
-GREEK_LETTERS = pairs("""
-    α alpha  β beta  γ gamma  δ delta  ε epsilon  ζ zeta  η eta  θ theta  ι iota  κ kappa
-    λ lambda  μ mu  ν nu  ξ xi  ρ rho  σ sigma  τ tau  υ upsilon  φ phi  χ chi  ψ psi  ω omega
-    Γ Gamma  Δ Delta  Θ Theta  Λ Lambda  Ξ Xi  Π Pi  Σ Sigma  Υ Upsilon  Φ Phi  Ψ Psi  Ω Omega
-""")
-GREEK = frozenset(GREEK_LETTERS.values())
-FUNCTIONS = words("""
-    sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth
-    arcsinh arccosh arctanh exp ln log lg max min gcd lcm
-""")
-OTHER_NAMES = words("""
-    hbar ell perp parallel prime infty emptyset varnothing nabla Re Im angle triangle dagger
-    ast star
-""")
-CONSTANTS = pairs("pi pi  e e  i i  infty infinity  infinity infinity  inf infinity")
-RELATIONS = pairs("= =  < <  > >  le <=  ge >=  ne !=  in in")
-FONTS = words("""
-    mathrm mathbf mathit mathsf mathcal boldsymbol bm operatorname mathbb mathfrak boxed
-""")
-ACCENTS = words("vec hat dot ddot bar tilde overline overrightarrow widehat widetilde underline")
-# What means the same; and `\number`, which must not pass for a number.
-ALIASES = pairs(r"""
-    varepsilon epsilon  varphi phi  vartheta theta  varrho rho  varsigma sigma
-    varnothing emptyset  dfrac frac  tfrac frac  cfrac frac  dbinom binom  tbinom binom
-    leq le  leqslant le  geq ge  geqslant ge  neq ne  lt <  gt >
-    times *  cdot *  ast *  div /  colon :  lvert |  rvert |  vert |  mid |
-    lbrace \{  rbrace \}  lbrack [  rbrack ]  langle (  rangle )
-    arsinh arcsinh  arcosh arccosh  artanh arctanh  tg tan  ctg cot  number \number
-""")
-SILENT = {"\\ "} | words(r"""
-    $ \( \) \[ \] \, \; \: \! \> ~ displaystyle textstyle left right big Big bigg Bigg bigl bigr
-    Bigl Bigr biggl biggr Biggl Biggr quad qquad limits nolimits rm bf it mathstrut thinspace
-""")
-# Other writing systems' signs, and those that people copy from elsewhere.
-TEX_OF = pairs(r"""
-    − -  – -  ﹣ -  × *  · *  ⋅ *  ∙ *  ÷ /  ⁄ /  ¼ 1/4  ½ 1/2  ¾ 3/4  ′ '  ’ '
-    ∞ \infty  √ \root  ≤ \le  ≥ \ge  ≠ \ne  ∈ \in  ∪ \cup  ∩ \cap  ± \pm  ° ^\circ
-    π \pi  ħ \hbar  ℏ \hbar  ℓ \ell  ϕ \phi  ϵ \epsilon  ϑ \theta
-""")
-TEX_OF |= {sign: f"\\{name}" for sign, name in GREEK_LETTERS.items()}
-TEX_OF |= {sign: f"^{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-TEX_OF |= {sign: f"_{{{digit}}}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
-TEX_OF |= dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
-UNICODE = str.maketrans(
-    {sign: f"{tex} " if "\\" in tex else tex for sign, tex in TEX_OF.items()}  # `\pi ` ends there
-)
+def meanings(name: str) -> dict[str, str]:
+    """What each spelling in a table means."""
+    found = {}
+    for meaning, spellings in VOCABULARY[name].items():
+        found |= dict.fromkeys(spellings.split(), meaning)
+    return found
+
+
+GREEK = frozenset(VOCABULARY["greek"])
+FUNCTIONS = words("functions")
+OTHER_NAMES = words("other_names")
+FONTS = words("fonts")
+ACCENTS = words("accents")
+SILENT = words("silent") | {"\\ "}
+CONSTANTS = meanings("constants")
+RELATIONS = meanings("relations")
+ALIASES = meanings("commands")
+UNICODE = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
+UNICODE |= {sign: f"\\{name} " for sign, name in meanings("greek").items()}
+UNICODE = str.maketrans(UNICODE)
 
 TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
@@ -151,8 +123,8 @@ class Cursor:
         token = self.cut[self.at + ahead]
         if token.kind == "command":
             return token.text
-        if token.kind == "text" and token.text.strip().lower() in ("and", "or", ","):
-            return ","
+        if token.kind == "text":
+            return "," if token.text.strip().lower() in ("and", "or", ",") else "text"
         if token.kind == "word" and token.text in ("and", "or"):
             return ","
         return token.kind
@@ -164,17 +136,17 @@ class Cursor:
     def sees(self, *kinds: str) -> bool:
         return self.kind() in kinds
 
-    def ahead(self, *kinds: str) -> bool:
-        """Whether tokens of these kinds follow."""
-        return all(self.kind(n) == kind for n, kind in enumerate(kinds))
+    def ahead(self, *kinds: str, skip: int = 0) -> bool:
+        """Whether tokens of these kinds follow, after the first `skip` ones."""
+        return all(self.kind(n) == kind for n, kind in enumerate(kinds, skip))
 
     def take(self, *kinds: str) -> str | None:
         """Steps over the next token if it is one of these kinds."""
         kind = self.kind()
-        if kind not in kinds:
-            return None
-        self.at += 1
-        return kind
+        if kind in kinds:
+            self.at += 1
+            return kind
+        return None
 
     def take_all(self, *kinds: str) -> bool:
         """Steps over the next tokens if they are of these kinds."""

@@ -21,11 +21,7 @@ class Unreadable(ValueError):
 
 
 class Node(tuple):
-    """One node, a plain tuple inside: `node[1]` is its first argument.
-
-    >>> Node("unit", number(5), "cm")
-    Node('unit', Node('number', Fraction(5, 1)), 'cm')
-    """
+    """One node, a plain tuple inside: `node[1]` is its first argument."""
 
     __slots__ = ()
 
@@ -39,9 +35,6 @@ class Node(tuple):
     def children(self) -> list[Node]:
         """The arguments that are nodes; the rows of a matrix are not."""
         return [part for part in self if isinstance(part, Node)]
-
-    def __repr__(self) -> str:
-        return f"Node({', '.join(map(repr, self))})"
 
 
 def number(value: int | str | Fraction) -> Node:
@@ -78,15 +71,22 @@ def divide(above: Node, below: Node) -> Node:
     return multiply(above, Node("power", below, number(-1)))
 
 
+def scaled(factor: Node, value: Node) -> Node:
+    """The product, as one number where both are."""
+    if factor.kind == value.kind == "number":
+        return number(factor[1] * value[1])
+    return multiply(factor, value)
+
+
 def negative(node: Node) -> Node:
-    return number(-node[1]) if node.kind == "number" else multiply(number(-1), node)
+    return scaled(number(-1), node)
 
 
 def walk(node: Node) -> list[Node]:
     """The node and all below it."""
     nodes = [node]
     for each in nodes:  # the list grows meanwhile
-        nodes += [part for part in each if isinstance(part, Node)]
+        nodes += each.children
     return nodes
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from helpers.answers.reading import after_thinking, single_value
 
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
-INSTRUCTION = (
-    "Reply in exactly this shape:\n<reasoning>\nyour steps\n</reasoning>\n"
-    "<answer>\nThe final answer is NUMBER.\n</answer>"
+SHAPE = re.compile(
+    r"\s*<reasoning>(?P<steps>.*)</reasoning>\s*<answer>(?P<answer>.*)</answer>\s*", re.DOTALL
+)
+TAUGHT = re.compile(
+    r"<reasoning>\n.+\n</reasoning>\n<answer>\nThe final answer is [^\n]*\.\n</answer>\s*",
+    re.DOTALL,
 )
 
 
@@ -16,65 +21,28 @@ def target(solution: str, answer: str) -> str:
     return f"<reasoning>\n{solution}\n</reasoning>\n<answer>\n{answer}\n</answer>"
 
 
-def parts(text: str) -> list[str] | None:
-    """Before, reasoning, between, answer, after: the text cut at the four tags.
-
-    None unless each is there exactly once and in order.
-    """
-    cut, rest = [], text
-    for tag in TAGS:
-        part, found, rest = rest.partition(tag)
-        if not found or text.count(tag) != 1:
-            return None
-        cut.append(part)
-    return [*cut, rest]
-
-
 def follows(text: str) -> bool:
-    """Each part once, in order, not empty, and nothing around them but white space.
-
-    >>> follows("<reasoning> 3 + 4 = 7 </reasoning><answer>7</answer>")
-    True
-    >>> follows("<reasoning></reasoning><answer>7</answer>")
-    False
-    """
-    cut = parts(text)
-    if cut is None:
+    """Each part once, in order, not empty, and nothing around them but white space."""
+    if any(text.count(tag) != 1 for tag in TAGS):
         return False
-    before, reasoning, between, answer, after = map(str.strip, cut)
-    if before or between or after or not reasoning:
+    shape = SHAPE.fullmatch(text)
+    if shape is None or not shape["steps"].strip():
         return False
-    return single_value(answer) is not None
+    return single_value(shape["answer"]) is not None
 
 
 def strict(text: str) -> bool:
     """Exactly the shape that SFT teaches, to the line break and the sentence.
 
     White space after the end is forgiven.
-
-    >>> strict(target("3 + 4 = 7", "7")), strict("<reasoning>3</reasoning><answer>7</answer>")
-    (True, False)
     """
-    if not follows(text):
-        return False
-    before, reasoning, between, answer, _ = parts(text)
-    if before or between != "\n" or not reasoning.startswith("\n") or len(reasoning) < 3:
-        return False
-    sentence = answer.startswith("\nThe final answer is ") and answer.endswith(".\n")
-    return reasoning.endswith("\n") and sentence and answer.count("\n") == 2
+    return follows(text) and TAUGHT.fullmatch(text) is not None
 
 
 def extract(text: str) -> str | None:
-    """The last answer; None when its part is missing, cut off, inside the reasoning, or hedged.
-
-    >>> extract("<reasoning>…</reasoning><answer>The final answer is 1,234.</answer>")
-    '1,234'
-    >>> extract("<answer>18</answer> or <answer>19</answer>"), extract("<answer>It is 18")
-    (None, None)
-    """
-    rest = after_thinking(text) or ""
-    _, closed, after = rest.rpartition("</reasoning>")
-    if "<reasoning>" in after or (not closed and "<reasoning>" in rest):
+    """The last answer; None when its part is missing, cut off, inside the reasoning, or hedged."""
+    after = (after_thinking(text) or "").rpartition("</reasoning>")[2]
+    if "<reasoning>" in after:
         return None
     values = set()
     for block in after.split("<answer>")[1:]:

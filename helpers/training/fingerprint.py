@@ -22,6 +22,7 @@ FREE += ("per_device_", "gradient_accumulation_steps", "steps_per_generation")
 # What training reads: if one of these files changed, a run cannot be gone on with.
 CODE = (
     "answers/*.py",
+    "answers/vocabulary.toml",
     "rows.py",
     "data/*.py",
     "training/rewards.py",

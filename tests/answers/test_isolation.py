@@ -1,7 +1,7 @@
 """Hostile answers: in time, without a trace, and without holding up anybody else."""
 
-import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -45,7 +45,7 @@ def workers():
     """The process ids of the children, which have answered a question."""
     isolation.ask.cache_clear()
     assert isolation.ask("same_symbols", r"\sqrt{18}", r"3\sqrt{2}") == 1.0
-    return [worker.process.pid for worker in isolation.POOL.alive]
+    return [worker.process.pid for worker in isolation.POOL.idle]
 
 
 def grade_all(found):
@@ -93,25 +93,26 @@ def test_a_child_that_hangs_is_killed_and_replaced():
     assert isolation.ask("edit_distance", HANGS, "y+1", 0.3) is None
     assert time.perf_counter() - begun < 5  # with the start of the children
     assert len(first & set(workers())) == isolation.WORKERS - 1
-    assert len(isolation.POOL.alive) == isolation.WORKERS
+    assert len(isolation.POOL.idle) == isolation.WORKERS
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no alarms")
+def test_an_interrupted_question_leaves_no_stale_reply():
+    workers()
+    former = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        isolation.ask("edit_distance", HANGS, "y+1", 1.0)
+    signal.signal(signal.SIGALRM, former)
+    assert workers()
 
 
 def test_children_that_die_are_replaced():
     workers()
-    for worker in list(isolation.POOL.alive):
+    for worker in list(isolation.POOL.idle):
         worker.process.kill()
         worker.process.wait()
     assert workers()
-
-
-def test_a_child_that_dies_before_it_reads_has_no_reply():
-    workers()
-    worker = isolation.POOL.warm()
-    worker.process.kill()
-    worker.process.wait()
-    assert worker.ask("[]\n", 1) is None  # the question cannot be flushed
-    isolation.POOL.replace(worker)
-    assert worker not in isolation.POOL.alive and len(isolation.POOL.alive) == isolation.WORKERS
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="this system has no limits")
@@ -146,7 +147,7 @@ def test_secrets_do_not_reach_the_children(monkeypatch):
 def test_numbers_and_equal_texts_never_leave_the_process(predicted, gold):
     isolation.close()
     same_math(predicted, gold), same_number(predicted, gold), eed_score(predicted, predicted)
-    assert not isolation.POOL.alive
+    assert not isolation.POOL.idle
 
 
 def test_repeats_are_answered_from_the_cache():
@@ -154,18 +155,6 @@ def test_repeats_are_answered_from_the_cache():
     for _ in range(8):
         assert same_math(r"\sqrt{72}", r"6\sqrt{2}") == 1.0
     assert isolation.ask.cache_info()[:2] == (7, 1)  # hits, misses
-
-
-def test_closing_while_another_thread_asks_does_not_hang_it():
-    workers()
-    found = []
-    thread = threading.Thread(target=lambda: found.append(eed_score(HANGS, "y+1")))
-    thread.start()
-    time.sleep(0.3)
-    isolation.close()
-    thread.join(timeout=5)
-    assert found == [0.0]
-    isolation.ask.cache_clear()
 
 
 def test_many_threads_share_the_children():
@@ -188,7 +177,7 @@ import os
 print("script runs", flush=True)
 from helpers.answers import isolation, same_math
 assert same_math(r"\sqrt{8}", r"2\sqrt{2}") == 1.0
-print(*[worker.process.pid for worker in isolation.POOL.alive], flush=True)
+print(*[worker.process.pid for worker in isolation.POOL.idle], flush=True)
 """
 
 
@@ -247,7 +236,7 @@ def test_what_does_not_start_says_how_to_see_why(monkeypatch):
     monkeypatch.setattr(isolation, "BOOT", "raise SystemExit(1)")
     pool = isolation.Pool()
     with pytest.raises(RuntimeError, match="does not start.*\n.*by hand"):
-        pool.ask(json.dumps(["same_symbols", "x", "y", 1]) + "\n", 1)
+        pool.ask("[]\n")
     pool.close()
 
 
