@@ -4,7 +4,6 @@ It streams: a shard of the base is read, the adapter's part is added in FP32, an
 written, so that a model can be merged that is larger than the memory.
 """
 
-import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +61,6 @@ def merge(
             tensors = {name: merged(files[name], name, deltas, config.dtype) for name in names}
             save_file(tensors, made / file, {"format": "pt"})
             del tensors
-            gc.collect()
         if shards.is_sharded:
             index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
             write_json(made / INDEX, index)
