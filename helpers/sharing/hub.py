@@ -20,7 +20,7 @@ from huggingface_hub import (
     set_client_factory,
 )
 from huggingface_hub.constants import HF_HUB_OFFLINE
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, filter_repo_objects, hf_raise_for_status
 from huggingface_hub.utils._http import default_client_factory
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
@@ -37,7 +37,7 @@ GGUF = ("*.gguf",)
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.index.json")
 WEIGHTS += ("config.json", "generation_config.json", "adapter_config.json")
 SILENCE = 60  # seconds without a byte that end a try
-PASSING = (408, 409, 412, 429, 500, 502, 503, 504)  # what may be different a moment later
+REFUSED = (401, 403, 404)  # what is not different a moment later
 NETWORK = (HfHubHTTPError, httpx.TransportError, ConnectionError)
 
 
@@ -149,7 +149,7 @@ def may_pass(error: BaseException) -> bool:
     """Whether the next try may end otherwise."""
     cause = network_cause(error)
     if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code in PASSING
+        return cause.response.status_code not in REFUSED
     return isinstance(cause, httpx.TransportError)
 
 
@@ -224,14 +224,12 @@ def set_tag(api: HfApi, repo: str, name: str, commit: str) -> None:
 def explain(error: BaseException, repo: str) -> str:
     """What went wrong, and what to do, in two lines. No header is ever shown."""
     what = type(error).__name__
-    cure = "Check the network"
-    if isinstance(error, OfflineModeIsEnabled):
-        cure = "Unset HF_HUB_OFFLINE, check the network, restart the kernel"
+    cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         what = f"{status} {error.response.reason_phrase}"
         cure = "Wait a little"
-        if status in (401, 403, 404):
+        if status in REFUSED:
             cure = "Make a token with write access to it (huggingface.co/settings/tokens)"
     again = "and run it again: what arrived is not sent twice"
     return f"The upload to {repo} failed ({what}).\n{cure}, {again}."

@@ -1,7 +1,7 @@
 """What is exported is the trained model, read back in a fresh process; a wrong one is caught."""
 
-import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -219,14 +219,9 @@ def test_the_fresh_process_tells_how_it_ended(exports, trained):
 
 
 def test_the_fresh_process_loads_no_unsloth():
-    tree = ast.parse((ROOT / "helpers/sharing/reader.py").read_text())
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        if isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-    assert found and not {name for name in found if name.startswith(("helpers", "unsloth"))}
+    script = (ROOT / "helpers/sharing/reader.py").read_text()
+    imported = re.findall(r"^ *(?:from|import) (\w+)", script, re.MULTILINE)
+    assert "transformers" in imported and not {"helpers", "unsloth"} & set(imported)
 
 
 def add_head(weights):
@@ -278,15 +273,11 @@ def test_a_base_in_shards_is_read(base, trained, exports, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_only_the_base_s_own_weights_are_read(base, trained, exports, tmp_path):
-    """And generation settings that the library would not save are settled."""
-    weights = load_file(base / "model.safetensors")
-    others = {name: torch.full_like(tensor, 7.0) for name, tensor in weights.items()}
-    save_file(others, base / "model_old.safetensors", {"format": "pt"})
+def test_generation_settings_that_the_library_would_not_save_are_settled(base, trained, tmp_path):
     change_json(base / "generation_config.json", do_sample=False, temperature=0.6)
     adapter = variant(trained, tmp_path / "adapter", base)
-    merged = sharing.merge(str(base), adapter, tmp_path / "merged").folder / "model.safetensors"
-    assert merged.read_bytes() == (exports["fp32"].folder / "model.safetensors").read_bytes()
+    merged = sharing.merge(str(base), adapter, tmp_path / "merged").folder
+    assert "temperature" not in (merged / "generation_config.json").read_text()
 
 
 def test_quantised_weights_are_no_base(base, trained, tmp_path):

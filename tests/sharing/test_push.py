@@ -183,12 +183,6 @@ def test_a_server_that_is_silent_ends_in_a_message(server, folder, monkeypatch):
         push(server, folder)
 
 
-def test_a_slow_server_is_waited_for(server, folder):
-    server.faults.append(Fault(".", pause=0.05))
-    push(server, folder)
-    check_arrived(server, folder)
-
-
 @pytest.mark.parametrize("way", ["store", "give"])
 def test_a_server_that_corrupts_is_found_out(server, folder, way):
     setattr(server, way, lambda data: bytes([data[0] ^ 1]) + data[1:] if data else data)
