@@ -17,23 +17,9 @@ from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
 SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.16}  # of each kind, as a share of the FP32 model's
 CONVERTER, QUANTIZER, GENERATOR = "convert_hf_to_gguf.py", "llama-quantize", "llama-completion"
 PLACES = ("~/llama.cpp", "~/.unsloth/llama.cpp", "/content/llama.cpp", "/kaggle/temp/llama.cpp")
-REMEDY = """There is no {program} of llama.cpp on this machine, which GGUF needs.
-Run these four lines in a terminal (minutes; needs git, cmake and a C++ compiler), then this again:
-    git clone --depth 1 https://github.com/ggml-org/llama.cpp
-    pip install ./llama.cpp/gguf-py sentencepiece
-    cmake -S llama.cpp -B llama.cpp/build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
-    cmake --build llama.cpp/build --target llama-quantize llama-completion -j
-It is looked for in the working folder and at home; or set LLAMA_CPP to its folder."""
+REMEDY = Path(__file__).with_name("llama_cpp.txt")  # what to do where it is missing
+MODELFILE = Path(__file__).with_name("modelfile.txt")
 END = " [end of text]"  # what llama.cpp prints where a reply ends by itself
-MODELFILE = '''FROM ./{file}
-TEMPLATE """{template}{{{{ .Response }}}}<|im_end|>
-"""
-SYSTEM """{system}"""
-PARAMETER stop "<|im_end|>"
-PARAMETER temperature 0
-PARAMETER num_predict {limit}
-PARAMETER num_ctx {context}
-'''
 
 
 def find_program(name: str) -> Path:
@@ -44,7 +30,7 @@ def find_program(name: str) -> Path:
             path = Path(place).expanduser() / inside / name
             if path.is_file():
                 return path.absolute()
-    raise FileNotFoundError(REMEDY.format(program=name))
+    raise FileNotFoundError(REMEDY.read_text(encoding="utf-8").format(program=name))
 
 
 def run_program(command: Sequence) -> subprocess.CompletedProcess:
@@ -158,7 +144,7 @@ def modelfile(merged: Export, recipe: Recipe, file: str) -> str:
     template = tokenizer.apply_chat_template(
         chat, tokenize=False, add_generation_prompt=True, enable_thinking=recipe.thinking
     )
-    return MODELFILE.format(
+    return MODELFILE.read_text(encoding="utf-8").format(
         file=file,
         template=template,
         system=recipe.system,

@@ -116,8 +116,8 @@ class Reader:
             reply = tokens[width:]
             ended = torch.isin(reply, ends).nonzero()
             if len(ended):
-                reply = reply[: int(ended[0]) + 1]
-            rows.append(tokens[None, width - int(mask.sum()) : width + len(reply)])
+                reply = reply[: ended[0] + 1]
+            rows.append(tokens[None, width - mask.sum() : width + len(reply)])
             texts.append(self.tokenizer.decode(reply, skip_special_tokens=True))
         return rows, texts
 

@@ -33,7 +33,6 @@ class Fault:
     cut: bool = False
     done: bool = False
     pause: float = 0.0
-    headers: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -142,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
             if fault.cut and not fault.done:
                 return self.drop()
             if fault.status:
-                return self.answer(fault.status, {"error": "told to fail"}, fault.headers)
+                return self.answer(fault.status, {"error": "told to fail"}, {})
         with self.hub.lock:
             answer = self.route(path, query, body)
         return self.drop() if fault and fault.cut else self.answer(*answer)

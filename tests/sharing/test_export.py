@@ -178,7 +178,6 @@ FAULTS = {  # what is done to a merged model's folder, and what the proof says o
     "template": (lambda f: (f / "chat_template.jinja").write_text("{{ 1 }}"), "chat template"),
     "swapped": (swap_tokens, "tokenizer has another tokens"),
     "half": (cut_in_half, "is not what was exported"),
-    "gone": (lambda f: (f / "model.safetensors").unlink(), "is not what was exported"),
     "short": (lambda f: change_json(f / "config.json", max_position_embeddings=8), "max_position"),
     "end": (generation(eos_token_id=5), "do not end a reply"),
     "early": (generation(eos_token_id=list(range(300))), "replies otherwise"),
