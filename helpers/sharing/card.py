@@ -3,7 +3,6 @@
 Its text is in `card.jinja`; here are the values.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -11,24 +10,20 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from helpers.answers.formats import last_box_or_number
-from helpers.answers.grading import last_number
 from helpers.recipes import Recipe
 from helpers.runs import Run
 from helpers.settings import check_repo
 from helpers.sharing.export import Export, is_hub_id, public_name
 
 OWNER = "your-name/"  # stands where nobody said whose the repository is
-FLEXIBLE = {
-    last_number: "the last number anywhere",
-    last_box_or_number: "the last box, else the last number, anywhere",
+PICTURES = {  # below a run's folder
+    "plots/rewards.png": "Rewards by step",
+    "plots/losses.png": "Losses by step",
+    "../eval/accuracy.png": "Accuracy by stage",
 }
-PICTURES = {
-    "rewards.png": "Rewards by step",
-    "losses.png": "Losses by step",
-    "accuracy.png": "Accuracy by stage",
-}
-APACHE = r"(qwen|unsloth)/(qwen3-(0\.6|1\.7|4|8|14|32)b(-base)?|qwen2\.5-math-1\.5b)"  # licensed so
+# Licensed so
+APACHE = r"(qwen|unsloth)/(qwen3-(0\.6|1\.7|4|8|14|32)b(-base)?|qwen2\.5-math-1\.5b)"
+TEMPLATE = Path(__file__).with_name("card.jinja")
 
 
 def write_card(
@@ -50,17 +45,16 @@ def write_card(
     images = export.folder / "images"
     shutil.rmtree(images, ignore_errors=True)
     pictures = {}
-    for name, title in PICTURES.items():
-        for place in (run.folder / "plots", run.folder.parent / "eval"):
-            if (place / name).is_file():
-                images.mkdir(exist_ok=True)
-                shutil.copy(place / name, images)
-                pictures[name] = title
-    base = public_name(run.manifest["model"])
+    for path, title in PICTURES.items():
+        picture = run.folder / path
+        if picture.is_file():
+            images.mkdir(exist_ok=True)
+            shutil.copy(picture, images)
+            pictures[picture.name] = title
     card = ModelCard.from_template(
         ModelCardData(),  # the metadata is in the template
         # not template_path, which is read in the encoding of the machine
-        template_str=Path(__file__).with_name("card.jinja").read_text(encoding="utf-8"),
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
         export=export,
         recipe=recipe,
         run=run,
@@ -68,12 +62,10 @@ def write_card(
         own=own,
         repo=repo,
         pictures=pictures,
-        base=base,
-        base_is_apache=re.fullmatch(APACHE, base, re.IGNORECASE),
-        flexible=FLEXIBLE.get(recipe.format.extract_flexible, "the last answer anywhere"),
+        apache=re.compile(APACHE, re.IGNORECASE),
         literal=literal,
         is_hub_id=is_hub_id,
-        basename=os.path.basename,
+        public_name=public_name,
     )
     card.save(export.folder / "README.md")
     return card
@@ -82,9 +74,8 @@ def write_card(
 def check_results(results: Mapping, run: Run) -> None:
     """Raises ValueError unless the evaluation is of this run's adapter."""
     stage = run.manifest["stage"]
-    if stage not in results["greedy"] or stage not in results["sampled"]:
-        others = ", ".join(results["greedy"]) or "nothing"
-        what = f"The evaluation has no results of {stage}, only of {others}"
+    if stage not in results["sampled"]:
+        what = f"The evaluation has no results of {stage}"
         raise ValueError(f"{what}.\nRun 03_eval.ipynb again: it measures every stage there is.")
     trained = run.manifest.get("adapter_hash")
     if results.get("weights", {}).get(stage, trained) != trained:

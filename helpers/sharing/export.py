@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.machine import versions, writable_folder
-from helpers.runs import read_object, write_json, writing
+from helpers.runs import read_object, write_json
 from helpers.tiny import TINY_MODEL
 from helpers.training import Adapter, lock_folder
 
@@ -41,14 +41,13 @@ class Export:
     @property
     def megabytes(self) -> float:
         """The size of all its files, in MB (10⁶ bytes)."""
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        return sum(path.stat().st_size for path in files) / 1e6
+        sizes = [path.stat().st_size for path in self.folder.rglob("*") if path.is_file()]
+        return sum(sizes) / 1e6
 
 
 def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
     """Writes the adapter as others can load it: its configuration names no folder of here."""
-    size = adapter.weights.stat().st_size
-    with staged(folder, size, made_from=(adapter.folder,)) as made:
+    with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
         shutil.copy(adapter.weights, made)
         path = adapter.folder / "adapter_config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -61,12 +60,13 @@ def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
 
 @contextlib.contextmanager
 def staged(
-    folder: str | Path, size: int, made_from: tuple[Path, ...], staging: str | Path | None = None
+    folder: str | Path, made_from: Path, size: int, staging: str | Path | None = None
 ) -> Iterator[Path]:
     """Gives a new folder to write into, which takes the place of `folder` if the `with` ends well.
 
     It is made in `staging`, by default beside `folder`, under a hidden name that nobody else uses:
-    what a kill leaves there is thrown away by the next. size: bytes that it will need.
+    what a kill leaves there is thrown away by the next. made_from: a folder that must stay. size:
+    bytes that it will need.
     Raises FileExistsError (`folder` holds something else), RuntimeError (another process makes
     it) or OSError (no room).
     """
@@ -74,49 +74,49 @@ def staged(
     new = folder.with_name(f".{folder.name}.export.new")
     old = folder.with_name(f".{folder.name}.export.old")
     made = Path(staging).resolve() / new.name if staging else new
-    check_target(folder, made_from)
+    check_target(folder, made_from.resolve())
     for place in (folder.parent, made.parent):
-        free = shutil.disk_usage(writable_folder(place)).free
-        if free < size:
-            raise OSError(
-                f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
-                "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
-                "in a terminal --out or --staging."
-            )
+        check_room(place, size)
     with lock_folder(folder, "exporting to"), lock_folder(made, "exporting to"):
-        tidy(folder, old, made, new)  # after a kill
+        remove(made, new, old)  # after a kill
         made.mkdir()
         try:
             yield made
-            with writing(folder):
-                if made != new:
-                    shutil.move(made, new)  # copies, where staging is on another disk
-                if folder.exists():
-                    folder.rename(old)
-                new.rename(folder)
+            if made != new:
+                shutil.move(made, new)  # copies, where staging is on another disk
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+            remove(old)
         finally:
-            tidy(folder, old, made, new)
+            remove(made, new)
 
 
-def tidy(folder: Path, old: Path, *unfinished: Path) -> None:
-    """Gives an earlier export its name again if no new one has it; deletes the rest."""
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    for place in (old, *unfinished):
-        shutil.rmtree(place, ignore_errors=True)
+def remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_target(folder: Path, made_from: tuple[Path, ...]) -> None:
+def check_target(folder: Path, made_from: Path) -> None:
     """Raises FileExistsError if something would be lost that is not from an export."""
-    for source in made_from:
-        source = source.resolve()
-        if folder.is_relative_to(source) or source.is_relative_to(folder):
-            what = f"{folder} would be written over {source}, which it is made from"
-            raise FileExistsError(f"{what}.\nChoose another folder.")
+    if folder.is_relative_to(made_from) or made_from.is_relative_to(folder):
+        what = f"{folder} would be written over {made_from}, which it is made from"
+        raise FileExistsError(f"{what}.\nChoose another folder.")
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / MARK).is_file():
         cure = "Move them, or choose another folder."
         raise FileExistsError(f"{folder} holds files that are not from an export.\n{cure}")
+
+
+def check_room(place: Path, size: int) -> None:
+    """Raises OSError if so many bytes do not fit there."""
+    free = shutil.disk_usage(writable_folder(place)).free
+    if free < size:
+        raise OSError(
+            f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
+            "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
+            "in a terminal --out or --staging."
+        )
 
 
 def write_tokenizer(adapter: Adapter, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """GGUF files for llama.cpp and Ollama, by llama.cpp's own programs where they are installed."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,44 +16,31 @@ from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
 
 SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.16}  # of each kind, as a share of the FP32 model's
 CONVERTER, QUANTIZER, GENERATOR = "convert_hf_to_gguf.py", "llama-quantize", "llama-completion"
-PLACES = ("llama.cpp", "~/llama.cpp", "~/.unsloth/llama.cpp", "/content/llama.cpp")
-REMEDY = """There is no {program} of llama.cpp on this machine, which GGUF needs.
-Run these four lines in a terminal (minutes; needs git, cmake and a C++ compiler), then this again:
-    git clone --depth 1 https://github.com/ggml-org/llama.cpp
-    pip install ./llama.cpp/gguf-py sentencepiece
-    cmake -S llama.cpp -B llama.cpp/build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
-    cmake --build llama.cpp/build --target llama-quantize llama-completion -j
-It is looked for in the working folder and at home; or set LLAMA_CPP to its folder."""
+PLACES = ("~/llama.cpp", "~/.unsloth/llama.cpp", "/content/llama.cpp", "/kaggle/temp/llama.cpp")
+REMEDY = Path(__file__).with_name("llama_cpp.txt")  # what to do where it is missing
+MODELFILE = Path(__file__).with_name("modelfile.txt")
 END = " [end of text]"  # what llama.cpp prints where a reply ends by itself
-MODELFILE = '''FROM ./{file}
-TEMPLATE """{template}{{{{ .Response }}}}<|im_end|>
-"""
-SYSTEM """{system}"""
-PARAMETER stop "<|im_end|>"
-PARAMETER temperature 0
-PARAMETER num_predict {limit}
-PARAMETER num_ctx {context}
-'''
 
 
 def find_program(name: str) -> Path:
     """One of llama.cpp's programs. Raises FileNotFoundError with the lines that install it."""
-    own = os.environ.get("LLAMA_CPP")
-    for folder in (own,) if own else (*PLACES, "/kaggle/temp/llama.cpp"):
+    own = os.environ.get("LLAMA_CPP", "llama.cpp")
+    for place in (own, *PLACES, *os.get_exec_path()):
         for inside in ("", "build/bin"):
-            path = Path(folder).expanduser() / inside / name
+            path = Path(place).expanduser() / inside / name
             if path.is_file():
                 return path.absolute()
-    if on_path := shutil.which(name):
-        return Path(on_path).absolute()
-    raise FileNotFoundError(REMEDY.format(program=name))
+    raise FileNotFoundError(REMEDY.read_text(encoding="utf-8").format(program=name))
+
+
+def run_program(command: Sequence) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
 
 
 def check_gguf(kinds: Sequence[str]) -> None:
-    """Raises ValueError for an unknown kind, FileNotFoundError where llama.cpp is missing."""
-    for kind in kinds:
-        if kind not in SIZES:
-            raise ValueError(f"Unknown GGUF type {kind!r}.\nUse some of: {', '.join(SIZES)}.")
+    """Raises FileNotFoundError where what makes these kinds is missing."""
     find_program(CONVERTER)
     if "q4_k_m" in kinds:
         find_program(QUANTIZER)
@@ -69,18 +55,20 @@ def to_gguf(
 ) -> Export:
     """Writes `<kind>.gguf` for each kind, and a Modelfile for Ollama that uses the last.
 
-    merged: best in FP32. Raises ValueError (no such kind, or a model that the converter does not
-    know), FileNotFoundError (no llama.cpp) or OSError (no room).
+    merged: best in FP32. kinds: of "f16", "q8_0" and "q4_k_m".
+    Raises ValueError (a model that the converter does not know), FileNotFoundError (no llama.cpp)
+    or OSError (no room).
     """
     check_gguf(kinds)
-    needed = {*kinds, "f16"} if "q4_k_m" in kinds else {*kinds}  # that one is made from f16
-    size = int(sum(SIZES[kind] for kind in needed) * merged.megabytes * 1e6) + 20_000_000
-    with staged(folder, size, made_from=(merged.folder,), staging=staging) as made:
-        for kind in SIZES:
-            if kind in needed:
-                write_file(merged.folder, made / f"{kind}.gguf", kind)
-        if "f16" not in kinds:
-            (made / "f16.gguf").unlink(missing_ok=True)
+    needed = set(kinds)
+    if "q4_k_m" in kinds:
+        needed.add("f16")  # it is made from that
+    size = sum(SIZES[kind] for kind in needed) * merged.megabytes * 1e6 + 20_000_000
+    with staged(folder, merged.folder, int(size), staging) as made:
+        for kind in sorted(needed, key=list(SIZES).index):
+            write_file(merged.folder, made / f"{kind}.gguf", kind)
+        for kind in needed.difference(kinds):
+            (made / f"{kind}.gguf").unlink()
         text = modelfile(merged, recipe, f"{kinds[-1]}.gguf")
         (made / "Modelfile").write_text(text, encoding="utf-8")
         more = {"form": "gguf", "precision": ", ".join(kinds)}
@@ -90,22 +78,18 @@ def to_gguf(
 
 def write_file(model: Path, file: Path, kind: str) -> None:
     """Runs llama.cpp's converter or, for q4_k_m, its quantizer on the f16 file beside."""
+    command = [sys.executable, find_program(CONVERTER), model.absolute()]
+    command += ["--outfile", file, "--outtype", kind]
     if kind == "q4_k_m":
         command = [find_program(QUANTIZER), file.with_name("f16.gguf"), file, "Q4_K_M"]
-    else:
-        command = [sys.executable, find_program(CONVERTER), model.absolute()]
-        command += ["--outfile", file, "--outtype", kind]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode == 0 and file.is_file():
-        return
-    said = (done.stdout + done.stderr).strip().rpartition("\n")[2].strip()[:200]
-    cure = (
-        "It writes models with tokenizers that it knows, such as Qwen's; "
-        "the embedded tiny model has one of its own."
-    )
-    if "ModuleNotFound" in said:
-        cure = "Run `pip install ./llama.cpp/gguf-py sentencepiece`, then this again."
-    raise ValueError(f"llama.cpp could not write {file.name}: {said}.\n{cure}")
+    done = run_program(command)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().rpartition("\n")[2][:200]
+        raise ValueError(
+            f"llama.cpp could not write {file.name}: {said}.\n"
+            "It needs gguf-py (pip install ./llama.cpp/gguf-py sentencepiece), and a tokenizer "
+            "that it knows, such as Qwen's; the embedded tiny model has one of its own."
+        )
 
 
 def gguf_replies(
@@ -133,18 +117,16 @@ def gguf_replies(
     return found
 
 
-def whole_reply(command: list) -> tuple[str, bool]:
+def whole_reply(command: Sequence) -> tuple[str, bool]:
     """What llama.cpp replies, and whether the reply ended by itself."""
     before = None  # it may end before it has printed all: without an end it must come twice
     for _ in range(10):
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-        )
+        done = run_program(command)
         text = done.stdout.rstrip("\n")
-        finished = text.endswith(END)
-        text = text.removesuffix(END)
-        if done.returncode == 0 and (finished or text == before):
-            return text, finished
+        if done.returncode == 0 and text.endswith(END):
+            return text.removesuffix(END), True
+        if done.returncode == 0 and text == before:
+            return text, False
         before = text
     raise RuntimeError(
         f"llama.cpp gave no whole reply from {command[2]} (status {done.returncode}).\n"
@@ -162,7 +144,7 @@ def modelfile(merged: Export, recipe: Recipe, file: str) -> str:
     template = tokenizer.apply_chat_template(
         chat, tokenize=False, add_generation_prompt=True, enable_thinking=recipe.thinking
     )
-    return MODELFILE.format(
+    return MODELFILE.read_text(encoding="utf-8").format(
         file=file,
         template=template,
         system=recipe.system,

@@ -4,7 +4,6 @@ It streams: a shard of the base is read, the adapter's part is added in FP32, an
 written, so that a model can be merged that is larger than the memory.
 """
 
-import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch  # isort: skip  (after Unsloth, as all below)
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
 from peft import PeftModel
 from peft.tuners.lora import Linear, LoraLayer
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -25,6 +24,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 SMALLEST_SHARD = 50_000_000  # bytes; a shard is an eighth of the model, which bounds the memory
 LARGEST_SHARD = 4_000_000_000
 COMPANIONS = 20_000_000  # bytes, for tokenizer and settings
+SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 WANTED = ("*.json", "*.safetensors", "*.jinja", "*.txt")  # of a base on the Hub
 
@@ -40,11 +40,11 @@ def merge(
 
     base: Hub id or folder of *unquantised* weights: 4-bit ones would round the adapter away.
     precision: "fp32", "bf16" or "fp16". staging: where it is made before it gets its name.
-    Raises ValueError (not this base, or nothing that can be merged) or OSError (no room).
+    Raises ValueError (not this base, or nothing that can be merged) or OSError (no base, no room).
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"Unknown precision {precision!r}.\nUse one of: {', '.join(PRECISIONS)}.")
-    weights = base_files(base)
+    weights = Path(base)
+    if not weights.is_dir():
+        weights = Path(snapshot_download(base, allow_patterns=WANTED, ignore_patterns="*/*"))
     config = AutoConfig.from_pretrained(weights)
     if getattr(config, "quantization_config", None):
         what = f"The weights of {base} are quantised; a merge would round the adapter away"
@@ -53,7 +53,7 @@ def merge(
     files, shards = plan_shards(weights, config.dtype)
     deltas = lora_layers(config, files, adapter)
     size = shards.metadata["total_size"] + COMPANIONS
-    with staged(folder, size, (adapter.folder, weights), staging) as made:
+    with staged(folder, weights, size, staging) as made:
         config.save_pretrained(made)
         write_tokenizer(adapter, made)
         generation_settings(weights, config, adapter).save_pretrained(made)
@@ -61,7 +61,6 @@ def merge(
             tensors = {name: merged(files[name], name, deltas, config.dtype) for name in names}
             save_file(tensors, made / file, {"format": "pt"})
             del tensors
-            gc.collect()
         if shards.is_sharded:
             index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
             write_json(made / INDEX, index)
@@ -69,40 +68,22 @@ def merge(
     return Export.read(folder)
 
 
-def base_files(base: str) -> Path:
-    """The folder with the base's files, from the Hub where `base` is an id."""
-    if Path(base).is_dir():
-        return Path(base)
-    try:
-        return Path(snapshot_download(base, allow_patterns=WANTED, ignore_patterns="*/*"))
-    except OSError as error:
-        what = f"The base {base!r} could not be loaded from the Hub ({type(error).__name__})"
-        cure = "Check the network and the id, or set MODEL to a local folder."
-        raise ConnectionError(f"{what}.\n{cure}") from error
-
-
 def plan_shards(weights: Path, dtype: torch.dtype):
     """The file of each of the base's tensors, and which goes into which file of the merged model.
 
-    Raises ValueError if the base's weights are missing or damaged.
+    Only safetensors are read: other kinds can hide code.
     """
-    one = weights / "model.safetensors"
+    if (weights / INDEX).is_file():
+        places = json.loads((weights / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    else:
+        with safe_open(weights / SINGLE, "pt") as file:
+            places = dict.fromkeys(file.keys(), SINGLE)
+    files = {name: weights / place for name, place in places.items()}
     shapes = {}
-    try:
-        if (weights / INDEX).is_file():
-            places = json.loads((weights / INDEX).read_text(encoding="utf-8"))["weight_map"]
-            files = {name: weights / file for name, file in places.items()}
-        else:
-            with safe_open(one, "pt") as file:
-                files = dict.fromkeys(file.keys(), one)
-        for name, path in files.items():
-            with safe_open(path, "pt") as file:
-                shape = file.get_slice(name).get_shape()
-            shapes[name] = torch.empty(shape, dtype=dtype, device="meta")
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        what = f"The weights in {weights} are missing or damaged ({str(error)[:100]})"
-        cure = "Download the model again, in safetensors; other kinds can hide code."
-        raise ValueError(f"{what}.\n{cure}") from error
+    for name, path in files.items():
+        with safe_open(path, "pt") as file:
+            shape = file.get_slice(name).get_shape()
+        shapes[name] = torch.empty(shape, dtype=dtype, device="meta")
     eighth = sum(tensor.nbytes for tensor in shapes.values()) // 8
     largest = min(LARGEST_SHARD, max(SMALLEST_SHARD, eighth))
     return files, split_torch_state_dict_into_shards(shapes, max_shard_size=largest)
@@ -129,16 +110,13 @@ def lora_layers(config, names: Mapping[str, Path], adapter: Adapter) -> dict[str
             layers[weight] = module
             plain = type(module) is Linear and not module.lora_variant  # no DoRA, say
             fits = fits and plain and weight in names
-    try:
-        model.load_state_dict(stored, strict=False, assign=True)
-    except RuntimeError:  # matrices of another size
-        fits = False
     if not fits:
         raise ValueError(
             f"The adapter in {adapter.folder} is not just LoRA matrices on this base.\n"
             "Set MODEL to the model that it was trained on; merge another kind in memory: "
             "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
         )
+    model.load_state_dict(stored, strict=False, assign=True)
     return layers
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.runs import write_json
 from helpers.sharing.export import Export
 from helpers.training import Adapter
 
@@ -76,17 +77,15 @@ def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | 
     script = Path(__file__).with_name("reader.py")
     with tempfile.TemporaryDirectory() as place:
         request, answer = Path(place, "request.json"), Path(place, "answer.json")
-        request.write_text(json.dumps({"trained": trained, "folders": folders}), encoding="utf-8")
+        write_json(request, {"trained": trained, "folders": folders})
         # -P: this folder is not where Python looks for modules first
         command = [sys.executable, "-P", script, request, answer]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if answer.is_file():
             return json.loads(answer.read_text(encoding="utf-8"))
     cause = done.stderr.strip().rpartition("\n")[2][:300]
-    if done.returncode < 0:
-        cause = "it was killed, as for lack of memory"
     raise RuntimeError(
-        f"The fresh process that reads the exports ended ({cause}).\n"
+        f"The fresh process that reads the exports ended with {done.returncode} ({cause}).\n"
         "Look whether the folders are whole; free memory if it ran out, and run it again."
     )
 

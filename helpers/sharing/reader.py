@@ -10,17 +10,15 @@ that is merged in memory and rounded in the same way.
 
 import gc
 import json
-import math
 import sys
 from pathlib import Path
 
 import psutil
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-KEPT = 1_000_000_000  # bytes of logits of one model: of each reply as many last tokens as fit
+KEPT = 500_000_000  # bytes of logits of one model: of each reply as many last tokens as fit
 # In what an export's configuration may differ from the base's
 FREE = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
@@ -34,48 +32,50 @@ class Reader:
         self.prompts = prompts
         self.limit = max_new_tokens
         self.tokenizer = AutoTokenizer.from_pretrained(adapter)
+        self.end = self.tokenizer.eos_token_id
         self.device, self.dtype = work_place(base)
-        trained = self.load(base, adapter)
-        self.rows, texts = self.replies(trained)
-        self.kept = max(1, KEPT // (4 * trained.config.vocab_size * len(prompts)))
-        self.references = {self.dtype: (self.logits(trained), texts)}  # by what it is rounded to
-        with trained.disable_adapter():
-            self.untrained = self.logits(trained)
+        model = self.load(base, adapter)
+        self.rows, self.texts = self.replies(model, self.end)
+        self.kept = max(1, KEPT // (4 * model.config.vocab_size * len(prompts)))
+        self.trained = self.logits(model)
+        with model.disable_adapter():
+            self.untrained = self.logits(model)
 
     def measure(self, folder: str) -> dict:
         """The figures of an export. Raises ValueError if it is not asked or told as trained."""
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        check_same("tokenizer", self.facts(tokenizer), self.facts(self.tokenizer))
-        if Path(folder, "adapter_config.json").is_file():
-            stored = self.dtype
-            model = self.load(self.base, folder)
-            # It has no settings of its own; its card says this one
-            model.generation_config.eos_token_id = self.tokenizer.eos_token_id
-        else:
-            config = AutoConfig.from_pretrained(folder)
-            base = AutoConfig.from_pretrained(self.base)
-            check_same("configuration", config.to_dict(), base.to_dict())
-            stored = config.dtype
-            model = self.load(folder)
+        model, stored = self.open(folder)
         logits = self.logits(model)
         texts = self.replies(model, model.generation_config.eos_token_id)[1]
         del model
-        trained, trained_texts = self.references[self.dtype]
         rounded, rounded_texts = self.rounded_to(stored)
-        largest = max(part.abs().max().item() for part in trained)
-        difference = apart(logits, trained)
+        largest = self.trained.abs().max().item()
+        difference = apart(logits, self.trained)
         return {
-            "same_text": sum(map(str.__eq__, texts, trained_texts)),
-            "same_rounded": sum(map(str.__eq__, texts, rounded_texts)),
+            "same_text": same(texts, self.texts),
+            "same_rounded": same(texts, rounded_texts),
             "prompts": len(texts),
             "logit_difference": difference,
             "relative": difference / largest,
             "beyond_rounding": apart(logits, rounded) / largest,
             "logit_difference_from_base": apart(logits, self.untrained),
-            "change": apart(trained, self.untrained) / largest,
+            "change": apart(self.trained, self.untrained) / largest,
             "computed_in": str(self.dtype).removeprefix("torch."),
             "texts": texts,
         }
+
+    def open(self, folder: str):
+        """An export's model, and the type of its weights."""
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        check_same("tokenizer", self.facts(tokenizer), self.facts(self.tokenizer))
+        if Path(folder, "adapter_config.json").is_file():
+            model = self.load(self.base, folder)
+            # It has no settings of its own; its card says this one
+            model.generation_config.eos_token_id = self.end
+            return model, self.dtype
+        config = AutoConfig.from_pretrained(folder)
+        base = AutoConfig.from_pretrained(self.base)
+        check_same("configuration", config.to_dict(), base.to_dict())
+        return self.load(folder), config.dtype
 
     def load(self, folder: str, adapter: str = ""):
         """A model, with the adapter on it, not merged."""
@@ -88,25 +88,23 @@ class Reader:
         """What a prompt and a reply become by a tokenizer."""
         return {
             "chat template": tokenizer.chat_template,
-            "special tokens": (tokenizer.special_tokens_map, tokenizer.all_special_ids),
-            "length limit": tokenizer.model_max_length,
+            "special tokens": tokenizer.special_tokens_map,
             "tokens": (tokenizer.get_vocab(), tokenizer(self.prompts)["input_ids"]),
         }
 
     def rounded_to(self, dtype: torch.dtype):
         """Logits and replies of the trained model, merged, with every weight rounded."""
-        if dtype not in self.references:
-            model = self.load(self.base, self.adapter).merge_and_unload()
-            for parameter in model.parameters():  # it still computes in its own type
-                parameter.data = parameter.data.to(dtype).to(self.dtype)
-            self.references[dtype] = self.logits(model), self.replies(model)[1]
-        return self.references[dtype]
+        if dtype == self.dtype:
+            return self.trained, self.texts
+        model = self.load(self.base, self.adapter).merge_and_unload()
+        for parameter in model.parameters():  # it still computes in its own type
+            parameter.data = parameter.data.to(dtype).to(self.dtype)
+        return self.logits(model), self.replies(model, self.end)[1]
 
-    def replies(self, model, ends: int | list[int] | None = None):
+    def replies(self, model, ends: int | list[int]):
         """Greedy replies, as one batch: tokens of prompt and reply, each (1, tokens), and texts."""
-        turn = self.tokenizer.eos_token_id
-        ends = torch.tensor(turn if ends is None else ends, device=self.device).flatten()
-        if turn not in ends:
+        ends = torch.tensor(ends, device=self.device).flatten()
+        if self.end not in ends:
             raise ValueError("its generation settings do not end a reply at the end of a chat turn")
         options = {"padding": True, "padding_side": "left", "add_special_tokens": False}
         asked = self.tokenizer(self.prompts, return_tensors="pt", **options).to(self.device)
@@ -115,46 +113,52 @@ class Reader:
         width = asked["input_ids"].shape[1]
         rows, texts = [], []
         for tokens, mask in zip(output, asked["attention_mask"], strict=True):
-            ended = torch.isin(tokens[width:], ends).nonzero().flatten().tolist()
-            reply = tokens[width:][: ended[0] + 1] if ended else tokens[width:]
-            rows.append(tokens[None, width - int(mask.sum()) : width + len(reply)])
+            reply = tokens[width:]
+            ended = torch.isin(reply, ends).nonzero()
+            if len(ended):
+                reply = reply[: ended[0] + 1]
+            rows.append(tokens[None, width - mask.sum() : width + len(reply)])
             texts.append(self.tokenizer.decode(reply, skip_special_tokens=True))
         return rows, texts
 
-    def logits(self, model) -> list[torch.Tensor]:
-        """Each row's logits (tokens, vocabulary) at its last tokens, in FP32 on the CPU."""
-        found = [model(row, logits_to_keep=self.kept).logits[0] for row in self.rows]
-        return [part.float().cpu() for part in found]
+    def logits(self, model) -> torch.Tensor:
+        """The logits (tokens, vocabulary) at each row's last tokens, in FP32 on the CPU."""
+        found = [model(row, logits_to_keep=self.kept).logits[0].float().cpu() for row in self.rows]
+        return torch.cat(found)
 
 
 def work_place(base: str) -> tuple[str, torch.dtype]:
     """Where to compute and in what: on a GPU before the CPU, in FP32 before 16 bits, as it fits."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
-    needed = 1.2 * sum(parameter.numel() for parameter in model.parameters())
-    places = [("cpu", torch.bfloat16, psutil.virtual_memory().available - 3 * KEPT)]
+    needed = 1.2 * model.num_parameters()
+    choices = [("cpu", torch.float32, psutil.virtual_memory().available - 6 * KEPT)]
     if torch.cuda.is_available():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         short = torch.bfloat16 if bf16 else torch.float16
-        places.insert(0, ("cuda", short, torch.cuda.mem_get_info()[0]))
-    for device, short, free in places:
-        for dtype in (torch.float32, short):
-            if free > needed * dtype.itemsize:
-                return device, dtype
+        free = torch.cuda.mem_get_info()[0]
+        choices = [("cuda", torch.float32, free), ("cuda", short, free), *choices]
+    for device, dtype, free in choices:
+        if free > needed * dtype.itemsize:
+            return device, dtype
     return "cpu", torch.bfloat16
 
 
 def check_same(what: str, found: dict, wanted: dict) -> None:
     """Raises ValueError where an export is not what it was made from."""
-    wrong = [name for name in wanted if name not in FREE and found.get(name) != wanted[name]]
-    if wrong:
-        raise ValueError(f"its {what} has another {' and '.join(wrong[:3])}")
+    for name in wanted:
+        if name not in FREE and found.get(name) != wanted[name]:
+            raise ValueError(f"its {what} has another {name}")
 
 
-def apart(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
-    """The largest difference of two models' logits; infinite where one is not a number."""
-    found = [(a - b).abs().max().item() for a, b in zip(one, other, strict=True)]
-    return math.inf if any(map(math.isnan, found)) else max(found)
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference of two models' logits; NaN where one is not a number."""
+    return (one - other).abs().max().item()
+
+
+def same(texts: list[str], others: list[str]) -> int:
+    """How many texts are those of the others."""
+    return sum(map(str.__eq__, texts, others))
 
 
 def main(request: str, answer: str) -> None:
@@ -168,7 +172,7 @@ def main(request: str, answer: str) -> None:
         gc.collect()  # the model before
         try:
             found[name] = reader.measure(folder)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except Exception as error:
             found[name] = str(error).split("\n")[0][:300]
     Path(answer).write_text(json.dumps(found), encoding="utf-8")
 

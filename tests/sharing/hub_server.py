@@ -33,7 +33,6 @@ class Fault:
     cut: bool = False
     done: bool = False
     pause: float = 0.0
-    headers: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -70,7 +69,6 @@ class Hub:
         self.sent = 0  # bytes of files that arrived
         self.lock = threading.RLock()
         self.store = self.give = lambda data: data  # a corrupting server changes these
-        self.deletes = True
 
     def __enter__(self):
         handler = type("Handler", (Handler,), {"hub": self})
@@ -143,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
             if fault.cut and not fault.done:
                 return self.drop()
             if fault.status:
-                return self.answer(fault.status, {"error": "told to fail"}, fault.headers)
+                return self.answer(fault.status, {"error": "told to fail"}, {})
         with self.hub.lock:
             answer = self.route(path, query, body)
         return self.drop() if fault and fault.cut else self.answer(*answer)
@@ -215,17 +213,8 @@ class Handler(BaseHTTPRequestHandler):
     def api(self, name: str, rest: str, query: dict, body: bytes):
         repo = self.hub.repos[name]
         what, _, rest = rest.partition("/")
-        if what == "refs":
-            main = repo.commits[-1][0]
-            branches = [{"name": "main", "ref": "refs/heads/main", "targetCommit": main}]
-            tags = [
-                {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid}
-                for tag, oid in repo.tags.items()
-            ]
-            return 200, {"branches": branches, "converts": [], "tags": tags}, {}
         if what == "tag" and self.command == "DELETE":
-            repo.tags.pop(rest)
-            return 200, {}, {}
+            return (200, {}, {}) if repo.tags.pop(rest, None) else NO_REVISION
         if what == "tag":
             tag = json.loads(body)["tag"]
             if tag in repo.tags:
@@ -286,7 +275,7 @@ class Handler(BaseHTTPRequestHandler):
                 if value["oid"] not in self.hub.blobs:
                     return 400, {"error": "an LFS file is not there"}, {}
                 files[value["path"]] = self.hub.blobs[value["oid"]], True
-            elif part["key"] == "deletedFile" and self.hub.deletes:
+            elif part["key"] == "deletedFile":
                 files.pop(value["path"])
         oid = repo.commit(files)
         url = f"{self.hub.url}/{name}/commit/{oid}"

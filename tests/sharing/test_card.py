@@ -24,15 +24,11 @@ def results(recipe, data="embedded"):
             example = Example(f"p{i}", "3 + 4?", "", "7")
             text = recipe.format.write("3 + 4 = 7", str(7 + i % 2))
             found.append(evaluation.grade(recipe, example, text, 9, True))
-        return [with_sample(record, more) for record in found]
+        return [replace(record, **more) for record in found]
 
     sampled = [record for sample in range(4) for record in graded(sample=sample)]
     found = {name: (graded(), sampled) for name in ("base", "grpo")}
     return evaluation.results(found, recipe.score) | {"data": data, "recipe": recipe.name}
-
-
-def with_sample(record, more):
-    return replace(record, **more) if hasattr(record, "sample") else record | more
 
 
 @pytest.fixture
@@ -87,12 +83,6 @@ def test_what_the_card_tells_to_run_is_python_with_the_prompt_as_it_is(system, f
         assert system in said and "me/model" in said
 
 
-@pytest.mark.parametrize("repo", ["", "model", "a;touch x/b", "../x"])
-def test_a_card_needs_a_repository(repo, recipe, write):
-    with pytest.raises(ValueError, match="your-name/model-name"):
-        write(recipe, repo=repo)
-
-
 def test_what_this_export_scored_itself_stands_beside(recipe, write):
     found = results(recipe)
     made = write(recipe, found=found, own=found["sampled"]["base"])
@@ -117,7 +107,7 @@ def test_a_card_shows_no_other_models_numbers(recipe, write):
     for weights in ({"grpo": "0b"}, {"grpo": None}):
         with pytest.raises(ValueError, match="of another grpo adapter than this run's.\nRun 03_"):
             write(recipe, found=found | {"weights": weights}, adapter_hash="0a")
-    with pytest.raises(ValueError, match="no results of sft, only of base, grpo.\nRun 03_eval"):
+    with pytest.raises(ValueError, match="no results of sft.\nRun 03_eval"):
         write(recipe, stage="sft")
 
 

@@ -19,6 +19,7 @@ def llama(tmp_path, monkeypatch):
     """A folder where llama.cpp is looked for, with a stand-in for its converter."""
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path / "llama"))
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gguf, "PLACES", ())
     (tmp_path / "llama").mkdir()
 
     def install(ends):
@@ -40,21 +41,9 @@ def test_without_llama_cpp_the_remedy_is_exact(llama, tmp_path, recipe, exports)
         sharing.check_gguf(("q4_k_m",))
 
 
-def test_unknown_types_are_named():
-    with pytest.raises(ValueError, match="q9.*\n.*f16, q8_0, q4_k_m"):
-        sharing.check_gguf(("q8_0", "q9"))
-
-
-@pytest.mark.parametrize(
-    ("ends", "words"),
-    [
-        ("sys.exit('no such tokenizer')", "no such tokenizer.\n.*tokenizers that it knows"),
-        ("import nothing_here", "ModuleNotFoundError.*\nRun `pip install"),
-    ],
-)
-def test_a_converter_that_fails_leaves_nothing(ends, words, llama, tmp_path, recipe, exports):  # noqa: F811
-    llama(ends)
-    with pytest.raises(ValueError, match="could not write q8_0.gguf: " + words):
+def test_a_converter_that_fails_leaves_nothing(llama, tmp_path, recipe, exports):  # noqa: F811
+    llama("sys.exit('no such tokenizer')")
+    with pytest.raises(ValueError, match="q8_0.gguf: no such tokenizer.\n.*pip install"):
         sharing.to_gguf(exports["fp32"], tmp_path / "gguf", recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["llama"]
 

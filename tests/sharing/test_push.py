@@ -56,10 +56,6 @@ def push(server, folder, **more):
     return sharing.push(folder, REPO, endpoint=server.url, **more)
 
 
-def plan(server, folder):
-    return sharing.plan_push(folder, REPO, endpoint=server.url, ask=True)
-
-
 def check_arrived(server, folder):
     """The repository holds exactly what lies here, and the tag is on it."""
     repo = server.repos[REPO]
@@ -80,11 +76,9 @@ def test_a_push_arrives_private_whole_and_tagged(server, folder):
 def test_only_what_changed_is_sent_and_the_tag_moves(server, folder):
     push(server, folder)
     sent = server.sent
-    assert plan(server, folder).new == []
     push(server, folder)
     assert (server.sent, len(server.repos[REPO].commits)) == (sent, 2)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Another\n")
-    assert plan(server, folder).new == ["README.md"]
     push(server, folder)
     assert server.sent - sent == (folder / "README.md").stat().st_size
     check_arrived(server, folder)
@@ -94,7 +88,6 @@ def test_old_weights_do_not_stay_beside_new_ones(server, folder):
     push(server, folder)
     (folder / SHARDS[1]).rename(folder / "model.safetensors")
     (folder / SHARDS[0]).unlink()
-    assert plan(server, folder).removed == SHARDS and "delete" in str(plan(server, folder))
     push(server, folder)
     there = server.repos[REPO].files
     assert "model.safetensors" in there and not set(SHARDS) & set(there) and "config.json" in there
@@ -103,7 +96,6 @@ def test_old_weights_do_not_stay_beside_new_ones(server, folder):
 def test_another_form_leaves_nothing_that_would_be_loaded_instead(server, folder):
     mixed = ("adapter_config.json", "adapter_model.safetensors", "pytorch_model.bin")
     server.add(REPO, dict.fromkeys((*mixed, "notes.txt", "sub/x.bin"), b"0"), private=True)
-    assert plan(server, folder).removed == sorted(mixed)
     push(server, folder)
     assert set(server.repos[REPO].files) == FILES | {"notes.txt", "sub/x.bin"}
 
@@ -111,7 +103,8 @@ def test_another_form_leaves_nothing_that_would_be_loaded_instead(server, folder
 def test_a_gguf_file_replaces_gguf_files_only(server, tmp_path):
     (tmp_path / "q8_0.gguf").write_bytes(b"GGUF" + bytes(10))
     server.add(REPO, {"f16.gguf": b"0", "model.safetensors": b"0"}, private=True)
-    assert plan(server, tmp_path).removed == ["f16.gguf"]
+    push(server, tmp_path)
+    assert set(server.repos[REPO].files) == {"q8_0.gguf", "model.safetensors"}
 
 
 def test_after_a_cut_in_the_middle_only_the_rest_is_sent(server, folder):
@@ -128,18 +121,13 @@ def test_after_a_cut_in_the_middle_only_the_rest_is_sent(server, folder):
 
 UPLOADING = ("repos/create", "preupload", "objects/batch", "PUT /lfs", "/commit/")
 STEPS = (*UPLOADING, "/tag/", "resolve")
-PASSING = {
-    "cut": {"cut": True},
-    "500": {"status": 500},
-    "503": {"status": 503},
-    "429": {"status": 429, "headers": {"Retry-After": "1"}},
-}
+PASSING = ({"cut": True}, {"status": 500}, {"status": 503}, {"status": 429})
 
 
-@pytest.mark.parametrize("step", (*STEPS, "/tree/", "/refs"))
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("step", (*STEPS, "/tree/"))
+@pytest.mark.parametrize("fault", PASSING, ids=str)
 def test_what_passes_is_tried_again(server, folder, step, fault):
-    server.faults.append(Fault(step, times=1, **PASSING[fault]))
+    server.faults.append(Fault(step, times=1, **fault))
     push(server, folder)
     check_arrived(server, folder)
 
@@ -170,7 +158,7 @@ LASTING = {
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("status", LASTING)
 def test_what_stays_wrong_ends_in_two_lines(server, folder, step, status):
-    """Nothing of the request, which holds the token, hangs on the error."""
+    """Nothing of the request, which holds the token, is shown."""
     if (step, status) == ("repos/create", 409):
         pytest.skip("there it says that the repository is there already, which is no error")
     server.faults.append(Fault(step, status=status))
@@ -178,7 +166,7 @@ def test_what_stays_wrong_ends_in_two_lines(server, folder, step, status):
         push(server, folder)
     said = str(caught.value)
     assert len(said.split("\n")) == 2 and TOKEN not in said
-    assert caught.value.__cause__ is None and caught.value.__context__ is None
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
     if step in UPLOADING:
         assert REPO not in server.repos or len(server.repos[REPO].commits) == 1
 
@@ -190,19 +178,6 @@ def test_a_server_that_is_silent_ends_in_a_message(server, folder, monkeypatch):
         push(server, folder)
 
 
-def test_a_slow_server_is_waited_for(server, folder):
-    server.faults.append(Fault(".", pause=0.05))
-    push(server, folder)
-    check_arrived(server, folder)
-
-
-@pytest.mark.parametrize("step", ["repos/create", "/commit/", "/tree/", "preupload"])
-def test_an_answer_that_makes_no_sense_ends_in_a_message(step, server, folder):
-    server.faults.append(Fault(step, status=200))  # answers {"error": …}
-    with pytest.raises(RuntimeError, match="failed .*\n.*are whole, and run it again"):
-        push(server, folder)
-
-
 @pytest.mark.parametrize("way", ["store", "give"])
 def test_a_server_that_corrupts_is_found_out(server, folder, way):
     setattr(server, way, lambda data: bytes([data[0] ^ 1]) + data[1:] if data else data)
@@ -211,24 +186,15 @@ def test_a_server_that_corrupts_is_found_out(server, folder, way):
     assert not server.repos[REPO].tags
 
 
-@pytest.mark.parametrize("what", ["did not delete", "did not take the tag"])
-def test_what_the_server_does_not_do_is_found_out(what, server, folder):
-    server.add(REPO, {"old.safetensors": b"0"}, private=True)
-    server.deletes = "tag" in what
-    server.faults.append(Fault("POST .*/tag/", status=200))
-    with pytest.raises(RuntimeError, match=what):
-        push(server, folder)
-
-
 def test_a_public_repository_is_not_taken_for_private(server, folder):
     server.add(REPO, {"README.md": b"public"})
-    with pytest.raises(RuntimeError, match="is public.*\n.*private=False"):
+    with pytest.raises(RuntimeError, match="not private as this push is.*\n.*private=False"):
         push(server, folder)
     assert len(server.repos[REPO].commits) == 1
     push(server, folder, private=False)
     assert set(server.repos[REPO].files) >= FILES
     server.repos[REPO].private = True
-    with pytest.raises(RuntimeError, match="is private on the Hub, and this push is public"):
+    with pytest.raises(RuntimeError, match="not public as this push is"):
         push(server, folder, private=False)
 
 
@@ -253,14 +219,9 @@ def remove_weights(folder):
 
 UNSOUND = {  # what is done to the folder, and what is said before anything is sent
     "mark": (lambda f: (f / "export.json").write_text("{"), "export.json is damaged"),
-    "cut": (lambda f: (f / "model.safetensors").write_bytes(b""), "is damaged .*\nExport it again"),
-    "gguf": (lambda f: (f / "x.gguf").write_bytes(b"half"), "is damaged .*\nExport it again"),
-    "link": (lambda f: (f / "x.txt").symlink_to("/etc/hostname"), "is a link.\nPush a folder of"),
     "nobody": (lambda f: (f / "README.md").write_text("your-name/m"), "whose the model is.\nSet"),
-    "no weights": (remove_weights, "holds no weights .*\nGive the folder"),
-    "unix": (adapter_of("/home/me/base"), "a folder of this machine as its base .*\nPush the copy"),
-    "windows": (adapter_of("C:\\models\\base"), "a folder of this machine as its base"),
-    "adapter": (lambda f: (f / "adapter_config.json").write_text("{"), "is damaged"),
+    "no weights": (remove_weights, "no folder .* with weights .*\nExport first"),
+    "base": (adapter_of("/home/me/base"), "a folder of this machine as its base .*\nPush the copy"),
 }
 
 
@@ -268,7 +229,7 @@ UNSOUND = {  # what is done to the folder, and what is said before anything is s
 def test_a_folder_that_is_not_sound_is_refused_before_anything_is_sent(case, server, folder):
     spoil, words = UNSOUND[case]
     spoil(folder)
-    with pytest.raises(ValueError, match=words) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
         push(server, folder)
     assert not server.requests and len(str(caught.value).split("\n")) == 2
 
@@ -281,8 +242,8 @@ def test_an_adapter_that_others_can_load_is_pushed(base, server, folder):
 
 
 def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
-    found = sharing.plan_push(folder, None, endpoint=server.url)
-    assert set(found.files) == FILES and found.new is None and not server.requests
+    found = sharing.plan_push(folder, None)
+    assert set(found.files) == FILES and not server.requests
     said = str(found)
     assert "repository  (set REPO), private" in said and "MB  in 6 files" in said
     assert "       0.040 MB  model-00001-of-00002.safetensors\n" in said
@@ -300,35 +261,29 @@ def test_a_name_that_is_none_is_refused(repo, folder):
 
 
 def test_without_a_token_nothing_is_tried(folder, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(hub, "get_token", lambda: None)
     with pytest.raises(PermissionError, match="no Hub token.\nSet HF_TOKEN"):
         sharing.push(folder, REPO)
 
 
-@pytest.mark.parametrize("error", ["BackendError", "CredentialError", "ConnectionError"])
-def test_kaggle_s_secrets(error, monkeypatch):
-    """A stand-in for Kaggle's module: it raises what Kaggle's does, or gives the secret."""
-    module = types.ModuleType("kaggle_secrets")
-    module.BackendError = type("BackendError", (Exception,), {})
-    module.CredentialError = type("CredentialError", (Exception,), {})
-    wanted = [getattr(module, error, ConnectionError)]
+def test_kaggle_s_secrets(monkeypatch):
+    """A stand-in for Kaggle's module: it raises where no secret is attached, or gives it."""
+    secrets = {}
 
     class Client:
         def get_secret(self, label):
-            for failure in wanted:
-                raise failure
-            return "kept " + label
+            return secrets[label]
 
+    module = types.ModuleType("kaggle_secrets")
     module.UserSecretsClient = Client
     monkeypatch.setitem(sys.modules, "kaggle_secrets", module)
     monkeypatch.setattr(hub, "place", lambda: "kaggle")
     monkeypatch.setattr(hub, "get_token", lambda: None)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     with pytest.raises(PermissionError, match="no Hub token"):
         hub.token()
-    wanted.clear()
-    assert hub.token() == "kept HF_TOKEN"
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert hub.kaggle_token() is None
+    secrets["HF_TOKEN"] = "kept"
+    assert hub.token() == "kept"
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    with pytest.raises(PermissionError, match="no Hub token"):
+        hub.token()

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -10,9 +9,9 @@ from helpers.sharing import export as staging
 from tests.conftest import held_by_another
 
 
-def make(folder, elsewhere=None, made_from=(), end=None):
+def make(folder, elsewhere=None, end=None):
     """An export of two files."""
-    with staging.staged(folder, 1000, made_from, elsewhere) as made:
+    with staging.staged(folder, 1000, elsewhere) as made:
         (made / "model.safetensors").write_bytes(b"weights")
         (made / "export.json").write_text("{}")
         if end:
@@ -41,77 +40,23 @@ def test_it_can_be_made_elsewhere(tmp_path):
 
 
 def test_what_breaks_off_leaves_the_earlier_export(tmp_path):
-    def broken():
-        raise KeyboardInterrupt
-
-    def swept():
-        shutil.rmtree(tmp_path / ".m.export.new")
-
     make(tmp_path / "m")
-    for end, error in ((broken, KeyboardInterrupt), (swept, OSError)):
-        with pytest.raises(error):
-            make(tmp_path / "m", end=end)
-        assert names(tmp_path / "m") == WHOLE and names(tmp_path) == ["m"]
-
-
-class Killed(BaseException):
-    """What stands in for a kill: nothing is tidied up after it."""
-
-
-@pytest.mark.parametrize("moment", ["while it is written", "copied", "the earlier one goes"])
-def test_killed_at_any_moment_it_is_made_again(moment, tmp_path, monkeypatch):
-    """Nobody must move by hand what a kill leaves behind."""
-
-    def killed(*_, **__):
-        raise Killed
-
-    def copied(source, target):
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("export.json"))
-        raise Killed
-
-    tidy, rename = staging.tidy, Path.rename
-    tidied = []
-
-    def tidy_at_the_start(*places):
-        if not tidied:
-            tidy(*places)
-        tidied.append(places)
-
-    def rename_once(source, target):
-        patched.setattr(Path, "rename", killed)
-        rename(source, target)
-
-    elsewhere = tmp_path / "staging"
-    make(tmp_path / "m")
-    with monkeypatch.context() as patched:
-        patched.setattr(staging, "tidy", tidy_at_the_start)
-        if moment == "copied":
-            patched.setattr(shutil, "move", copied)
-        if moment == "the earlier one goes":
-            patched.setattr(Path, "rename", rename_once)
-        with pytest.raises(Killed):
-            make(tmp_path / "m", elsewhere, end=killed if moment.startswith("while") else None)
-    make(tmp_path / "m", elsewhere)
-    assert names(tmp_path / "m") == WHOLE
-    assert names(tmp_path) == ["m", "staging"] and names(elsewhere) == []
-
-
-def test_an_earlier_export_comes_back_after_a_kill(tmp_path):
-    make(tmp_path / "m")
-    (tmp_path / "m").rename(tmp_path / ".m.export.old")
     with pytest.raises(ZeroDivisionError):
         make(tmp_path / "m", end=lambda: 1 / 0)
-    assert names(tmp_path) == ["m"]
+    assert names(tmp_path / "m") == WHOLE and names(tmp_path) == ["m"]
 
 
-def test_what_it_is_made_from_is_not_written_over(tmp_path):
-    base, adapter = tmp_path / "base", tmp_path / "x" / "adapter"
-    for source in (base, adapter):
-        make(source)
-    for folder in (base, adapter, base / "inside", tmp_path / "x", tmp_path):
-        with pytest.raises(FileExistsError, match="made from.\nChoose another folder"):
-            make(folder, made_from=(base, adapter))
-    assert names(base) == names(adapter) == WHOLE
+@pytest.mark.parametrize("left", ["m", "staging/.m.export.new", ".m.export.new", ".m.export.old"])
+def test_what_a_kill_leaves_is_no_hindrance(left, tmp_path):
+    """Nobody must move by hand what a kill leaves behind, at whichever moment."""
+    make(tmp_path / "m")
+    if left != "m":
+        (tmp_path / "staging").mkdir()
+        (tmp_path / "m").rename(tmp_path / left)
+        (tmp_path / left / "half.safetensors").write_bytes(b"half")
+    make(tmp_path / "m", tmp_path / "staging")
+    assert names(tmp_path / "m") == WHOLE
+    assert names(tmp_path) == ["m", "staging"] and names(tmp_path / "staging") == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
