@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +10,9 @@ from helpers.sharing import export as staging
 from tests.conftest import held_by_another
 
 
-def make(folder, elsewhere=None, end=None):
+def make(folder, elsewhere=None, end=None, made_from=Path("source")):
     """An export of two files."""
-    with staging.staged(folder, 1000, elsewhere) as made:
+    with staging.staged(folder, made_from, 1000, elsewhere) as made:
         (made / "model.safetensors").write_bytes(b"weights")
         (made / "export.json").write_text("{}")
         if end:
@@ -31,6 +32,14 @@ def test_the_disk_is_looked_at_first(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="needs 0.00 GB; 0.00 GB are free.*\n.*larger disk"):
         make(tmp_path / "m")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["m", "m/inside", "."])
+def test_an_export_is_not_written_over_what_it_is_made_from(place, tmp_path):
+    make(tmp_path / "m")
+    with pytest.raises(FileExistsError, match="written over .*\nChoose another folder"):
+        make(tmp_path / place, made_from=tmp_path / "m")
+    assert names(tmp_path / "m") == WHOLE
 
 
 def test_it_can_be_made_elsewhere(tmp_path):
