@@ -63,17 +63,11 @@ def real_rows(folder):
                 "-m",
                 "helpers",
                 "run",
-                "--set",
                 f"MODEL={folder / 'model'}",
-                "--set",
                 f"DATASET={SHARED / 'data/gsm8k'}",
-                "--set",
                 "MAX_STEPS=1",
-                "--set",
                 "PROBLEMS=4",
-                "--set",
                 f"OUTPUT={folder / 'out'}",
-                "--set",
                 "FORCE=true",
             ],
             ROOT,
@@ -82,12 +76,8 @@ def real_rows(folder):
 
 
 def two_steps(name, folder):
-    flags = [
-        part
-        for setting in (f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={folder}")
-        for part in ("--set", setting)
-    ]
-    return run(["-m", "helpers", "run", *flags], ROOT)
+    pairs = [f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={folder}"]
+    return run(["-m", "helpers", "run", *pairs], ROOT)
 
 
 def test_all_four_as_they_are_and_the_answers_to_their_exercises(tmp_path):
@@ -202,11 +192,8 @@ def test_every_recipe_through_all_four(name, tmp_path):
     ],
 )
 def test_bad_input_ends_with_cause_and_cure(settings, cause, cure, tmp_path):
-    flags = [
-        part
-        for name, value in ({"OUTPUT": str(tmp_path)} | settings).items()
-        for part in ("--set", f"{name}={value}")
-    ]
+    given = {"OUTPUT": str(tmp_path)} | settings
+    flags = [f"{name}={value}" for name, value in given.items()]
     done = run(["-m", "helpers", "run", *flags], ROOT)
     assert done.returncode == 1 and cause in done.stderr and cure in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().split("\n")) <= 3
