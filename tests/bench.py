@@ -1,6 +1,8 @@
-"""`make bench`: one table of what training, evaluation, grading, the log and the start cost (about ten minutes). Both sides of each row in one run.
+"""`make bench`: one table of what training, evaluation, grading, the log and the start cost.
 
-Every part is a process of its own and prints its rows as it ends: `python -m tests.bench_grading` and the others can be run alone.
+It takes about ten minutes. Both sides of each row are measured in one run. Every part is a process
+of its own and prints its rows as it ends: `python -m tests.bench_grading` and the others can be run
+alone.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ Row = tuple[str, str, str]  # what, measured, wanted
 
 
 def show(measure: Callable[[], list[Row]]) -> None:
-    """Measures, and prints the rows as those of a Markdown table; what is printed while measuring is not shown."""
+    """Measures, and prints the rows as those of a Markdown table.
+
+    What is printed while measuring is not shown.
+    """
     with redirect_stdout(io.StringIO()):
         rows = measure()
     for row in rows:
@@ -34,7 +39,8 @@ def main() -> None:
         )
         if done.returncode:
             sys.exit(
-                f"tests.{part} failed: {done.stderr.strip().splitlines()[-1]}\nRun it alone: python -m tests.{part}"
+                f"tests.{part} failed: {done.stderr.strip().splitlines()[-1]}\n"
+                f"Run it alone: python -m tests.{part}"
             )
 
 

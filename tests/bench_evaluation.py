@@ -1,6 +1,7 @@
-"""What an evaluation costs on the tiny profile: `python -m tests.bench_evaluation` (two minutes). Both sides in one run.
+"""What an evaluation costs on the tiny profile: `python -m tests.bench_evaluation` (two minutes).
 
-Beside the published way, one prompt at a time with `generate`, on 128 problems of mixed length; and three adapters beside one.
+Beside the published way, one prompt at a time with `generate`, on 128 problems of mixed length; and
+three adapters beside one. Both sides in one run.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ def adapters(folder: Path) -> list[str]:
 
 
 def three_beside_one(folder: Path) -> float:
-    """The time of one call that evaluates three adapters, over three times that of a call for one; loading included in both."""
+    """The time of one call that evaluates three adapters, over three times that of a call for one.
+
+    Both include loading.
+    """
     names, machine = adapters(folder), detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
     splits, spent = data.load(recipe, None, "tiny"), []

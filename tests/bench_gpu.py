@@ -1,8 +1,10 @@
-"""Steps on a card: ours (Unsloth) beside plain transformers, bitsandbytes and TRL, at equal settings: `make bench-gpu` (half an hour).
+"""Steps on a card, ours beside plain ones, at equal settings: `make bench-gpu` (half an hour).
 
-Every measurement is a process of its own, since importing Unsloth patches TRL: ours runs first and leaves its settings, which the plain
-side takes. Where the Hub cannot be reached, the model is one of Qwen3-4B's shape with random weights: no reply of it ends by itself, and a step
-costs what it costs at the longest. `--rehearse` runs the same code on the CPU, on the embedded model.
+Ours are with Unsloth, the plain ones with transformers, bitsandbytes and TRL. Every measurement is
+a process of its own, since importing Unsloth patches TRL: ours runs first and leaves its settings,
+which the plain side takes. Where the Hub cannot be reached, the model is one of Qwen3-4B's shape
+with random weights: no reply of it ends by itself, and a step costs what it costs at the longest.
+`--rehearse` runs the same code on the CPU, on the embedded model.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ PARTS = (
 
 
 def model_folder(name: str, folder: Path) -> tuple[Path, str]:
-    """The model's files, the same for both sides, and what to call it: a folder, a download, or random weights in Qwen3-4B's shape."""
+    """The model's files, the same for both sides, and what to call it.
+
+    They are a folder, a download, or random weights in Qwen3-4B's shape.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -58,7 +63,10 @@ def model_folder(name: str, folder: Path) -> tuple[Path, str]:
 
 
 def random_model(folder: Path) -> Path:
-    """Writes a model with random weights, made on the card in 16 bits, with Qwen3's tokenizer where it is at hand, else the embedded one."""
+    """Writes a model with random weights, made on the card in 16 bits.
+
+    Its tokenizer is Qwen3's where that is at hand, else the embedded one.
+    """
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
@@ -104,7 +112,8 @@ def measure(model: Path, folder: Path, part: Sequence[str], rehearse: bool) -> d
     )
     if done.returncode:
         sys.exit(
-            f"{' '.join(part)} failed: {done.stderr.strip().splitlines()[-1]}\nRun it alone: python -m tests.gpu_side {' '.join(part)} {model} out.json"
+            f"{' '.join(part)} failed: {done.stderr.strip().splitlines()[-1]}\n"
+            f"Run it alone: python -m tests.gpu_side {' '.join(part)} {model} out.json"
         )
     return json.loads(out.read_text())
 
@@ -121,8 +130,8 @@ def table(found: dict[Sequence[str], dict], model: str, card: str) -> str:
     for (side, stage, packing), figures in found.items():
         share = f"{figures['generation_share']:.0%}" if stage == "grpo" else ""
         lines.append(
-            f"| {stage.upper()}{packing and ', ' + packing}, {side} | {figures['step_s']:.2f} s | {figures['tokens_per_second']:.0f} | {share} | "
-            f"{figures['memory_gb']:.1f} GB |"
+            f"| {stage.upper()}{packing and ', ' + packing}, {side} | {figures['step_s']:.2f} s | "
+            f"{figures['tokens_per_second']:.0f} | {share} | {figures['memory_gb']:.1f} GB |"
         )
     return "\n".join(lines) + "\n"
 
@@ -141,7 +150,8 @@ def main() -> None:
 
     if not (torch.cuda.is_available() or asked.rehearse):
         sys.exit(
-            "There is no GPU here, and this compares steps on one.\nRun it where torch sees a CUDA card with 16 GB or more, or with --rehearse."
+            "There is no GPU here, and this compares steps on one.\n"
+            "Run it where torch sees a CUDA card with 16 GB or more, or with --rehearse."
         )
     card = "rehearsal on the CPU" if asked.rehearse else torch.cuda.get_device_name()
     with tempfile.TemporaryDirectory() as folder:

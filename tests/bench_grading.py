@@ -1,6 +1,7 @@
-"""What grading costs beside math-verify and beside a straight SymPy EED, both sides in one run: `python -m tests.bench_grading` (two minutes).
+"""What grading costs beside math-verify and beside a straight SymPy EED, both sides in one run.
 
-The batches are as GRPO makes them: 8 completions a prompt, with the repeats that come when a model has a favourite answer.
+`python -m tests.bench_grading` takes two minutes. The batches are as GRPO makes them: 8 completions
+a prompt, with the repeats that come when a model has a favourite answer.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def symbolic() -> float:
 
 
 def straight_eed(gold: str, answer: str) -> float:
-    """The definition, written down without any care for time: parse, simplify, compare, measure the trees."""
+    """The definition, with no care for time: parse, simplify, compare, measure the trees."""
 
     def read(text: str) -> sympy.Expr:
         formula = latex2sympy(
@@ -125,19 +126,27 @@ def straight_eed(gold: str, answer: str) -> float:
 
 
 def edit_distances() -> tuple[float, float]:
-    """Medians over groups of 8: four times the slip, twice the gold in another order, twice a term too many."""
+    """The median ratio of times over groups of 8, and the slowest pair's seconds.
+
+    A group has four times the slip, twice the gold in another order and twice a term too many.
+    """
     theirs, mine, slowest = [], [], 0.0
     eed_score("a+b", "b+2a")
     for gold, slip in FORMULAS:
         group = [slip] * 4 + [f"{gold}+0"] * 2 + [f"2({slip})"] * 2
         forget()
         sympy.core.cache.clear_cache()
-        spent = [seconds(lambda answer=answer: eed_score(answer, gold)) for answer in group]
+        spent = [
+            seconds(lambda answer=answer, gold=gold: eed_score(answer, gold)) for answer in group
+        ]
         mine.append(sum(spent))
         slowest = max(slowest, *spent)
         sympy.core.cache.clear_cache()
         theirs.append(
-            sum(seconds(lambda answer=answer: straight_eed(gold, answer)) for answer in group)
+            sum(
+                seconds(lambda answer=answer, gold=gold: straight_eed(gold, answer))
+                for answer in group
+            )
         )
     return statistics.median(t / m for t, m in zip(theirs, mine, strict=True)), slowest
 

@@ -1,6 +1,7 @@
-"""What the log costs a step on the tiny profile, both sides in one run: `python -m tests.bench_logging` (two minutes).
+"""What the log costs a step on the tiny profile: `python -m tests.bench_logging` (two minutes).
 
-Every step does the same work (the same rows, nearly greedy replies, a learning rate of 0), and every other one is not logged.
+Every step does the same work (the same rows, nearly greedy replies, a learning rate of 0), and
+every other one is not logged. Both sides in one run.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def trainer_of(stage: str, out: Path):
 
 
 class Clock(TrainerCallback):
-    """CPU seconds from the beginning of each step to the beginning of the next, logging included."""
+    """CPU seconds from the beginning of each step to that of the next, logging included."""
 
     def __init__(self):
         self.marks: list[float] = []
@@ -70,7 +71,10 @@ class Clock(TrainerCallback):
 
 
 def measure(stage: str, out: Path) -> tuple[float, float]:
-    """The share of a logged step that the log's own code takes, and the median CPU time of logged steps over the others."""
+    """The log's own share of a logged step, and the cost of logged steps over the others.
+
+    The share is what the log's own code takes; the cost is a ratio of median CPU times.
+    """
     run, trainer = trainer_of(stage, out)
     private.train_in_float(trainer.model)
     clock, callback = Clock(), watch(trainer, run)
@@ -98,7 +102,8 @@ def rows() -> list[Row]:
             found += [
                 (f"the log's own code in a step of {stage}", f"{share:.2%}", "at most 2%"),
                 (
-                    f"CPU time of a logged step of {stage} over one that is not, medians of {steps // 2 - 2} each",
+                    f"CPU time of a logged step of {stage} over one that is not, "
+                    f"medians of {steps // 2 - 2} each",
                     f"{ratio:.3f}",
                     "about 1",
                 ),

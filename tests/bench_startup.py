@@ -1,6 +1,7 @@
-"""How long until something happens, on the wall clock, in fresh processes, medians of three: `python -m tests.bench_startup` (three minutes).
+"""How long until something happens: `python -m tests.bench_startup` (three minutes).
 
-The notebooks run as they are, up to the cell that trains; the first step's end is the time of the first line in its log.
+On the wall clock, in fresh processes, medians of three. The notebooks run as they are, up to the
+cell that trains; the first step's end is the time of the first line in its log.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ NOTEBOOKS = (
 
 def import_seconds(module: str) -> float:
     """What importing a module takes in a new interpreter."""
-    code = f"import time; begun = time.perf_counter(); import {module}; print(time.perf_counter() - begun)"
+    code = (
+        f"import time; begun = time.perf_counter(); import {module}; "
+        "print(time.perf_counter() - begun)"
+    )
     return statistics.median(
         float(
             subprocess.run(
@@ -58,7 +62,10 @@ def up_to_training(name: str, folder: Path) -> Path:
 
 
 def first_step(name: str, stage: str, output: Path, **parameters) -> tuple[float, dict[str, float]]:
-    """Seconds from the kernel's start to the end of the first training step, and those of each cell by its first line."""
+    """Seconds from the kernel's start to the end of the first training step, and of each cell.
+
+    The cells go by their first lines.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy, begun = Path(folder) / "run" / name, time.time()
         notebooks.execute(
@@ -78,7 +85,10 @@ def first_step(name: str, stage: str, output: Path, **parameters) -> tuple[float
 
 
 def starts(name: str, stage: str, output: Path) -> tuple[float, str]:
-    """The median time to the first step, and the slowest cells of the last run. The last run of SFT is a whole one, for GRPO to go on from."""
+    """The median time to the first step, and the slowest cells of the last run.
+
+    The last run of SFT is a whole one, for GRPO to go on from.
+    """
     found = []
     for number in range(TIMES):
         whole = stage == "sft" and number == TIMES - 1

@@ -1,8 +1,9 @@
-"""What a step of GRPO and of SFT costs on the tiny profile, beside TRL as it comes: `python -m tests.bench_steps` (four minutes).
+"""What a step of GRPO and of SFT costs on the tiny profile, beside TRL as it comes.
 
-CPU seconds of all threads. The settings are added one after the other; each variant does the same steps in turns with the others, with a
-learning rate of 0, so that all do the same work. The losses are compared on the same completions, from an adapter whose weights bfloat16 can
-hold, so that only the arithmetic differs.
+`python -m tests.bench_steps` takes four minutes and counts CPU seconds of all threads. The settings
+are added one after the other; each variant does the same steps in turns with the others, with a
+learning rate of 0, so that all do the same work. The losses are compared on the same completions,
+from an adapter whose weights bfloat16 can hold, so that only the arithmetic differs.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ SFT_LEVERS = {
 
 
 def adapter_in_bfloat16(recipe: Recipe, out: Path):
-    """A trained adapter whose weights were rounded to what bfloat16 can hold: the same numbers in both precisions."""
+    """A trained adapter whose weights were rounded to what bfloat16 can hold.
+
+    So they are the same numbers in both precisions.
+    """
     adapter = supervise(recipe, MACHINE, 0, out, data.load(recipe, None, "tiny"), steps=60)
     file = adapter.weights
     save_file(
@@ -99,7 +103,10 @@ def grpo_rows() -> list[Row]:
 
 
 def mixed_rows(recipe: Recipe, count: int):
-    """Word problems with short solutions and others with long ones, in the recipe's format: lengths as mixed as real data's."""
+    """Word problems with short solutions and others with long ones, in the recipe's format.
+
+    So the lengths are as mixed as real data's.
+    """
     other = for_profile(get_recipe("openr1_boxed"), "tiny")
     halves = [data.load(r, None, "tiny")["train"].take(count // 2) for r in (recipe, other)]
     return data.sft_dataset(
@@ -130,13 +137,19 @@ def table(stage: str, variants: dict[str, Variant], wanted: dict[Levers, str]) -
     stock, rows = next(iter(variants.values())), []
     for name, each in variants.items():
         cpu, wall = each.seconds(0), each.seconds(1)
-        measured = f"{cpu:.2f} CPU s ({wall:.2f} s), {cpu / stock.seconds(0):.2f} of TRL's, {each.useful()}"
+        measured = (
+            f"{cpu:.2f} CPU s ({wall:.2f} s), {cpu / stock.seconds(0):.2f} of TRL's, "
+            f"{each.useful()}"
+        )
         rows.append((f"{stage}, {name}", measured, wanted.get(each.levers, "")))
     return rows
 
 
 def differences(stage: str, variants: dict[str, Variant]) -> list[Row]:
-    """A row a variant after the first: the loss must be the same; the gradient, which GRPO's loss does not show, is as exact as bfloat16 is."""
+    """A row a variant after the first: the loss must be the same.
+
+    The gradient, which GRPO's loss does not show, is as exact as bfloat16 is.
+    """
     return [
         (
             f"{stage}, {name}: off TRL's on the same completions",

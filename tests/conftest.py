@@ -1,4 +1,4 @@
-"""What several tests need: the tiny recipe, a small trained run, and the folder of real data if it is there."""
+"""What several tests need: the tiny recipe, a small trained run, and real data if it is there."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def held_by_another(place: Path):
     """Another process has `place` to itself, until it is killed at the end."""
     script = (
         "import sys; from pathlib import Path; from helpers.training import checkpoints\n"
-        "with checkpoints.lock_folder(Path(sys.argv[1]), 'working in'):\n    print('in', flush=True); sys.stdin.read()"
+        "with checkpoints.lock_folder(Path(sys.argv[1]), 'working in'):\n"
+        "    print('in', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", script, str(place)],
@@ -71,5 +72,8 @@ def held_by_another(place: Path):
 
 
 def pytest_collection_modifyitems(items):
-    """The long runs of the notebooks first, so that of two workers, which each take a file at a time, neither is left with them at the end."""
+    """The long runs of the notebooks come first.
+
+    Two workers each take a file at a time: so neither is left with these at the end.
+    """
     items.sort(key=lambda item: item.path.stem != "test_running")

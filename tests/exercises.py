@@ -18,12 +18,18 @@ def prose(book: dict) -> list[str]:
 
 
 def blocks(text: str) -> list[SyntaxTreeNode]:
-    """A text's headings, paragraphs, lists, tables and code, as CommonMark and so GitHub and Jupyter read them."""
+    """A text's headings, paragraphs, lists, tables and code.
+
+    They are as CommonMark and so GitHub and Jupyter read them.
+    """
     return SyntaxTreeNode(MARKDOWN.parse(text)).children
 
 
 def numbered(found: list[SyntaxTreeNode]) -> list[tuple[str, str]]:
-    """Number and Python blocks of each item of the numbered lists; a block that is not indented under its item belongs to none."""
+    """Number and Python blocks of each item of the numbered lists.
+
+    A block that is not indented under its item belongs to none.
+    """
     return [
         (
             item.info,
@@ -40,7 +46,10 @@ def numbered(found: list[SyntaxTreeNode]) -> list[tuple[str, str]]:
 
 
 def exercises(book: dict) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The numbered items of "## Exercises", and those of the answers folded there; empty where there are none."""
+    """The numbered items of "## Exercises", and those of the answers folded there.
+
+    Each list is empty where there are none.
+    """
     asked, answered = [], []
     inside = folded = False
     for block in (block for text in prose(book) for block in blocks(text)):
@@ -54,12 +63,18 @@ def exercises(book: dict) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]
 
 
 def answers(book: dict) -> list[str]:
-    """For each numbered answer its Python blocks, joined and without the list's indent; "" for an answer without one."""
+    """For each numbered answer its Python blocks, joined and without the list's indent.
+
+    An answer without one has "".
+    """
     return [code for _, code in exercises(book)[1]]
 
 
 def with_answers(book: dict) -> dict:
-    """A copy of a notebook (format 4.5) with a code cell for each answer at its end: `answer-1`, `answer-2` and so on, without tags."""
+    """A copy of a notebook (format 4.5) with a code cell for each answer at its end.
+
+    The cells are `answer-1`, `answer-2` and so on, without tags.
+    """
     longer = copy.deepcopy(book)
     longer["cells"] += [
         nbformat.v4.new_code_cell(code.rstrip("\n"), id=f"answer-{number}")

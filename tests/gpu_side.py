@@ -1,7 +1,9 @@
-"""One side of `tests/bench_gpu.py`: `python -m tests.gpu_side ours|plain sft|grpo padded|packed MODEL OUT`. Writes its figures as JSON.
+"""One side of `tests/bench_gpu.py`, which writes its figures as JSON.
 
-"plain" must not import Unsloth, nor what of `helpers` does: it loads with transformers, and takes its
-settings from the file that ours left.
+`python -m tests.gpu_side ours|plain sft|grpo padded|packed MODEL OUT`
+
+"plain" must not import Unsloth, nor what of `helpers` does: it loads with transformers, and takes
+its settings from the file that ours left.
 """
 
 from __future__ import annotations
@@ -137,7 +139,10 @@ def plain_settings(stage: str, place: Path, left: Path):
 
 
 def without_triton() -> None:
-    """For the rehearsal: TRL 1.15 computes both losses by a Triton kernel, without which it cannot train; on a CPU this product is in its place."""
+    """For the rehearsal: on a CPU this product takes the place of a Triton kernel.
+
+    By that kernel TRL 1.15 computes both losses; without it, it cannot train.
+    """
     import torch
     from trl.trainer import utils
 
@@ -173,7 +178,10 @@ def trainer_of(stage: str, recipe: Recipe, model, tokenizer, config, examples):
 
 
 class Meter:
-    """Puts clocks and counters on a trainer's methods: seconds, seconds of generation and useful tokens of each step."""
+    """Puts clocks and counters on a trainer's methods.
+
+    They give seconds, seconds of generation and useful tokens of each step.
+    """
 
     def __init__(self, trainer, stage: str, device: str):
         from transformers import TrainerCallback

@@ -1,4 +1,7 @@
-"""The README's tables and picture of what was learned, from what `make soak` measured: `python -m tests.results`."""
+"""The README's tables and picture of what was learned: `python -m tests.results`.
+
+They come from what `make soak` measured.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ def stages_of(name: str, keys: dict[str, str], percent: bool) -> str:
 
 
 def picture(measured: dict[str, list[dict]]) -> None:
-    """`tests/results.svg`: strict accuracy of base, SFT and GRPO for each recipe, with intervals."""
+    """`tests/results.svg`: strict accuracy of base, SFT and GRPO by recipe, with intervals."""
     figure, axis = plt.subplots(figsize=(7.5, 0.55 * len(measured) + 1.3), layout="constrained")
     marks = {"base": ("o", "#999999"), "sft": ("s", ORANGE), "grpo": ("D", BLUE)}
     for place, (name, runs) in enumerate(reversed(measured.items())):

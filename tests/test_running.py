@@ -1,4 +1,7 @@
-"""The notebooks run: as they are (nbval compares the by-hand cells), and on real rows with the real tokenizer."""
+"""The notebooks run: as they are, and on real rows with the real tokenizer.
+
+As they are, nbval compares the by-hand cells.
+"""
 
 import json
 import os
@@ -53,7 +56,7 @@ def as_they_are(folder):
 
 
 def real_rows(folder):
-    """A small random model with the real tokenizer, which learns nothing, on GSM8K; one step a stage."""
+    """A small random model with the real tokenizer, on GSM8K; one step a stage: learns nothing."""
     made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT)
     return (
         made
@@ -91,7 +94,7 @@ def test_all_four_as_they_are_and_the_answers_to_their_exercises(tmp_path):
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """The four notebooks on GSM8K with the real tokenizer and a small random model, one step a stage."""
+    """The four notebooks on GSM8K, real tokenizer and small random model, one step a stage."""
     folder = tmp_path_factory.mktemp("real")
     done = real_rows(folder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -152,7 +155,7 @@ HERE = ("openr1_boxed",)
     ],
 )
 def test_every_recipe_through_all_four(name, tmp_path):
-    """From the generated rows to the proven export, with few steps. gsm8k_xml runs in full above."""
+    """From the generated rows to the proven export, in few steps; gsm8k_xml runs in full above."""
     done = two_steps(name, tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     recipe, folder = RECIPES[name], tmp_path / name

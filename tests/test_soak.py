@@ -1,4 +1,7 @@
-"""Every recipe learns, on several seeds, measured on held-out problems. Run by `make soak`, which prints the README's table."""
+"""Every recipe learns, on several seeds, measured on held-out problems.
+
+Run by `make soak`, which prints the README's table.
+"""
 
 import json
 
@@ -25,8 +28,10 @@ def test_it_learns(name, seed, machine, tmp_path):
     start = "sft" if "sft" in found else "base"
     gain = evaluation.compare(found[start][1], found["grpo"][1])
     print(
-        f"\n{name}, seed {seed}\n{evaluation.show(sampled).to_string()}\n{evaluation.show_rewards(sampled).to_string()}\n"
-        f"GRPO over {start}: {gain['difference']:+.1%} [{gain['low']:+.1%}, {gain['high']:+.1%}], p = {gain['p']:.2g}, n = {gain['n']}"
+        f"\n{name}, seed {seed}\n{evaluation.show(sampled).to_string()}\n"
+        f"{evaluation.show_rewards(sampled).to_string()}\n"
+        f"GRPO over {start}: {gain['difference']:+.1%} [{gain['low']:+.1%}, {gain['high']:+.1%}], "
+        f"p = {gain['p']:.2g}, n = {gain['n']}"
     )
     assert gain["difference"] >= 0.15 and gain["p"] < 0.001
     assert greedy["grpo"]["strict"]["value"] > greedy[start]["strict"]["value"]
@@ -39,7 +44,7 @@ def test_it_learns(name, seed, machine, tmp_path):
 
 
 def keep(name, seed, found, minutes):
-    """What the table needs: for each stage the mean of each problem's samples, and of its rewards."""
+    """What the table needs: by stage the mean of each problem's samples, and of its rewards."""
     keys = ("strict", "format", "reward", *next(iter(found.values()))[1][0].rewards)
     stages = {
         stage: {key: evaluation.per_problem(sampled, key).to_dict() for key in keys}

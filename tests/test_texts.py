@@ -1,4 +1,7 @@
-"""What a reader sees: spelling, links, reading times, exercises and the shape of the text in README, notebooks and package."""
+"""What a reader sees in README, notebooks and package.
+
+Spelling, links, reading times, exercises and the shape of the text.
+"""
 
 import ast
 import copy
@@ -52,7 +55,8 @@ def english():
 
 def test_words_leave_out_what_is_no_prose():
     text = (
-        'A cat\'s "Hat" `catt` of LoRA, r64 and x_y in llama.cpp; $catt_a$ <b>bold</b> [link](catt.md) https://catt.org\n\n'
+        'A cat\'s "Hat" `catt` of LoRA, r64 and x_y in llama.cpp; $catt_a$ <b>bold</b> '
+        "[link](catt.md) https://catt.org\n\n"
         "```text\ncatt\n```\n| one |\n|---|\n| GRPO |\n"
     )
     assert words(text) == {"cat", "hat", "of", "and", "in", "bold", "link", "one", "grpo"}
@@ -70,13 +74,13 @@ def test_words_are_spelled_right(read, english):
 
 
 def test_the_extra_words_are_few(read, english):
-    assert EXTRA == sorted(set(EXTRA)) and not [
+    assert sorted(set(EXTRA)) == EXTRA and not [
         word for word in EXTRA if word not in read or word in english
     ]
 
 
 def leads(target, page):
-    """Whether a relative link of a page ends at a file of the repository, and its anchor at a heading there."""
+    """Whether a page's relative link ends at a file of the repository, its anchor at a heading."""
     path, _, anchor = target.partition("#")
     name = path or page
     kept = (ROOT / name).is_file() and not name.startswith(("outputs/", ".venv/", "/"))
@@ -94,7 +98,10 @@ def external(name):
 
 
 def test_slugs_are_those_of_github():
-    text = "# 01 · SFT: teach `it`\n\n## Set-up (skip _this_)\n\n## What you'll see\n\n## Set-up (skip this)\n\ntext\n\n### r_strict, **always**\n"
+    text = (
+        "# 01 · SFT: teach `it`\n\n## Set-up (skip _this_)\n\n## What you'll see\n\n"
+        "## Set-up (skip this)\n\ntext\n\n### r_strict, **always**\n"
+    )
     assert slugs(text) == [
         "01--sft-teach-it",
         "set-up-skip-this",
@@ -172,7 +179,10 @@ def test_external_links_answer():
 
 
 def reading_minutes(book):
-    """200 words a minute and 15 lines of code, empty ones and the set-up and parameters cells left out."""
+    """200 words a minute and 15 lines of code.
+
+    Empty lines, the set-up and the parameters cells are left out.
+    """
     cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"][1:]
     lines = [
         line
@@ -203,8 +213,11 @@ def test_reading_time_is_true(name):
 
 ITEM = '{0}. Text.\n\n   ```python\n   if True:\n       print("{0}")\n   ```\n'
 MADE_UP = f"""## Exercises\n\n1. First?\n2. Second?\n3. Third?\n\n{FOLDED}\n
-{ITEM.format(1)}   and\n   ```python\n   more = 1\n   ```\n2. Not Python:\n\n   ```text\n   1. no code\n   ```
-3. Not under its number:\n\n```python\nnobodys = 1\n```\n\n</details>\n\n## When it went wrong\n\n{ITEM.format(1)}"""
+{ITEM.format(1)}   and\n   ```python\n   more = 1\n   ```
+2. Not Python:\n\n   ```text\n   1. no code\n   ```
+3. Not under its number:\n\n```python\nnobodys = 1\n```\n\n</details>
+
+## When it went wrong\n\n{ITEM.format(1)}"""
 
 
 def test_answers_of_a_made_up_notebook(capsys):
@@ -233,7 +246,8 @@ def test_every_exercise_has_an_answer_that_is_a_program(name):
     ]
     lacking = [number for number, program in answered if not program]
     assert not lacking, (
-        f"{name}: no ```python block, indented under its number, in the answers {', '.join(lacking)}"
+        f"{name}: no ```python block, indented under its number, in the answers "
+        f"{', '.join(lacking)}"
     )
     longer = with_answers(BOOKS[name])
     nbformat.validate(longer)
@@ -257,7 +271,11 @@ def test_long_cells_have_a_shape(name):
 
 
 def wide(cell):
-    """Lines over 140 characters (a question with its gold, a line of the package) that a code cell shows as plain text; tables, HTML and cards have another form beside it, which is drawn."""
+    """Lines over 140 characters that a code cell shows as plain text.
+
+    140: a question with its gold, a line of the package. Tables, HTML and cards have another form
+    beside it, which is drawn.
+    """
     plain = (
         output
         for output in cell.get("outputs", ())

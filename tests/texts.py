@@ -29,7 +29,10 @@ def nodes(text: str) -> tuple[SyntaxTreeNode, ...]:
 
 
 def words(text: str) -> set[str]:
-    """Words of letters only, in lower case, without 's; none of code, addresses and tags, and no identifiers: LoRA, r64, llama.cpp."""
+    """Words of letters only, in lower case, without 's.
+
+    None of code, addresses and tags, and no identifiers: LoRA, r64, llama.cpp.
+    """
     read = " ".join(
         re.sub(r"<[^>]*>|https?://\S+", " ", node.content)
         for node in nodes(text)
@@ -48,7 +51,10 @@ def words(text: str) -> set[str]:
 
 
 def remarks(program: str) -> list[str]:
-    """Comments, and strings with three plain words: docstrings, messages, prompts; not those that are lists of words to split."""
+    """Comments, and strings with three plain words: docstrings, messages, prompts.
+
+    Strings that are lists of words to split are left out.
+    """
     tree = list(ast.walk(ast.parse(program)))
     lists = {
         id(node.value) for node in tree if isinstance(node, ast.Attribute) and node.attr == "split"
@@ -69,7 +75,10 @@ def remarks(program: str) -> list[str]:
 
 
 def slugs(text: str) -> list[str]:
-    """The anchors that GitHub gives a text's headings: lower case, letters, digits, _ and -, which spaces become; the second of a name ends in -1."""
+    """The anchors that GitHub gives a text's headings.
+
+    Lower case, letters, digits, _ and -, which spaces become; the second of a name ends in -1.
+    """
     plain = [
         "".join(part.content for part in node.walk() if part.type in ("text", "code_inline"))
         for node in nodes(text)
@@ -101,5 +110,5 @@ def links(text: str) -> list[str]:
 
 
 def length(text: str) -> int:
-    """The words of a text, as one counts them for reading: whatever begins with a letter or a digit."""
+    """The words of a text, counted as for reading: whatever begins with a letter or a digit."""
     return len(re.findall(r"\w\S*", text))

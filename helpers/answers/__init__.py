@@ -8,7 +8,7 @@ XML_TAGS, strict_xml: the tags of XML, and whether a reply has exactly the shape
 read_number: the one number that a text states.
 same_number, same_math, eed_score: what an answer earns beside its gold.
 hallucinates: whether a reply states false arithmetic or a number from nowhere.
-equations: the arithmetic that a text states, each an Equation; NUMBER: the pattern of a number in it.
+equations: the arithmetic that a text states, each an Equation; NUMBER: the pattern of a number.
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
 Reading order: reading, xml, boxes, formats (where the answer stands); tree, tokens, parser, atoms
