@@ -139,7 +139,7 @@ def test_all_notebooks_run_with_hub_ids_and_push(tmp_path):
     settings |= {"MAX_STEPS": 2, "PROBLEMS": 6, "FORCE": "true", "PUSH": "true"}
     flags = []
     for name, value in (settings | {"REPO": "me/taught"}).items():
-        flags += ["--set", f"{name}={value}"]
+        flags.append(f"{name}={value}")
     with Hub() as server:
         server.add("Qwen/Qwen3-4B", MODEL)
         server.add("datasets/openai/gsm8k", data)
