@@ -38,7 +38,7 @@ def evaluate(
 
     samples: 0 for one greedy answer a problem, else so many drawn at GRPO's temperature. What was
     evaluated before is read or gone on with if weights, problems, settings, code and versions are
-    the same; other records are put aside. Raises RuntimeError if another process is at work here.
+    the same; otherwise it is put aside. Raises RuntimeError if another process is at work here.
     """
     path = Path(path)
     numbers = range(samples) if samples else [None]
@@ -53,8 +53,9 @@ def evaluate(
     with training.lock_folder(path, "evaluating into"):
         state = stored_state(path)
         if not resume or state != made_of:
-            if resume and path.is_file():
-                put_aside(path, state, made_of)
+            held = path if path.is_file() else replies
+            if resume and held.is_file():
+                put_aside(held, state, made_of)
             path.unlink(missing_ok=True)
             replies.unlink(missing_ok=True)
             runs.write_json(state_file(path), made_of)
@@ -132,7 +133,7 @@ def stored_state(path: Path) -> dict:
 
 
 def put_aside(path: Path, state: dict, made_of: dict) -> None:
-    """Keeps records of another fingerprint as `<name>-before`, and says what differs."""
+    """Keeps records or replies of another fingerprint as `<name>-before`; says what differs."""
     kept = runs.free_name(path)
     os.replace(path, kept)
     if state:

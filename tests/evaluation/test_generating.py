@@ -63,6 +63,34 @@ class Killed(BaseException):
     """As good as kill -9: nothing is tidied up."""
 
 
+def cut_off(monkeypatch, batches, *given, **settings):
+    """An evaluation that is killed after some batches."""
+    in_batches = training.in_batches
+
+    def killed(*args):
+        for number, batch in enumerate(in_batches(*args)):
+            if number == batches:
+                raise Killed
+            yield batch
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "in_batches", killed)
+        evaluation.evaluate(*given, **settings)
+
+
+def test_replies_of_an_unfinished_evaluation_are_kept_when_another_is_asked_for(
+    recipe, model, problems, tmp_path, monkeypatch, capsys
+):
+    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
+    path = tmp_path / "mine.jsonl"
+    cut_off(monkeypatch, 1, *model, small, problems, path)
+    answered = path.with_suffix(".replies").read_bytes()
+    evaluation.evaluate(*model, small, problems[:2], path)
+    said = "mine.replies held records of other problems; kept as mine-before.replies\n"
+    assert said in capsys.readouterr().out
+    assert (tmp_path / "mine-before.replies").read_bytes() == answered
+
+
 @pytest.mark.parametrize("batches", [1, 2])
 def test_a_cut_off_evaluation_goes_on_bit_for_bit(
     recipe, model, problems, tmp_path, monkeypatch, batches
@@ -71,22 +99,13 @@ def test_a_cut_off_evaluation_goes_on_bit_for_bit(
     small = replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
     path = tmp_path / "cut" / "mine.jsonl"
     undisturbed = evaluation.evaluate(*model, small, problems, tmp_path / "whole.jsonl", samples=2)
-    in_batches = training.in_batches
-
-    def cut_off(*args):
-        for number, batch in enumerate(in_batches(*args)):
-            if number == batches:
-                raise Killed
-            yield batch
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "in_batches", cut_off)
-        evaluation.evaluate(*model, small, problems, path, samples=2)
+    cut_off(monkeypatch, batches, *model, small, problems, path, samples=2)
     replies = path.with_name("mine.replies")
     assert not path.exists() and len(read_lines(replies)) == batches
     with open(replies, "a") as file:
         file.write('{"replies": [[3, "a batch that was being wr')
     labels = []
+    in_batches = training.in_batches
     monkeypatch.setattr(
         training, "in_batches", lambda *args: labels.append(args[-1]) or in_batches(*args)
     )
