@@ -16,5 +16,3 @@ Read it in this order; a room imports only what stands above it, and recipes.py 
     sharing/      merge, prove, describe, push
     commands.py   `python -m helpers`; notebooks.py and drawing.py work for it
 """
-
-__version__ = "0.1.0"

@@ -51,7 +51,7 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
         print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
-        print(*put_aside(copy), sep="", end="", flush=True)
+        print(*runs_kept(copy), sep="", end="", flush=True)
     print_results(folder)
     print(f"all four notebooks took {time.time() - begun:.0f} s")
 
@@ -239,7 +239,7 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
-def put_aside(copy: Path) -> list[str]:
+def runs_kept(copy: Path) -> list[str]:
     """What an executed notebook said of finished runs that it put aside, line by line."""
     lines = []
     for cell in json.loads(copy.read_text())["cells"]:

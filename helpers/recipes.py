@@ -2,7 +2,7 @@
 
 `gsm8k_xml` is the one that the notebooks tell the story with. Numbers are those of the published
 system; what is not published is marked "ours". To add a recipe, write a `read_row` that turns a row
-of your data into an `Example` (see `helpers/rows.py`), and one literal entry in `RECIPES`.
+of your data into an `Example` (see `helpers/rows.py`), and one entry in `RECIPES`, as in README.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, sa
 from helpers.rows import Example, read_dapo, read_gsm8k, read_math500, read_openr1, read_phybench
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-PENALTIES = ("r_length", "r_repeat")  # rewards of at most 0, judged by token ids
+PENALTIES = ("r_length", "r_repeat")  # at most 0: no part of the maximum; token ids: not evaluated
 SUPERVISED = ("priming", "sft")  # the stages that learn from written solutions
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import notebooks
 from helpers.__main__ import main
-from helpers.notebooks import NOTEBOOKS, parameters_of, parse, put_aside, store, tidy
+from helpers.notebooks import NOTEBOOKS, parameters_of, parse, runs_kept, store, tidy
 from helpers.settings import Settings
 from tests.conftest import ROOT
 
@@ -110,10 +110,10 @@ def written(path, *outputs, tags=()):
     return path
 
 
-def test_the_terminal_repeats_which_finished_run_was_put_aside(tmp_path):
+def test_the_terminal_repeats_which_finished_run_was_runs_kept(tmp_path):
     said = "the finished run in a/sft is kept as sft-before"
     path = written(tmp_path / "book.ipynb", stream(f"steps\n{said}\nnew is\n"), stream("x"))
-    assert put_aside(path) == [f"   {said}\n"]
+    assert runs_kept(path) == [f"   {said}\n"]
 
 
 BARS = [

@@ -3,7 +3,7 @@
 XML, HASH, BOXED, THINK_BOXED: the four formats of the recipes.
 Format: how a reply is written, recognised, and read.
 after_thinking: what of a reply may hold its answer.
-last_number, last_box_or_number: the last answer anywhere in a reply.
+last_number: the last number anywhere in a reply.
 XML_TAGS, strict_xml: the tags of XML, and whether a reply has exactly the shape that SFT teaches.
 read_number: the one number that a text states.
 same_number, same_math, eed_score: what an answer earns beside its gold.
@@ -12,7 +12,7 @@ equations: the arithmetic that a text states, each an Equation; NUMBER: the patt
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
 Reading order: reading, xml, boxes, formats (where the answer stands); tree, tokens, parser, atoms
-(what it says); units, intervals, comparing, grading, arithmetic (whether it is right); symbolic,
+(what it says); units, comparing, grading, arithmetic (whether it is right); symbolic,
 eed and isolation (what only SymPy can decide, in child processes).
 """
 
@@ -25,7 +25,7 @@ from helpers.answers.arithmetic import (
     plain_arithmetic,
 )
 from helpers.answers.eed import eed_score
-from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format, last_box_or_number
+from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format
 from helpers.answers.grading import last_number, read_number, same_math, same_number
 from helpers.answers.reading import after_thinking
 from helpers.answers.xml import TAGS as XML_TAGS

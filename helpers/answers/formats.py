@@ -18,17 +18,14 @@ from helpers.answers.tokens import VOCABULARY
 
 @dataclass(frozen=True)
 class Format:
-    """target: the text that SFT teaches, unchecked; follows: whether a text has exactly the shape
-    asked for; holds: whether the parts are there at all; extract: the answer, from the place where
-    it belongs; extract_flexible: the last box or number anywhere, for evaluation only.
-    """
+    """Five functions of a text: how it is written, whether it fits, and where its answer stands."""
 
     name: str
-    target: Callable[[str, str], str]
-    follows: Callable[[str], bool]
-    holds: Callable[[str], bool]
-    extract: Callable[[str], str | None]
-    extract_flexible: Callable[[str], str | None]
+    target: Callable[[str, str], str]  # what SFT teaches, of solution and answer; unchecked
+    follows: Callable[[str], bool]  # exactly the shape asked for: for log and evaluation
+    holds: Callable[[str], bool]  # the parts are there at all: what `format_reward` pays for
+    extract: Callable[[str], str | None]  # the answer, from the place where it belongs
+    extract_flexible: Callable[[str], str | None]  # the last box or number; for evaluation only
 
     @property
     def instruction(self) -> str:
@@ -101,14 +98,35 @@ def last_box_or_number(text: str) -> str | None:
     return found
 
 
-XML = Format("xml", xml.target, xml.follows, xml.follows, xml.extract, last_number)
-HASH = Format("hash", hash_target, hash_follows, hash_follows, hash_extract, last_number)
-BOXED = Format("boxed", boxes.target, boxes.follows, boxes.holds, boxes.extract, last_box_or_number)
+XML = Format(
+    "xml",
+    target=xml.target,
+    follows=xml.follows,
+    holds=xml.follows,
+    extract=xml.extract,
+    extract_flexible=last_number,
+)
+HASH = Format(
+    "hash",
+    target=hash_target,
+    follows=hash_follows,
+    holds=hash_follows,
+    extract=hash_extract,
+    extract_flexible=last_number,
+)
+BOXED = Format(
+    "boxed",
+    target=boxes.target,
+    follows=boxes.follows,
+    holds=boxes.holds,
+    extract=boxes.extract,
+    extract_flexible=last_box_or_number,
+)
 THINK_BOXED = Format(
     "think_boxed",
-    boxes.think_target,
-    boxes.think_follows,
-    boxes.think_holds,
-    boxes.extract,
-    last_box_or_number,
+    target=boxes.think_target,
+    follows=boxes.think_follows,
+    holds=boxes.think_holds,
+    extract=boxes.extract,
+    extract_flexible=last_box_or_number,
 )

@@ -24,9 +24,7 @@ class Shape:
     key: int
     intermediate: int
     vocabulary: int
-    head_norm: (
-        int  # q and k are normalised, a head of this width at a time (Qwen3); 0: they are not
-    )
+    head_norm: int  # the width at which q and k are normalised (Qwen3); 0: they are not
     biases: int  # of q, k and v together (Qwen2)
     tied: bool  # the output layer is the embedding
 

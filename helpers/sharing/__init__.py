@@ -6,7 +6,6 @@ merge             base and adapter as one plain model
 unquantised_name  the id of the weights that a 4-bit copy was made from
 prove             reads an export back in a fresh process: is it the trained model?
 prove_all         the same of several, which is quicker
-Proof             what was found
 check_gguf        whether llama.cpp's programs are here
 to_gguf           a merged model as GGUF files
 gguf_replies      what a GGUF file answers, by llama.cpp
@@ -23,4 +22,4 @@ from helpers.sharing.export import Export, copy_adapter, unquantised_name
 from helpers.sharing.gguf import check_gguf, gguf_replies, modelfile, to_gguf
 from helpers.sharing.hub import check_card, plan_push, push
 from helpers.sharing.merging import merge
-from helpers.sharing.proof import Proof, prove, prove_all
+from helpers.sharing.proof import prove, prove_all

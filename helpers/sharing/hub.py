@@ -216,7 +216,7 @@ def hash_there(api: HfApi, repo: str, name: str, commit: str) -> str:
 @retried
 def set_tag(api: HfApi, repo: str, name: str, commit: str) -> None:
     """Names this commit; a tag of that name moves."""
-    with contextlib.suppress(HfHubHTTPError):  # there is none
+    with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
         api.delete_tag(repo, tag=name)
     api.create_tag(repo, tag=name, revision=commit)
 

@@ -1,12 +1,10 @@
 """Models, rewards and trainers: what turns a base into an adapter.
 
-base_of            the base to load: what was asked for, the embedded model, or the recipe's
 load               a base in 4-bit, or an adapter on its base; and the tokenizer
 add_lora           freezes a base and adds the recipe's LoRA matrices
 count_parameters   how many parameters train, and how many there are
 Adapter            the noun: folder, base, rank, tokenizer and run of a trained adapter
 is_adapter         whether a folder holds an adapter, rather than a whole model
-same_model         whether two names mean one base
 generate           continues prompts; in_batches does so batch by batch
 Completion         a generated text, its tokens, and whether it ended by itself
 progress           a bar with the time left
@@ -35,10 +33,11 @@ Job                settings, recipe, machine and base together; open_job settles
 changed            a recipe with what the settings change
 restore_runs       brings a job's runs back from their mirror
 save_adapter       saves an adapter with its tokenizer, whole or not at all
+quiet              keeps libraries' notes of no use to a reader off the screen
 """
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
-from helpers.training.adapter import Adapter, is_adapter, same_model
+from helpers.training.adapter import Adapter, is_adapter
 from helpers.training.checkpoints import lock_folder
 from helpers.training.fingerprint import CODE, code_hash, differences, reading
 from helpers.training.mirroring import restore
@@ -48,7 +47,6 @@ from helpers.training.models import (
     adapter_identity,
     add_lora,
     at_work,
-    base_of,
     count_parameters,
     end_tokens,
     generate,

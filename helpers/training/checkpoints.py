@@ -54,8 +54,8 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
     """Opens the run's folder; returns the checkpoint to go on from, None for a start afresh.
 
     A finished run with this fingerprint is left as it is (`run.finished` says so); one that differs
-    is kept beside, as `<stage>-before`. An unfinished run that differs is not thrown away:
-    ValueError says what differs; and that a finished one has lost its log.
+    is kept beside, as `<stage>-before`. Raises ValueError for an unfinished run with a checkpoint
+    that differs, and says in what; and for a finished one that has lost its log.
     """
     earlier = Run.read(run.folder)
     finished = earlier is not None and earlier.finished

@@ -2,8 +2,13 @@
 
 `gsm8k_xml` has four rewards of its own: three for the form and one for the last number, wherever it
 stands, as published. So that the form does not die while the number is right, the three for the
-form together weigh as much. The other recipes use `accuracy_reward` and `format_reward`, which read
-a reply with the recipe's own format and score, as evaluation does. Recipes hold the weights.
+form together weigh as much. `accuracy_reward` and `format_reward` read a reply with the recipe's
+own format and score, as evaluation does. Recipes hold the weights.
+
+A reward of your own is a function here, an entry in `REWARDS`, and its name with a weight in a
+recipe. `completions` and `answer` always come; give every other column a default. A right reply
+must earn it whole (`check_golds`), unless it is one of `recipes.PENALTIES`. What it needs of the
+recipe goes into `needs`, in `reward_functions`.
 """
 
 from __future__ import annotations
