@@ -137,6 +137,6 @@ def put_aside(path: Path, state: dict, made_of: dict) -> None:
     kept = runs.free_name(path)
     os.replace(path, kept)
     if state:
-        os.replace(state_file(path), state_file(kept))
+        os.replace(state_file(path), f"{kept}.json")
     changed = [name for name in made_of if state.get(name) != made_of[name]]
     print(f"{path} held records of other {', '.join(changed)}; kept as {kept.name}")

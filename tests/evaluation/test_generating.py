@@ -89,6 +89,14 @@ def test_replies_of_an_unfinished_evaluation_are_kept_when_another_is_asked_for(
     said = "mine.replies held records of other problems; kept as mine-before.replies\n"
     assert said in capsys.readouterr().out
     assert (tmp_path / "mine-before.replies").read_bytes() == answered
+    evaluation.evaluate(*model, small, problems[:1], path)
+    aside = sorted(file.name for file in tmp_path.glob("mine-before*"))
+    assert aside == [
+        "mine-before.jsonl",
+        "mine-before.jsonl.json",
+        "mine-before.replies",
+        "mine-before.replies.json",
+    ]
 
 
 @pytest.mark.parametrize("batches", [1, 2])
