@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from helpers.machine import writable_folder
 from helpers.recipes import get_recipe
 from helpers.settings import DEFAULT_RECIPE, Settings, names
 
@@ -39,13 +40,14 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
     if write:
         parameters["RESUME"] = False  # what is stored comes from a run of its own
     folder = Path(parameters["OUTPUT"], recipe.name)
+    executed = writable_folder(folder / "notebooks")
     begun = time.time()
     for name in NOTEBOOKS:
         print(f"── {name}", flush=True)
         started = time.time()
         if name == NOTEBOOKS[-1]:
             parameters["ADAPTER"] = ""  # what is given away is what was trained just now
-        copy = folder / "notebooks" / name
+        copy = executed / name
         try:
             execute(name, copy, parameters, write)
         except KeyboardInterrupt:
@@ -95,7 +97,6 @@ def execute(name: str, copy: Path, parameters: Mapping, write: bool = False) -> 
 
     stamp = fingerprint(name) if write else ""
     try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
         with hidden_stderr():
             papermill.execute_notebook(
                 ROOT / name,
@@ -115,9 +116,6 @@ def execute(name: str, copy: Path, parameters: Mapping, write: bool = False) -> 
         cure = "Close other programs, or take a smaller MODEL."
         text = f"{name}: the kernel died, most likely for lack of memory.\n{cure}"
         raise NotebookError(text) from error
-    except OSError as error:
-        cure = "Make room, or set OUTPUT to a folder you can write to, and run it again."
-        raise NotebookError(f"{copy} could not be written ({error.strerror}).\n{cure}") from error
     if write:
         store(copy, ROOT / name, stamp)
 
