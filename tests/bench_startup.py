@@ -67,7 +67,7 @@ def first_step(name: str, stage: str, output: Path, **parameters) -> tuple[float
     The cells go by their first lines.
     """
     with tempfile.TemporaryDirectory() as folder:
-        copy, begun = Path(folder) / "run" / name, time.time()
+        copy, begun = Path(folder, f"run-{name}"), time.time()
         notebooks.execute(
             str(up_to_training(name, Path(folder))),
             copy,

@@ -228,7 +228,7 @@ def test_03_and_04_before_02_take_what_there_is(tmp_path):
     printed = {}
     for name in ("01_sft.ipynb", "03_eval.ipynb", "04_export_push.ipynb"):
         execute(name, tmp_path / name, flags, write=False)
-        cells = json.loads((tmp_path / "done" / name).read_text())["cells"]
+        cells = json.loads((tmp_path / name).read_text())["cells"]
         printed[name] = "".join(
             str(output.get("text", ""))
             for cell in cells
