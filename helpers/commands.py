@@ -1,11 +1,10 @@
-"""The work of `python -m helpers`: a function a command.
+"""The work of `python -m helpers`: a function a command, whose docstring is the command's help.
 
 What is heavy is imported where it is used, so that the light commands answer at once.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import shlex
 import shutil
@@ -19,44 +18,45 @@ from helpers.recipes import RECIPES, Recipe, for_profile, get_recipe, overview
 from helpers.settings import DEFAULT_RECIPE, Settings
 
 ASKED = 16  # prompts of an export's proof: generated problems, which need no network
-ADAPTER_FILES = {
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "chat_template.jinja",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "README.md",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-}
 
 
 def run(pairs: Sequence[str], settings: Settings) -> None:
-    """The four notebooks, with NAME=VALUE pairs as their parameters."""
+    """Runs the four notebooks with these parameters and prints the table of results."""
     notebooks.run(notebooks.parse(pairs), settings.write)
 
 
 def sft(settings: Settings) -> None:
+    """Trains a recipe's supervised stages."""
     train(["sft"], settings)
 
 
 def grpo(settings: Settings) -> None:
-    if settings.sft_output and not settings.adapter:
-        settings = replace(settings, adapter=settings.sft_output, sft_output="")
-    train(["grpo"], settings)
+    """Trains by GRPO, from the adapter of SFT where the recipe has it."""
+    start = settings.adapter or settings.sft_output
+    train(["grpo"], replace(settings, adapter=start, sft_output=""))
 
 
 def both(settings: Settings) -> None:
-    supervised = get_recipe(settings.recipe or DEFAULT_RECIPE).sft and not settings.adapter
-    train(["sft", "grpo"] if supervised else ["grpo"], settings)
+    """SFT, where the recipe has it, and then GRPO."""
+    first, second = settings.sft_output, settings.grpo_output
+    names = ["grpo"]
+    if get_recipe(settings.recipe or DEFAULT_RECIPE).sft and not settings.adapter:
+        names = ["sft", "grpo"]
+    elif first:
+        raise ValueError("There is no SFT here, and so no --sft_output.\nLeave it out.")
+    if first and Path(first).resolve() == Path(second).resolve():
+        raise ValueError("--sft_output and --grpo_output are one folder.\nName another.")
+    train(names, settings)
 
 
 def train(names: Sequence[str], settings: Settings) -> None:
     """Trains "sft", "grpo" or both, also under `accelerate launch`, and says where all lies."""
     machine.check_launch()
-    check_outputs(names, settings)
+    places = {"sft": settings.sft_output, "grpo": settings.grpo_output}
+    for place in places.values():
+        check_place(place)
+    from accelerate.utils.memory import clear_device_cache
+
     from helpers.training import stages
 
     job = stages.open_job(settings)
@@ -65,7 +65,6 @@ def train(names: Sequence[str], settings: Settings) -> None:
     print(machine.describe(job.machine))
     splits = stages.check(job, names)
     stages.restore_runs(job)
-    places = {"sft": settings.sft_output, "grpo": settings.grpo_output}
     for name in names:
         stage = getattr(stages, name)
         adapter = stage(job, splits)
@@ -75,65 +74,32 @@ def train(names: Sequence[str], settings: Settings) -> None:
         log = adapter.run.folder
         print(f"\n{name}: the adapter is in {folder}, its log in {log}")
         print(f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(log))}")
-        free_memory()
-
-
-def check_outputs(names: Sequence[str], settings: Settings) -> None:
-    """Raises ValueError or FileExistsError for places where an adapter cannot go."""
-    problem = ""
-    if names == ["sft"] and settings.adapter:
-        problem = "SFT starts from the base and takes no --adapter"
-    elif "grpo" not in names and settings.grpo_output:
-        problem = "sft writes no --grpo_output"
-    elif "sft" not in names and settings.sft_output:
-        problem = "There is no SFT here, and so no --sft_output"
-    elif settings.sft_output and is_same(settings.sft_output, settings.grpo_output):
-        problem = "--sft_output and --grpo_output are one folder"
-    if problem:
-        raise ValueError(f"{problem}.\nLeave one of them out, or name another.")
-    check_place(settings.sft_output)
-    check_place(settings.grpo_output)
-
-
-def is_same(one: str, other: str) -> bool:
-    return Path(one).resolve() == Path(other).resolve()
+        # model and optimiser hold each other, and must go before the next stage loads
+        clear_device_cache(garbage_collection=True)
 
 
 def check_place(folder: str) -> None:
     """Raises FileExistsError unless an adapter can go there: into an empty folder, or over one."""
     place = Path(folder)
-    if not folder or not place.exists():
+    if not folder or not place.exists() or (place / "adapter_config.json").is_file():
         return
-    if not place.is_dir() or {path.name for path in place.iterdir()} - ADAPTER_FILES:
+    if not place.is_dir() or any(place.iterdir()):
         cure = "Name another folder, or an empty one."
         raise FileExistsError(f"{folder} holds something that is no adapter.\n{cure}")
 
 
 def copy_adapter_to(adapter: Path, folder: str) -> Path:
-    """The adapter, also in `folder`, if one is given; it appears there when it is whole."""
+    """The adapter, also in `folder`, if one is given."""
     place = Path(folder).resolve()
     if not folder or place == adapter.resolve():
         return adapter
     check_place(folder)
-    part = place.with_name(place.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(adapter, part)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(part, place)
+    shutil.copytree(adapter, place, dirs_exist_ok=True)
     return place
 
 
-def free_memory() -> None:
-    """Lets go of a stage's model and optimiser, which hold each other, before the next loads."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def evaluate(names: Sequence[str], settings: Settings) -> None:
-    """Measures models on the same held-out problems and prints what was found.
+    """Measures adapters, model folders or Hub ids on the same held-out problems.
 
     They are judged by `--recipe`, else by that of the first adapter's run, else by the default.
     """
@@ -167,14 +133,10 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     )
     where = data.place_of(recipe.source, settings.dataset, here.profile)
     results = evaluation.conclude(found, recipe, folder, where, remembered)
-    tables = {
-        "greedy": evaluation.show(results["greedy"]),
-        "sampled": evaluation.show(results["sampled"]),
-        "sampled, rewards": evaluation.show_rewards(results["sampled"]),
-    }
-    for title, table in tables.items():
-        print(f"\n{title}\n{table.to_string()}")
-    print()
+    for kind in ("greedy", "sampled"):
+        print(f"\n{kind}\n{evaluation.show(results[kind]).to_string()}")
+    rewards = evaluation.show_rewards(results["sampled"])
+    print(f"\nsampled, rewards\n{rewards.to_string()}\n")
     for name, change in results["compare"].items():
         print(f"{name}: {evaluation.points(change)}, p = {change['p']:.2g}")
     if remembered:
@@ -183,7 +145,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
 
 
 def plan(settings: Settings) -> None:
-    """Prints what each stage takes on each card, in GiB, and how the batch is cut there."""
+    """Prints what each stage takes on each card, in GiB; needs no GPU."""
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
     table = machine.plan_table(recipe, machine.detect())
     print(table.to_string(index=False))
@@ -196,23 +158,22 @@ def plan(settings: Settings) -> None:
 
 
 def recipes(settings: Settings) -> None:
-    """Prints the recipes side by side, as the Markdown table that the README shows."""
+    """Prints the recipes side by side, as the table that the README shows."""
     columns = overview()
     print("|  | " + " | ".join(f"`{name}`" for name in columns) + " |")
     print("| --- " * (len(columns) + 1) + "|")
-    first = next(iter(columns.values()))
-    for key in first:
+    for key in columns[DEFAULT_RECIPE]:
         print(f"| {key} | " + " | ".join(column[key] for column in columns.values()) + " |")
 
 
 def address(url: str, settings: Settings) -> None:
-    """Writes the address of your copy of this repository wherever it stands."""
+    """Writes your repository's address into notebooks and README."""
     counts = notebooks.move(url)
     print("written:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def plot(runs: Sequence[str], settings: Settings) -> None:
-    """Draws a run and prints its summary and verdicts; of several runs draws one figure."""
+    """Draws a run from its log, with summary and verdicts; or compares runs."""
     from helpers import drawing
 
     if len(runs) == 1:
@@ -222,7 +183,7 @@ def plot(runs: Sequence[str], settings: Settings) -> None:
 
 
 def export(settings: Settings) -> None:
-    """Merges an adapter into one model, proves it in a fresh process, and writes its card."""
+    """Merges an adapter (by default the last one) into one model, and proves it."""
     from helpers import data, runs, sharing, training
 
     folder = settings.adapter or last_adapter(settings.recipe)
@@ -242,15 +203,6 @@ def export(settings: Settings) -> None:
     limit = min(256, recipe.grpo.max_completion)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
     runs.write_json(place.parent / f"{place.name}-proof.json", asdict(proof))
-    print_proof(proof)
-    write_card(merged, adapter, recipe, settings.repo)
-    if settings.gguf:
-        kinds = (settings.gguf,)
-        made = sharing.to_gguf(merged, place.with_name("gguf"), recipe, kinds, staging)
-        print(f"gguf     {made.folder / settings.gguf}.gguf")
-
-
-def print_proof(proof) -> None:
     tied = ""
     if proof.same_text < proof.prompts:
         tied = " (rounding turns a reply where two tokens are nearly tied)"
@@ -259,6 +211,10 @@ def print_proof(proof) -> None:
         f"{tied}; logits within {proof.relative:.1e} of the largest"
         f" (beyond rounding {proof.beyond_rounding:.1e})"
     )
+    write_card(merged, adapter, recipe, settings.repo)
+    if settings.gguf:
+        made = sharing.to_gguf(merged, place.with_name("gguf"), recipe, [settings.gguf], staging)
+        print(f"gguf     {made.folder / settings.gguf}.gguf")
 
 
 def write_card(merged, adapter, recipe: Recipe, repo: str) -> None:
@@ -287,7 +243,7 @@ def last_adapter(recipe: str) -> Path:
 
 
 def push(folder: str, settings: Settings) -> None:
-    """Prints what a push to the Hub would do; with --push does it, and checks what arrived."""
+    """Prints what a push of a folder to a repository would do; with --push does it."""
     from helpers import sharing
 
     private = not settings.public
