@@ -8,9 +8,11 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from helpers.machine import writable_folder
@@ -20,6 +22,14 @@ from helpers.settings import DEFAULT_RECIPE, Settings, names
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][\w.-]*/[\w-][\w.-]*?)(?:\.git)?/?")
+PLACES = {  # in a recipe's folder under OUTPUT
+    "adapter": "grpo/adapter",
+    "merged model": "export/merged-fp32",
+    "log": "grpo/log.jsonl",
+    "pictures": "grpo/plots",
+    "records": "eval",
+    "executed notebooks": "notebooks",
+}
 
 
 class NotebookError(RuntimeError):
@@ -29,31 +39,42 @@ class NotebookError(RuntimeError):
 def run(given: Mapping[str, str], write: bool = False) -> None:
     """Runs 01 to 04 top to bottom and prints the table of results.
 
-    given: parameters by name. write: stores the executed notebooks in their place.
+    given: parameters by name. write: stores the executed notebooks in their place. Without an
+    OUTPUT they then run in a new temporary folder, so that they tell of no run before.
     """
     settings = Settings.read(given)
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
     if settings.adapter and not Path(settings.adapter, "adapter_config.json").is_file():
         cure = "Set ADAPTER to a trained adapter's folder, or leave it out."
         raise FileNotFoundError(f"There is no adapter in {settings.adapter}.\n{cure}")
-    parameters = parameters_of(settings, given)
-    if write:
-        parameters["RESUME"] = False  # what is stored comes from a run of its own
+    place = ROOT
+    if write and "OUTPUT" not in given:
+        place = Path(tempfile.mkdtemp(prefix="write-"))
+        (place / "helpers").symlink_to(ROOT / "helpers")
+        settings = replace(settings, output=str(place / "outputs"))
+        print(f"running in {place}")
+    parameters = parameters_of(settings, given, place)
     folder = Path(parameters["OUTPUT"], recipe.name)
     executed = writable_folder(folder / "notebooks")
+    if place != ROOT:
+        parameters["OUTPUT"] = "outputs"  # what the stored notebooks show
+    if write:
+        parameters["RESUME"] = False  # what is stored comes from a run of its own
     begun = time.time()
     for name in NOTEBOOKS:
         print(f"── {name}", flush=True)
         started = time.time()
+        stamp = fingerprint(name)
         if name == NOTEBOOKS[-1]:
             parameters["ADAPTER"] = ""  # what is given away is what was trained just now
-        copy = executed / name
         try:
-            execute(name, copy, parameters, write)
+            book = execute(name, executed / name, parameters, place)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
         print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
-        print(*runs_kept(copy), sep="", end="", flush=True)
+        print(*runs_kept(book), sep="", end="", flush=True)
+        if write:
+            store(book, ROOT / name, stamp)
     print_results(folder)
     print(f"all four notebooks took {time.time() - begun:.0f} s")
 
@@ -71,43 +92,45 @@ def parse(pairs: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def parameters_of(settings: Settings, given: Mapping[str, str]) -> dict:
+def parameters_of(settings: Settings, given: Mapping[str, str], place: Path = ROOT) -> dict:
     """What the notebooks get: the given parameters, with paths made absolute.
 
-    The kernels work in the project's folder; names of the Hub stay as they are.
+    place: the folder that the kernels work in. Names of the Hub stay as they are.
     """
     found = {name: getattr(settings, name.lower()) for name in given}
     found["OUTPUT"] = settings.output
-    if Path.cwd() == ROOT:
+    if place == Path.cwd():
         return found
-    for name in ("MODEL", "DATASET", "ADAPTER"):
-        if found.get(name) and Path(found[name]).exists():
-            found[name] = os.path.abspath(found[name])
-    for name in ("OUTPUT", "MIRROR"):
-        if found.get(name):
-            found[name] = os.path.abspath(found[name])
+    for name in ("OUTPUT", "MIRROR", "MODEL", "DATASET", "ADAPTER"):
+        path = found.get(name)
+        if path and (name in ("OUTPUT", "MIRROR") or Path(path).exists()):
+            found[name] = os.path.abspath(path)
     return found
 
 
-def execute(name: str, copy: Path, parameters: Mapping, write: bool = False) -> None:
-    """Runs one notebook with papermill; its progress bars appear as they come."""
+def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
+    """Runs one notebook with papermill; its progress bars appear as they come.
+
+    Returns what is in `copy`, too: the executed notebook, without progress bars that are over.
+    """
+    import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    stamp = fingerprint(name) if write else ""
     try:
         with hidden_stderr():
-            papermill.execute_notebook(
+            book = papermill.execute_notebook(
                 ROOT / name,
                 copy,
                 parameters=parameters,
                 kernel_name="python3",
-                cwd=ROOT,
+                cwd=place,
                 progress_bar=False,
                 stdout_file=ProgressOnly() if sys.stdout.isatty() else None,
+                record_timing=False,
+                coalesce_streams=True,  # as a terminal shows them: joined, bars written over
             )
-        tidy(copy)
     except PapermillExecutionError as error:
         where = f"(the whole notebook: {copy})"
         text = f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n{where}"
@@ -116,8 +139,11 @@ def execute(name: str, copy: Path, parameters: Mapping, write: bool = False) -> 
         cure = "Close other programs, or take a smaller MODEL."
         text = f"{name}: the kernel died, most likely for lack of memory.\n{cure}"
         raise NotebookError(text) from error
-    if write:
-        store(copy, ROOT / name, stamp)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if shows(output)]
+    nbformat.write(book, copy)
+    return book
 
 
 @contextlib.contextmanager
@@ -125,14 +151,13 @@ def hidden_stderr() -> Iterator[None]:
     """Keeps the kernels' notices off the terminal; papermill raises a notebook's errors."""
     sys.stderr.flush()
     ours = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
         os.dup2(ours, 2)
         os.close(ours)
-        os.close(nowhere)
 
 
 class ProgressOnly:
@@ -147,76 +172,31 @@ class ProgressOnly:
         sys.stdout.flush()
 
 
-def tidy(path: Path) -> None:
-    """Joins what was printed in pieces, and leaves out progress bars that are over."""
-    book = json.loads(path.read_text())
-    for cell in book["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"] = [output for output in joined(cell["outputs"]) if shows(output)]
-    save_book(book, path)
-
-
-def joined(outputs: Sequence[dict]) -> list[dict]:
-    """The outputs with neighbouring prints as one, carriage returns resolved."""
-    found: list[dict] = []
-    for output in outputs:
-        is_print = output["output_type"] == "stream"
-        if is_print and found and found[-1].get("name") == output["name"]:
-            found[-1]["text"] = "".join(found[-1]["text"]) + "".join(output["text"])
-        else:
-            found.append(output)
-    for output in found:
-        if output["output_type"] == "stream":
-            lines = "".join(output["text"]).split("\n")
-            output["text"] = "\n".join(overwritten(line) for line in lines)
-    return found
-
-
-def shows(output: dict) -> bool:
-    """Whether an output has anything in it; live curves that are over have not."""
+def shows(output: Mapping) -> bool:
+    """Whether an output has anything in it; bars and live curves that are over have not."""
     if output["output_type"] == "stream":
-        return bool("".join(output["text"]).strip())
-    return output.get("data") not in ({"text/plain": ""}, {"text/plain": []})
+        return bool(output["text"].strip())
+    return output.get("data") != {"text/plain": ""}
 
 
-def overwritten(line: str) -> str:
-    """What a terminal shows of a line with carriage returns: later text over earlier text."""
-    if "\r" not in line:
-        return line
-    shown = ""
-    for part in line.split("\r"):
-        shown = part + shown[len(part) :]
-    return shown.rstrip(" ")
+def store(book, place: Path, stamp: str) -> None:
+    """Puts an executed notebook in its place, without what papermill added."""
+    import nbformat
 
-
-def store(copy: Path, place: Path, stamp: str) -> None:
-    """Puts an executed copy in the notebook's place, without what papermill added."""
-    book = json.loads(copy.read_text())
-    book["metadata"]["fingerprint"] = stamp
-    for key in ("papermill", "widgets"):
-        book["metadata"].pop(key, None)
-    kept = []
-    count = 0
-    for cell in book["cells"]:
-        if "injected-parameters" in cell["metadata"].get("tags", []):
-            continue
-        kept.append(cell)
-        for key in ("papermill", "execution"):
-            cell["metadata"].pop(key, None)
-        if not cell["metadata"].get("tags", True):
-            del cell["metadata"]["tags"]
-        if cell["cell_type"] == "code":
-            count += 1
-            cell["execution_count"] = count
-            for output in cell["outputs"]:
-                if "execution_count" in output:
-                    output["execution_count"] = count
-    book["cells"] = kept
-    save_book(book, place)
-
-
-def save_book(book: dict, path: Path) -> None:
-    path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
+    book.metadata.fingerprint = stamp
+    for part in (book, *book.cells):
+        for key in ("papermill", "widgets"):
+            part.metadata.pop(key, None)
+        if part.metadata.get("tags") == []:
+            del part.metadata["tags"]
+    cells = [c for c in book.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    book.cells = cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, start=1):
+        for part in (cell, *cell.outputs):
+            if "execution_count" in part:
+                part.execution_count = count
+    nbformat.write(book, place)
 
 
 def fingerprint(name: str) -> str:
@@ -237,12 +217,12 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
-def runs_kept(copy: Path) -> list[str]:
+def runs_kept(book) -> list[str]:
     """What an executed notebook said of finished runs that it put aside, line by line."""
     lines = []
-    for cell in json.loads(copy.read_text())["cells"]:
+    for cell in book.cells:
         for output in cell.get("outputs", ()):
-            lines += "".join(output.get("text", "")).split("\n")
+            lines += output.get("text", "").split("\n")
     return [f"   {line}\n" for line in lines if " is kept as " in line]
 
 
@@ -267,33 +247,19 @@ def print_results(folder: Path) -> None:
         "95 % intervals in brackets; held-out problems;"
         " sampled: mean of the samples of each problem"
     )
-    print_proofs(folder / "export" / "proof.json")
-    places = {
-        "adapter": "grpo/adapter",
-        "merged model": "export/merged-fp32",
-        "log": "grpo/log.jsonl",
-        "pictures": "grpo/plots",
-        "records": "eval",
-        "executed notebooks": "notebooks",
-    }
-    for what, where in places.items():
+    proofs = json.loads((folder / "export" / "proof.json").read_text(encoding="utf-8"))
+    for name, proof in proofs.items():
+        print(
+            f"{name} read back in a fresh process: {proof['same_text']} of {proof['prompts']}"
+            f" replies the same, logits within {proof['relative']:.0e} of the largest"
+        )
+    for what, where in PLACES.items():
         print(f"{what:20}{folder / where}")
 
 
 def interval(part: Mapping, form: str) -> str:
     """A value with its 95 % interval."""
     return f"{part['value']:{form}} [{part['low']:{form}}, {part['high']:{form}}]"
-
-
-def print_proofs(path: Path) -> None:
-    """What the proof of the exports found, a line each."""
-    if not path.is_file():
-        return
-    for name, proof in json.loads(path.read_text(encoding="utf-8")).items():
-        print(
-            f"{name} read back in a fresh process: {proof['same_text']} of {proof['prompts']}"
-            f" replies the same, logits within {proof['relative']:.0e} of the largest"
-        )
 
 
 def address(root: Path = ROOT) -> str:

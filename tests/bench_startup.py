@@ -72,7 +72,6 @@ def first_step(name: str, stage: str, output: Path, **parameters) -> tuple[float
             str(up_to_training(name, Path(folder))),
             copy,
             {"OUTPUT": str(output), "RESUME": False, **parameters},
-            write=False,
         )
         cells = json.loads(copy.read_text(encoding="utf-8"))["cells"]
     line = runlog.read_lines(output / RECIPE / stage / "log.jsonl")[0]

@@ -227,7 +227,7 @@ def test_03_and_04_before_02_take_what_there_is(tmp_path):
     flags = {"OUTPUT": str(tmp_path), "MAX_STEPS": 2, "PROBLEMS": 4}
     printed = {}
     for name in ("01_sft.ipynb", "03_eval.ipynb", "04_export_push.ipynb"):
-        execute(name, tmp_path / name, flags, write=False)
+        execute(name, tmp_path / name, flags)
         cells = json.loads((tmp_path / name).read_text())["cells"]
         printed[name] = "".join(
             str(output.get("text", ""))

@@ -41,6 +41,7 @@ GOOD = [
     ({"ROWS": "16"}, 16),
     ({"USE_4BIT": "no"}, False),
     ({"LEARNING_RATE": ""}, None),
+    ({"OUTPUT": " "}, "outputs"),
 ]
 
 
@@ -61,7 +62,6 @@ BAD = [
     {"SEED": 2**32},
     {"SEED": "²"},
     {"SEED": "9" * 5000},
-    {"OUTPUT": " "},
     {"MAX_STEPS": "1.5"},
     {"MAX_STEPS": 1.5},
     {"PROBLEMS": "-1"},
