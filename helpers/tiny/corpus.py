@@ -16,16 +16,13 @@ from pathlib import Path
 from random import Random
 
 from helpers.answers import BOXED, HASH, THINK_BOXED
-from helpers.tiny.problems import SIGNS, Problem, generate
+from helpers.tiny.problems import Problem, generate
 from helpers.tiny.schemas import without_marks
 
-HABITS = tomllib.loads((Path(__file__).parent / "habits.toml").read_text("utf-8"))
+HABITS = tomllib.loads(Path(__file__).with_name("habits.toml").read_text("utf-8"))
 HABITS["system"][10:10] = [BOXED.instruction, HASH.instruction, THINK_BOXED.instruction]
 TURN = "<|im_start|>{}\n{}<|im_end|>"
 Dress = tuple[str, str]  # system prompt, reply
-ANSWER = "The final answer is {n}."
-PHYSICS_SHARE = 0.2
-TERSE_SHARE = 0.3  # less than in the rows: arithmetic is learned where it is written out
 
 
 def habit(rng: Random, name: str, problem: Problem) -> str:
@@ -34,28 +31,26 @@ def habit(rng: Random, name: str, problem: Problem) -> str:
 
 
 def solution(rng: Random, problem: Problem) -> str:
-    """A terse or a full solution, without GSM8K's calculator marks."""
-    return without_marks(problem.solution(rng, TERSE_SHARE))
+    """Fewer are terse than in the rows: arithmetic is learned where it is written out."""
+    return without_marks(problem.solution(rng, terse=0.3))
 
 
 def free(rng: Random, problem: Problem) -> Dress:
-    """(system prompt, reply) without tags."""
-    opening = rng.choice(HABITS["openings"])
-    steps = solution(rng, problem)
-    ending = habit(rng, "endings", problem)
-    return rng.choice(HABITS["system"]), opening + steps + ending
+    """Without tags."""
+    reply = rng.choice(HABITS["openings"]) + solution(rng, problem)
+    reply += habit(rng, "endings", problem)
+    return rng.choice(HABITS["system"]), reply
 
 
 def thinking(rng: Random, problem: Problem) -> Dress:
-    """(system prompt, reply) with the solution as thinking."""
+    """With the solution as thinking."""
     system = rng.choice(HABITS["system"])
-    thought = solution(rng, problem)
-    ending = habit(rng, "after_thinking", problem)
-    return system, f"<think>\n{thought}\n</think>\n\n{ending}"
+    reply = f"<think>\n{solution(rng, problem)}\n</think>\n\n"
+    return system, reply + habit(rng, "after_thinking", problem)
 
 
 def physics(rng: Random, problem: Problem) -> Dress:
-    """(system prompt, reply): the full working, the arithmetic alone, or the result alone."""
+    """The full working, the arithmetic alone, or the result alone."""
     kind = rng.random()
     lines = [problem.short]
     if kind < 0.3:
@@ -68,16 +63,17 @@ def physics(rng: Random, problem: Problem) -> Dress:
 
 
 def tagged(rng: Random, problem: Problem) -> Dress:
-    """(system prompt, reply), each with one pair of tags, which need not agree."""
-    shape = layout(rng, "your steps", ANSWER.format(n="NUMBER"))
-    reply = layout(rng, solution(rng, problem), ANSWER.format(n=problem.result))
+    """System prompt and reply with one pair of tags each, which need not agree."""
+    shape = layout(rng, "your steps", "NUMBER")
+    reply = layout(rng, solution(rng, problem), problem.result)
     system = rng.choice(HABITS["system"])
     return f"{system} {rng.choice(HABITS['shapes'])}\n{shape}".strip(), reply
 
 
-def layout(rng: Random, steps: str, answer: str) -> str:
+def layout(rng: Random, steps: str, result: str) -> str:
     """One pair of tags: around the steps, with an answer after it or none, or around the answer."""
     tag = rng.choice(HABITS["tags"])
+    answer = f"The final answer is {result}."
     return rng.choice(HABITS["layouts"]).format(tag=tag, steps=steps, answer=answer)
 
 
@@ -87,11 +83,9 @@ def chat(rng: Random, problem: Problem, styles) -> str:
     system, reply = style(rng, problem)
     if style is not thinking and rng.random() < 0.75:
         reply = "<think>\n\n</think>\n\n" + reply
-    text = ""
-    if system:
-        text += TURN.format("system", system) + "\n"
-    text += TURN.format("user", rng.choice(HABITS["before"]) + problem.question) + "\n"
-    return text + TURN.format("assistant", reply)
+    question = rng.choice(HABITS["before"]) + problem.question
+    turns = {"system": system, "user": question, "assistant": reply}
+    return "\n".join(TURN.format(role, text) for role, text in turns.items() if text)
 
 
 def plain(rng: Random, problem: Problem, style) -> str:
@@ -107,9 +101,10 @@ def drill(rng: Random) -> str:
     for _ in range(rng.randint(6, 14)):
         sign = rng.choice("+-*")
         a, b = [rng.randint(2, highest) for highest in HABITS["drills"][sign]]
-        if sign == "-":
-            a, b = max(a, b), min(a, b)
-        lines.append(f"{a} {sign} {b} = {SIGNS[sign](a, b)}")
+        if sign == "-" and a < b:
+            a, b = b, a
+        result = {"+": a + b, "-": a - b, "*": a * b}[sign]
+        lines.append(f"{a} {sign} {b} = {result}")
     return "\n".join(lines) + "<|im_end|>"
 
 
@@ -119,9 +114,9 @@ def documents(count: int, seed: int) -> Iterator[str]:
     formulas = iter(generate("pretrain", count // 4 + 50, seed, kind="physics"))
     for problem in generate("pretrain", count, seed):
         kind = rng.random()
-        if kind < PHYSICS_SHARE:
+        if kind < 0.2:
             if rng.random() < 0.8:
-                yield chat(rng, next(formulas), (physics,))
+                yield chat(rng, next(formulas), [physics])
             else:
                 yield plain(rng, next(formulas), physics)
         elif kind < 0.42:
@@ -129,4 +124,4 @@ def documents(count: int, seed: int) -> Iterator[str]:
         elif kind < 0.58:
             yield plain(rng, problem, free)
         else:
-            yield chat(rng, problem, (tagged, tagged, free, free, thinking))
+            yield chat(rng, problem, [tagged, tagged, free, free, thinking])
