@@ -68,10 +68,9 @@ def train(names: Sequence[str], settings: Settings) -> None:
     for name in names:
         stage = getattr(stages, name)
         adapter = stage(job, splits)
-        folder = adapter.folder
-        if job.machine.main:
-            folder = copy_adapter_to(folder, places[name])
-        log = adapter.run.folder
+        folder, log = adapter.folder, adapter.run.folder
+        if places[name] and job.machine.main and Path(places[name]).resolve() != folder.resolve():
+            folder = shutil.copytree(folder, places[name], dirs_exist_ok=True)
         print(f"\n{name}: the adapter is in {folder}, its log in {log}")
         print(f"draw it with: {sys.executable} -m helpers plot {shlex.quote(str(log))}")
         # model and optimiser hold each other, and must go before the next stage loads
@@ -86,16 +85,6 @@ def check_place(folder: str) -> None:
     if not place.is_dir() or any(place.iterdir()):
         cure = "Name another folder, or an empty one."
         raise FileExistsError(f"{folder} holds something that is no adapter.\n{cure}")
-
-
-def copy_adapter_to(adapter: Path, folder: str) -> Path:
-    """The adapter, also in `folder`, if one is given."""
-    place = Path(folder).resolve()
-    if not folder or place == adapter.resolve():
-        return adapter
-    check_place(folder)
-    shutil.copytree(adapter, place, dirs_exist_ok=True)
-    return place
 
 
 def evaluate(names: Sequence[str], settings: Settings) -> None:

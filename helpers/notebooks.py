@@ -22,18 +22,7 @@ from helpers.settings import DEFAULT_RECIPE, Settings, names
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ("01_sft.ipynb", "02_grpo.ipynb", "03_eval.ipynb", "04_export_push.ipynb")
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][\w.-]*/[\w-][\w.-]*?)(?:\.git)?/?")
-PLACES = {  # in a recipe's folder under OUTPUT
-    "adapter": "grpo/adapter",
-    "merged model": "export/merged-fp32",
-    "log": "grpo/log.jsonl",
-    "pictures": "grpo/plots",
-    "records": "eval",
-    "executed notebooks": "notebooks",
-}
-
-
-class NotebookError(RuntimeError):
-    """A notebook that did not run to its end; its text says where it stopped and what to do."""
+RESULTS = Path(__file__).with_name("results.jinja")  # what a run ends with
 
 
 def run(given: Mapping[str, str], write: bool = False) -> None:
@@ -112,6 +101,7 @@ def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
     """Runs one notebook with papermill; its progress bars appear as they come.
 
     Returns what is in `copy`, too: the executed notebook, without progress bars that are over.
+    Raises RuntimeError that says where a notebook stopped.
     """
     import nbformat
     import papermill
@@ -134,14 +124,16 @@ def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
     except PapermillExecutionError as error:
         where = f"(the whole notebook: {copy})"
         text = f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n{where}"
-        raise NotebookError(text) from error
+        raise RuntimeError(text) from error
     except DeadKernelError as error:
         cure = "Close other programs, or take a smaller MODEL."
         text = f"{name}: the kernel died, most likely for lack of memory.\n{cure}"
-        raise NotebookError(text) from error
+        raise RuntimeError(text) from error
     for cell in book.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if shows(output)]
+            # bars and live curves that are over show nothing
+            outputs = [each for each in cell.outputs if each.get("data") != {"text/plain": ""}]
+            cell.outputs = [each for each in outputs if each.get("text", "shown").strip()]
     nbformat.write(book, copy)
     return book
 
@@ -170,13 +162,6 @@ class ProgressOnly:
 
     def flush(self) -> None:
         sys.stdout.flush()
-
-
-def shows(output: Mapping) -> bool:
-    """Whether an output has anything in it; bars and live curves that are over have not."""
-    if output["output_type"] == "stream":
-        return bool(output["text"].strip())
-    return output.get("data") != {"text/plain": ""}
 
 
 def store(book, place: Path, stamp: str) -> None:
@@ -228,33 +213,14 @@ def runs_kept(book) -> list[str]:
 
 def print_results(folder: Path) -> None:
     """The table at the end: each model with its accuracies, the proofs, and where all lies."""
+    from jinja2 import Template
+
     from helpers.runs import read_summary
 
+    template = Template(RESULTS.read_text("utf-8"), trim_blocks=True)
+    proofs = json.loads((folder / "export" / "proof.json").read_text("utf-8"))
     summary = read_summary(folder / "eval")
-    sampled = summary["sampled"]
-    columns = ("strict, greedy", "strict, sampled", "flexible, greedy")
-    print("\n" + " " * 8 + "".join(f"{column:>24}" for column in columns) + f"{'n':>6}")
-    for name, greedy in summary["greedy"].items():
-        shares = (greedy["strict"], sampled[name]["strict"], greedy["flexible"])
-        cells = "".join(f"{interval(part, '.1%'):>24}" for part in shares)
-        print(f"{name:8}{cells}{greedy['n']:>6}")
-    totals = [f"{name} {interval(part['reward'], '.2f')}" for name, part in sampled.items()]
-    print(f"total reward, sampled: {', '.join(totals)}")
-    for reward in next(iter(sampled.values()))["rewards"]:
-        means = [f"{m} {part['rewards'][reward]['value']:.2f}" for m, part in sampled.items()]
-        print(f"  {reward}: {', '.join(means)}")
-    print(
-        "95 % intervals in brackets; held-out problems;"
-        " sampled: mean of the samples of each problem"
-    )
-    proofs = json.loads((folder / "export" / "proof.json").read_text(encoding="utf-8"))
-    for name, proof in proofs.items():
-        print(
-            f"{name} read back in a fresh process: {proof['same_text']} of {proof['prompts']}"
-            f" replies the same, logits within {proof['relative']:.0e} of the largest"
-        )
-    for what, where in PLACES.items():
-        print(f"{what:20}{folder / where}")
+    print(template.render(**summary, proofs=proofs, folder=folder, interval=interval))
 
 
 def interval(part: Mapping, form: str) -> str:

@@ -90,7 +90,7 @@ TINY_GRPO = {
     "max_completion": 96,
 }
 TINY_GRPO_FROM_BASE = TINY_GRPO | {"learning_rate": 1e-3, "steps": 30}
-TINY = {
+TINY_CHANGES = {
     "priming": TINY_SFT | {"rows": 60, "epochs": 2},
     "sft": TINY_SFT,
     "grpo": TINY_GRPO,
@@ -114,7 +114,7 @@ class Recipe:
     lora: LoRASettings
     grpo: GRPOSettings
     evaluation: EvaluationSettings
-    tiny: Mapping[str, Mapping] = field(default_factory=lambda: TINY)  # by the settings' names
+    tiny: Mapping[str, Mapping] = field(default_factory=dict)  # what it has beside TINY_CHANGES
     sft: SFTSettings | None = None  # None: GRPO starts from the base
     priming: SFTSettings | None = None  # a first, short SFT on the shortest examples
     thinking: bool = False  # what Qwen3's chat template is told, from SFT to export
@@ -225,7 +225,7 @@ DAPO_THINK = Recipe(
     evaluation=EvaluationSettings(problems=500, samples=4),
     further=MATH_500,
     read_further=read_math500,
-    tiny=TINY | {"grpo": TINY_GRPO_FROM_BASE},
+    tiny={"grpo": TINY_GRPO_FROM_BASE},
 )
 
 PHYBENCH_EED = Recipe(
@@ -254,15 +254,16 @@ PHYBENCH_EED = Recipe(
         max_completion=1024,
     ),
     evaluation=EvaluationSettings(problems=100, samples=4),
-    tiny=TINY
-    | {
+    tiny={
         "lora": {"targets": ALL_PROJECTIONS},
         "grpo": TINY_GRPO_FROM_BASE | {"max_completion": 128},
     },
 )
 
-SYSTEMS = (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in SYSTEMS}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (GSM8K_XML, GSM8K_HASH, OPENR1_BOXED, DAPO_THINK, PHYBENCH_EED)
+}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -277,7 +278,7 @@ def for_profile(recipe: Recipe, profile: str) -> Recipe:
     if profile != "tiny":
         return recipe
     changed = {}
-    for part, values in recipe.tiny.items():
+    for part, values in (TINY_CHANGES | recipe.tiny).items():
         settings = getattr(recipe, part)
         if settings:
             changed[part] = replace(settings, **values)
@@ -290,13 +291,10 @@ def overview() -> dict[str, dict[str, str]]:
 
 
 def in_words(recipe: Recipe) -> dict[str, str]:
-    """One column of the overview, from the same data that the runs use."""
     source, lora, grpo = recipe.source, recipe.lora, recipe.grpo
     precision = "4-bit" if lora.load_in_4bit else "16-bit"
     targets = "7 projections" if lora.targets == ALL_PROJECTIONS else " and ".join(lora.targets)
-    group = f"{grpo.batch} completions a step in groups of {grpo.generations}"
     length = f"{grpo.steps} steps" if grpo.steps else in_epochs(grpo.epochs)
-    limits = f"{grpo.beta:g} / {grpo.epsilon:g} / {grpo.temperature:g}"
     return {
         "base model": recipe.model,
         "data": " ".join(filter(None, (source.path, source.config, source.files))),
@@ -309,8 +307,9 @@ def in_words(recipe: Recipe) -> dict[str, str]:
         "LoRA": f"{precision}, r {lora.r}, {targets}",
         "priming": supervised_in_words(recipe.priming),
         "sft": supervised_in_words(recipe.sft),
-        "grpo": f"{group}, lr {grpo.learning_rate:g}, {grpo.schedule}, {length}",
-        "KL beta / epsilon / temperature": limits,
+        "grpo": f"{grpo.batch} completions a step in groups of {grpo.generations}, "
+        f"lr {grpo.learning_rate:g}, {grpo.schedule}, {length}",
+        "KL beta / epsilon / temperature": f"{grpo.beta:g} / {grpo.epsilon} / {grpo.temperature:g}",
         "prompt / completion tokens": f"{grpo.max_prompt} / {grpo.max_completion}",
     }
 

@@ -21,8 +21,8 @@ NUMBERS = {"int": (int, "whole number", 10**9), "float": (float, "number", 1e30)
 
 def setting(default, help: str, flags: str = "", choices: str = ""):
     """A field with other spellings of its flag, and the words that it can be."""
-    words = {"flags": flags.split(), "choices": choices.split()}
-    return field(default=default, metadata={"help": help, **words})
+    metadata = {"help": help, "flags": flags.split(), "choices": choices.split()}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -37,36 +37,26 @@ class Parameters:
     max_steps: int = setting(0, "at most so many training steps a stage")
     problems: int = setting(0, "how many test problems to evaluate", "max_samples")
     budget: str = setting(
-        "quick",
-        "on a GPU: quick, about an hour, or published, the full length",
-        choices="quick published",
+        "quick", "on a GPU: quick, about an hour, or published, in full", choices="quick published"
     )
     adapter: str = setting("", "another adapter to go on from")
     repo: str = setting("", "your-name/model-name on the Hub")
     push: bool = setting(False, "upload; nothing is uploaded otherwise")
     form: str = setting(
-        "merged-bf16",
-        "which export is uploaded",
-        choices="adapter merged-fp32 merged-bf16 gguf",
+        "merged-bf16", "which export is uploaded", choices="adapter merged-fp32 merged-bf16 gguf"
     )
     resume: bool = setting(True, "go on where a run was cut off; else start afresh")
     mirror: str = setting("", "a folder that gets a copy of every run after each checkpoint")
     vllm: str = setting(
-        "",
-        "vLLM generates, where it is installed: colocate or server",
-        choices="colocate server",
+        "", "vLLM generates, where it is installed: colocate or server", choices="colocate server"
     )
     report_to: str = setting(
-        "none",
-        "who gets the figures too, if installed",
-        choices=" ".join(("none", *TRACKERS)),
+        "none", "who gets the figures too, if installed", choices=f"none {' '.join(TRACKERS)}"
     )
     force: bool = setting(False, "train although the pre-flight sees no use in it")
     epochs: float | None = setting(None, "passes over the rows", "num_epochs")
     batch: int | None = setting(
-        None,
-        "the effective batch: rows, for GRPO completions, a step",
-        "batch_size",
+        None, "the effective batch: rows, for GRPO completions, a step", "batch_size"
     )
     learning_rate: float | None = setting(None, "of all stages")
     rows: int | None = setting(None, "train on at most so many rows", "max_samples")

@@ -231,21 +231,17 @@ def test_what_the_settings_change():
     assert changed(get_recipe("phybench_eed"), Settings()) == get_recipe("phybench_eed")
 
 
-def test_an_adapter_is_copied_whole_and_over_nothing_else(tmp_path):
-    from helpers.commands import copy_adapter_to
+def test_an_adapter_goes_into_an_empty_folder_or_one_of_an_adapter(tmp_path):
+    from helpers.commands import check_place
 
-    adapter, place = tmp_path / "adapter", tmp_path / "place"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    assert copy_adapter_to(adapter, "") == copy_adapter_to(adapter, str(adapter)) == adapter
-    for _ in range(2):
-        assert copy_adapter_to(adapter, str(place)) == place
-    assert [path.name for path in place.iterdir()] == ["adapter_config.json"]
-    (place / "notes.txt").write_text("mine")
-    for taken in (place, place / "notes.txt"):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").touch()
+    for free in ("", "new", "empty", "adapter"):
+        check_place(free and str(tmp_path / free))
+    for taken in (tmp_path, tmp_path / "adapter" / "adapter_config.json"):
         with pytest.raises(FileExistsError, match="holds something that is no adapter.\nName an"):
-            copy_adapter_to(adapter, str(taken))
-    assert (place / "notes.txt").read_text() == "mine"
+            check_place(str(taken))
 
 
 def questions(folder, count):
@@ -272,12 +268,11 @@ WRONG_TRAINING = [
     (["sft", "--dataset_name", "./nothing"], "./nothing could not be loaded"),
     ([*DAPO, "--max_samples", "1"], "takes 8 questions a step, and there are 1"),
     (["sft", "--sft_output", "tests"], "holds something that is no adapter"),
-    (["both", "--sft_output", "x", "--grpo_output", "x"], "are one folder"),
-    (["sft", "--grpo_output", "x"], "writes no --grpo_output"),
+    (["both", "--sft_output", "x", "--grpo_output", "./x"], "are one folder"),
     (["sft", "--report_to", "abacus"], "--report_to is 'abacus'"),
     (["sft", "--report_to", "trackio"], "which is not installed"),
     (["sft", "--learning_rate", "inf"], "--learning_rate is 'inf'"),
-    (["sft", "--adapter", "x"], "takes no --adapter"),
+    (["both", *DAPO[1:], "--sft_output", "x"], "no SFT here"),
 ]
 
 
@@ -314,6 +309,12 @@ def test_weights_that_are_no_numbers_end_in_words(tmp_path, cli):
     save_file(weights, spoiled, {"format": "pt"})
     words = ["evaluate", spoiled.parent, "--max_samples", "2", "--samples", "2"]
     fails(cli(*words, "--output_dir", tmp_path / "out"), "probability tensor contains")
+
+
+@pytest.mark.parametrize("flag", ["--adapter", "--grpo_output"])
+def test_sft_has_no_flags_of_grpo(flag, cli):
+    with pytest.raises(SystemExit):
+        cli("sft", flag, "x")
 
 
 # plan, recipes, launching

@@ -104,9 +104,10 @@ for text in ("bar: 0%", "\\rbar: 100%", "\\r          \\rdone"):
 """
 SAVES = """
 number = {"value": 0.5, "low": 0.25, "high": 0.75}
-part = {"strict": number, "flexible": number, "reward": number, "rewards": {"r": number}, "n": 9}
+part = dict.fromkeys(("strict", "flexible", "reward"), number)
+part |= {"rewards": {"r": number, "s": number}, "n": 9}
 for name, found in {
-    "eval/summary": {"greedy": {"base": part}, "sampled": {"base": part}},
+    "eval/summary": dict.fromkeys(("greedy", "sampled"), {"base": part, "grpo": part}),
     "export/proof": {"merged": {"same_text": 7, "prompts": 8, "relative": 1e-6}},
 }.items():
     (folder / name).parent.mkdir()
@@ -114,14 +115,22 @@ for name, found in {
 print("bar: 0%", end="\\r       \\r")
 """
 TABLE = """
+
                   strict, greedy         strict, sampled        flexible, greedy     n
 base        50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]     9
-total reward, sampled: base 0.50 [0.25, 0.75]
-  r: base 0.50
+grpo        50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]     9
+total reward, sampled: base 0.50 [0.25, 0.75], grpo 0.50 [0.25, 0.75]
+  r: base 0.50, grpo 0.50
+  s: base 0.50, grpo 0.50
 95 % intervals in brackets; held-out problems; sampled: mean of the samples of each problem
 merged read back in a fresh process: 7 of 8 replies the same, logits within 1e-06 of the largest
 adapter             {folder}/grpo/adapter
-"""
+merged model        {folder}/export/merged-fp32
+log                 {folder}/grpo/log.jsonl
+pictures            {folder}/grpo/plots
+records             {folder}/eval
+executed notebooks  {folder}/notebooks
+all four"""
 
 
 def small_project(folder):

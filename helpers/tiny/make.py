@@ -7,16 +7,17 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch.nn.utils.rnn import pad_sequence
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.std import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from helpers.tiny import TINY_MODEL
+from helpers.tiny.corpus import documents
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
 THINKING = ("<think>", "</think>")
+DOCUMENTS = 120_000
 RATE = 3e-3
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
 
@@ -82,27 +83,28 @@ def batches(tokenizer, texts: list[str], size: int) -> list[list[list[int]]]:
     return found
 
 
-def pretrain(model, tokenizer, texts: list[str]) -> None:
-    """One pass over the texts, next-token loss on every token, AdamW with a one-cycle rate."""
+def build(folder: Path, count: int = DOCUMENTS) -> None:
+    """Makes the embedded model from nothing: tokenizer, and weights by one pass over the texts.
+
+    Next-token loss on every token, AdamW with a one-cycle rate.
+    """
+    texts = list(documents(count, seed=0))
+    tokenizer = make_tokenizer(texts[:5000])
+    model = make_model(tokenizer)
     steps = batches(tokenizer, texts, size=32)
     optimizer = AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = OneCycleLR(optimizer, RATE, total_steps=len(steps), pct_start=0.1)
     bar = tqdm(steps, "pre-training", mininterval=10)
     for rows in bar:
-        rows = [torch.tensor(row) for row in rows]
-        ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
-        labels = pad_sequence(rows, batch_first=True, padding_value=-100)
-        loss = model(input_ids=ids, attention_mask=(labels != -100).long(), labels=labels).loss
+        batch = tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
+        labels = batch.input_ids.masked_fill(batch.attention_mask == 0, -100)
+        loss = model(**batch, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-
-
-def write(model, tokenizer, folder: Path) -> None:
-    """Saves weights (safetensors), configuration, tokenizer and chat template."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -110,4 +112,5 @@ def write(model, tokenizer, folder: Path) -> None:
 def write_random(source: Path, folder: Path, layers: int = 2) -> None:
     """A small Qwen3 with random weights for the tokenizer and chat template of a folder."""
     tokenizer = AutoTokenizer.from_pretrained(str(source))
-    write(make_model(tokenizer, hidden=64, layers=layers), tokenizer, folder)
+    make_model(tokenizer, hidden=64, layers=layers).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -54,16 +54,11 @@ def split_of(numbers: Sequence[int]) -> str:
     return SPLIT_OF_FIVE[(a + 2 * b + 3 * c + a * b * c) % 5]
 
 
-@cache
-def compiled(formula: str):
-    """A formula of stories.toml, such as "a * b - 1", which is Python, to be evaluated."""
-    return compile(formula, "stories.toml", "eval")
-
-
 def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ...]:
     """The lines of a story's working, with its arithmetic written as `step`.
 
-    The numbers and letters that are drawn for it, and its results, are added to the values.
+    The numbers and letters that are drawn for it, and its results, are added to the values. What is
+    evaluated are the formulas of our own stories, such as "a * b - 1".
     """
     for name, choices in story["draw"].items():
         if isinstance(choices, str):
@@ -71,14 +66,14 @@ def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ..
             continue
         lowest, highest, *formula = choices
         if formula:
-            highest = min(highest, eval(compiled(*formula), {}, values))
+            highest = min(highest, eval(*formula, {}, values))
         values[name] = rng.randint(lowest, highest)
     values["top"] = values["b"] + values["c"]
     lines = []
     for line in story["working"]:
         if "=" in line:
             formula, name = line.split(" = ")
-            values[name] = eval(compiled(formula), {}, values)
+            values[name] = eval(formula, {}, values)
             left, sign, right = formula.split()
             line = step.format(values[left], sign, values[right], values[name])
         lines.append(line.format(**values))

@@ -7,18 +7,12 @@ its head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from helpers.rows import CALCULATOR, WRAPPER
 from helpers.tiny.problems import Problem, generate
 
-TERSE_SHARE = 0.6
 ROWS = {"train": 4000, "test": 2000}
-REPEATS = 2  # how often DAPO's generated rows repeat; the published ones do so 100 times
-UNVERIFIED = 20  # one in so many OpenR1 rows has no verified generation
-UNSTATED = 10  # one in so many PHYBench rows has its answer only in a box
 
 
 def without_marks(text: str) -> str:
@@ -30,18 +24,21 @@ def in_full(problem: Problem) -> str:
     return without_marks("\n".join(problem.steps))
 
 
+def user(text: str) -> dict:
+    return {"role": "user", "content": text}
+
+
 def gsm8k_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
-    """As `load_dataset("openai/gsm8k", "main")` gives it."""
     return {"question": problem.question, "answer": f"{solution}\n#### {problem.result}"}
 
 
 def openr1_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
-    """The columns of OpenR1-Math-220k: two generations, of which one at most is right."""
-    right = f"<think>\n{without_marks(solution)}\n</think>\n\nIt is \\boxed{{{problem.result}}}."
-    other = int(problem.result) + 1
-    wrong = f"<think>\nThis is hard.\n</think>\n\nIt is \\boxed{{{other}}}."
-    verified = number % UNVERIFIED > 0
-    first = right if verified else wrong
+    """Two generations, of which one at most is right."""
+    reply = "<think>\n{}\n</think>\n\nIt is \\boxed{{{}}}."
+    wrong = first = reply.format("This is hard.", int(problem.result) + 1)
+    verified = number % 20 > 0  # one in 20 rows has no verified generation
+    if verified:
+        first = reply.format(without_marks(solution), problem.result)
     return {
         "problem": problem.question,
         "solution": in_full(problem),
@@ -56,18 +53,15 @@ def openr1_row(problem: Problem, solution: str, number: int, batch: str) -> dict
         "correctness_llama": None,
         "finish_reasons": None,
         "correctness_count": int(verified),
-        "messages": [
-            {"role": "user", "content": problem.question},
-            {"role": "assistant", "content": first},
-        ],
+        "messages": [user(problem.question), {"role": "assistant", "content": first}],
     }
 
 
 def dapo_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
-    """DAPO-Math-17k's original schema: a wrapped prompt, the truth in `reward_model`."""
+    """The original schema: a wrapped prompt, the truth in `reward_model`."""
     return {
         "data_source": "math_dapo",
-        "prompt": [{"role": "user", "content": problem.question.join(WRAPPER)}],
+        "prompt": [user(problem.question.join(WRAPPER))],
         "ability": "MATH",
         "reward_model": {"ground_truth": problem.result, "style": "generated"},
         "extra_info": {"index": f"{batch}-{number}"},
@@ -75,18 +69,17 @@ def dapo_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
 
 
 def phybench_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
-    """The columns of PHYBench; some formulas stand only in the solution's box."""
+    """One answer in 10 stands only in the solution's box."""
     return {
         "id": f"{batch}-{number}",
         "tag": "MECHANICS",
         "content": problem.question,
         "solution": f"{in_full(problem)}\n\\boxed{{{problem.result}}}",
-        "answer": problem.result if number % UNSTATED else "",
+        "answer": problem.result if number % 10 else "",
     }
 
 
 def math500_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
-    """The columns of MATH-500."""
     return {
         "problem": problem.question,
         "solution": in_full(problem),
@@ -97,35 +90,26 @@ def math500_row(problem: Problem, solution: str, number: int, batch: str) -> dic
     }
 
 
-@dataclass(frozen=True)
-class Schema:
-    """How the rows of a dataset are made; every problem gives `repeats` equal ones."""
-
-    row: Callable[[Problem, str, int, str], dict]
-    kind: str = "words"
-    seed: int = 0
-    repeats: int = 1
-
-
+# The row, the kind and the seed of the problems, and how many equal rows a problem gives: of
+# DAPO's the published ones repeat 100 times.
 SCHEMAS = {
-    "openai/gsm8k": Schema(gsm8k_row),
-    "open-r1/OpenR1-Math-220k": Schema(openr1_row),
-    "BytedTsinghua-SIA/DAPO-Math-17k": Schema(dapo_row, repeats=REPEATS),
-    "Eureka-Lab/PHYBench": Schema(phybench_row, kind="physics"),
-    "HuggingFaceH4/MATH-500": Schema(math500_row, seed=1),
+    "openai/gsm8k": (gsm8k_row, "words", 0, 1),
+    "open-r1/OpenR1-Math-220k": (openr1_row, "words", 0, 1),
+    "BytedTsinghua-SIA/DAPO-Math-17k": (dapo_row, "words", 0, 2),
+    "Eureka-Lab/PHYBench": (phybench_row, "physics", 0, 1),
+    "HuggingFaceH4/MATH-500": (math500_row, "words", 1, 1),
 }
 
 
 def rows_for(dataset: str, split: str, count: int) -> list[dict]:
-    """Rows of `count` problems with the columns of a dataset."""
-    schema = SCHEMAS[dataset]
-    batch = f"{split}-{schema.seed}"
+    """Rows of `count` problems with the columns that a dataset has on the Hub."""
+    write_row, kind, seed, repeats = SCHEMAS[dataset]
+    batch = f"{split}-{seed}"
     rng = Random(f"style-{batch}")
     rows = []
-    for number, problem in enumerate(generate(split, count, schema.seed, schema.kind)):
-        solution = problem.solution(rng, TERSE_SHARE)
-        row = schema.row(problem, solution, number, batch)
-        rows += schema.repeats * [row]
+    for number, problem in enumerate(generate(split, count, seed, kind)):
+        solution = problem.solution(rng, terse=0.6)
+        rows += repeats * [write_row(problem, solution, number, batch)]
     return rows
 
 
