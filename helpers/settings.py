@@ -92,7 +92,7 @@ class Settings(Parameters):
             if name in given:
                 found[each.name] = read_value(each, name, given[name])
         settings = cls(**found)
-        check_repo(settings.repo)
+        check_repo(settings.repo or None)
         if settings.push and not settings.repo:
             cure = 'Set REPO to "your-name/model-name", or PUSH to false.'
             raise ValueError(f"PUSH is set, and REPO is not.\n{cure}")
@@ -132,17 +132,15 @@ def read_value(field: Field, name: str, value):
 
 
 def check_repo(repo: str | None) -> None:
-    """Raises ValueError for what is no repository's name on the Hub; nothing given is fine."""
-    if not repo:
+    """Raises ValueError for what is no repository's name on the Hub; None is none yet."""
+    if repo is None:
         return
-    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    try:
+    valid = False
+    with contextlib.suppress(ValueError):
         validate_repo_id(repo)
         valid = repo.count("/") == 1
-    except HFValidationError:
-        valid = False
     if not valid:
         raise ValueError(f'REPO is {repo!r}.\nGive it as "your-name/model-name".')
 

@@ -91,8 +91,7 @@ def chat(rng: Random, problem: Problem, styles) -> str:
 def plain(rng: Random, problem: Problem, style) -> str:
     """A question and its answer without the chat template."""
     template = rng.choice(HABITS["plain"])
-    _, reply = style(rng, problem)
-    return template.format(question=problem.question, reply=reply)
+    return template.format(question=problem.question, reply=style(rng, problem)[1])
 
 
 def drill(rng: Random) -> str:
