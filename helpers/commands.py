@@ -1,4 +1,4 @@
-"""The work of `python -m helpers`: a function a command, whose docstring is the command's help.
+"""The work of `python -m helpers`: a function a command, which also says what its help says.
 
 What is heavy is imported where it is used, so that the light commands answer at once.
 """
@@ -213,8 +213,8 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> None:
     try:
         summary = runs.read_summary(adapter.folder.parents[1] / "eval")
         if summary and adapter.run and adapter.run.finished:
-            repo = repo or f"{sharing.OWNER}{recipe.name}"
-            sharing.write_card(merged, recipe, adapter.run, summary, repo)
+            name = repo or f"{sharing.OWNER}{recipe.name}"
+            sharing.write_card(merged, recipe, adapter.run, summary, name)
             print(f"card     {merged.folder / 'README.md'}")
     except ValueError as error:
         print(f"no card  {error}")

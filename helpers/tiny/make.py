@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qw
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.corpus import documents
 
-END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
+END, PAD = "<|im_end|>", "<|endoftext|>"
 THINKING = ("<think>", "</think>")
 DOCUMENTS = 120_000
 RATE = 3e-3
@@ -31,7 +31,7 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=720,
-        special_tokens=[PAD, START, END, *THINKING],
+        special_tokens=[PAD, "<|im_start|>", END, *THINKING],
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
