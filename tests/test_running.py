@@ -39,43 +39,19 @@ def run(arguments, folder, **environment):
 
 
 def as_they_are(folder):
-    return run(
-        [
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "--nbval-lax",
-            "--nbval-cell-timeout=600",
-            "-p",
-            "no:cacheprovider",
-            *NOTEBOOKS,
-        ],
-        copy_project(folder),
-    )
+    flags = ["--nbval-lax", "--nbval-cell-timeout=600", "-p", "no:cacheprovider"]
+    return run(["-m", "pytest", "-q", "-x", *flags, *NOTEBOOKS], copy_project(folder))
 
 
 def real_rows(folder):
     """A small random model with the real tokenizer, on GSM8K; one step a stage: learns nothing."""
-    made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT)
-    return (
-        made
-        if made.returncode
-        else run(
-            [
-                "-m",
-                "helpers",
-                "run",
-                f"MODEL={folder / 'model'}",
-                f"DATASET={SHARED / 'data/gsm8k'}",
-                "MAX_STEPS=1",
-                "PROBLEMS=4",
-                f"OUTPUT={folder / 'out'}",
-                "FORCE=true",
-            ],
-            ROOT,
-        )
-    )
+    model, data = folder / "model", SHARED / "data/gsm8k"
+    made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(model)], ROOT)
+    if made.returncode:
+        return made
+    pairs = [f"MODEL={model}", f"DATASET={data}", f"OUTPUT={folder / 'out'}"]
+    pairs += ["MAX_STEPS=1", "PROBLEMS=4", "FORCE=true"]
+    return run(["-m", "helpers", "run", *pairs], ROOT)
 
 
 def two_steps(name, folder):
