@@ -55,25 +55,24 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
 
     A finished run with this fingerprint is left as it is (`run.finished` says so); one that differs
     is kept beside, as `<stage>-before`. Raises ValueError for an unfinished run with a checkpoint
-    that differs, and says in what; and for a finished one that has lost its log.
+    that differs, and says in what.
     """
     earlier = Run.read(run.folder)
     finished = earlier is not None and earlier.finished
-    if earlier is None or not resume:
-        run.start_afresh(made_of, keep=finished)
-        return None
-    changed = differences(earlier.manifest.get("fingerprint", {}), made_of)
     checkpoint = last_checkpoint(run.checkpoints)
-    if finished and not changed and has_adapter(earlier):
-        if not (run.log.is_file() and run.read_log()):
-            raise ValueError(f"{run.log} holds no steps.\nStart afresh: {AFRESH}.")
-        run.manifest = earlier.manifest
-        return None
-    if finished or checkpoint is None:
+    if not resume or earlier is None or not (finished or checkpoint):
         run.start_afresh(made_of, keep=finished)
-        if finished:
-            new = changed[:8] or ["its adapter, which is missing or damaged"]
-            print("new is\n  " + "\n  ".join(new))
+        return None
+    changed = differences(earlier.manifest["fingerprint"], made_of)
+    if finished:
+        weights = run.adapter / "adapter_model.safetensors"
+        if not weights.is_file() or file_hash(weights) != earlier.manifest["adapter_hash"]:
+            changed.append("its adapter, which is missing or damaged")
+        if changed:
+            run.start_afresh(made_of, keep=True)
+            print("new is\n  " + "\n  ".join(changed[:8]))
+        else:
+            run.manifest = earlier.manifest
         return None
     step = step_of(checkpoint)
     if changed:
@@ -85,12 +84,6 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
     run.go_on(earlier.manifest, step)
     print(f"going on from step {step} of the run that was cut off")
     return checkpoint
-
-
-def has_adapter(run: Run) -> bool:
-    """Whether a finished run's weights are those that it wrote."""
-    weights = run.adapter / "adapter_model.safetensors"
-    return weights.is_file() and file_hash(weights) == run.manifest["adapter_hash"]
 
 
 def sizes(checkpoint: Path) -> dict[str, int]:
@@ -119,22 +112,19 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def found_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    places = folder.glob("checkpoint-*")
-    return sorted((path for path in places if path.name[11:].isdecimal()), key=step_of)
+def whole_ones(folder: Path) -> list[Path]:
+    """The whole checkpoints in a folder, oldest first."""
+    return sorted(filter(is_whole, folder.glob("checkpoint-[0-9]*")), key=step_of)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is whole."""
-    whole = [path for path in found_in(folder) if is_whole(path)]
-    return whole[-1] if whole else None
+    return max(whole_ones(folder), key=step_of, default=None)
 
 
 def rotate(folder: Path) -> None:
     """Deletes all but the newest whole checkpoints, and what is broken."""
-    found = found_in(folder)
-    kept = [path for path in found if is_whole(path)][-KEPT:]
-    for path in found:
+    kept = whole_ones(folder)[-KEPT:]
+    for path in list(folder.glob("checkpoint-[0-9]*")):
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)

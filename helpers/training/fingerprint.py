@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +27,6 @@ CODE = (
     "data/*.py",
     "training/rewards.py",
     "training/models.py",
-    "training/budget.py",
     "training/private.py",
     "training/trainers.py",
 )
@@ -38,17 +37,17 @@ def fingerprint(trainer, run: TrainingRun, budget: str, start: Mapping) -> dict:
 
     start: the weights that training starts from.
     """
-    recipe = run.recipe
+    recipe, weights = run.recipe, at_work(trainer.model)
     found = {
         "recipe": recipe.name,
         **reading(recipe),
-        "base weights": identity(at_work(trainer.model, adapters=False)),
+        "base weights": identity(pair for pair in weights if "lora_" not in pair[0]),
         "parent adapter": run.parent.hash if run.parent else None,
         "starting adapter": identity(start.items()),
         "budget": budget if run.machine.profile == "gpu" else "",
         "device": run.machine.device,
         "dtype": run.machine.dtype,
-        "data": data_hash(trainer.train_dataset),
+        "data": short_hash(serialised(trainer.train_dataset)),
         "code": code_hash(),
     }
     for name, value in trainer.args.to_dict().items():
@@ -76,20 +75,25 @@ def reading(recipe: Recipe) -> dict:
     }
 
 
-def data_hash(dataset) -> str:
-    """Of the content of a datasets.Dataset, the same in every process."""
-    digest = hashlib.sha256()
+def serialised(dataset) -> Iterator[bytes]:
+    """The content of a datasets.Dataset, the same in every process."""
     for table in dataset.with_format("arrow").iter(1000):
         for batch in table.combine_chunks().to_batches():
-            digest.update(batch.serialize())
-    return digest.hexdigest()[:16]
+            yield batch.serialize()
 
 
 def code_hash(patterns: Iterable[str] = CODE) -> str:
-    package = Path(__file__).parents[1]
+    """A hash of the package's files of such names."""
+    files = []
+    for pattern in patterns:
+        files += Path(__file__).parents[1].glob(pattern)
+    return short_hash(path.read_bytes() for path in sorted(files))
+
+
+def short_hash(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in package.glob(pattern)):
-        digest.update(path.read_bytes())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()[:16]
 
 
@@ -99,7 +103,7 @@ def source_hash(function: Callable) -> str | None:
         source = inspect.getsource(getattr(function, "func", function))
     except (OSError, TypeError):
         return None
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+    return short_hash([source.encode()])
 
 
 def differences(before: Mapping, now: Mapping) -> list[str]:

@@ -39,13 +39,13 @@ def preflight(
     sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
     replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
     seconds = (time.perf_counter() - begun) / len(asked)  # a reply
-    rewards = reward_table(
-        recipe,
-        [reply.text for reply in replies],
-        [example.answer for example in asked],
-        prompts=[messages(recipe, example.question) for example in asked],
-        completion_ids=[tokenizer(reply.text)["input_ids"] for reply in replies],
-    )
+    texts = [reply.text for reply in replies]
+    golds = [example.answer for example in asked]
+    columns = {
+        "prompts": [messages(recipe, example.question) for example in asked],
+        "completion_ids": tokenizer(texts)["input_ids"],
+    }
+    rewards = reward_table(recipe, texts, golds, **columns)
     totals = np.reshape(rewards["total"], (-1, grpo.generations))
     flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
     cut = float(np.mean([not reply.finished for reply in replies]))
@@ -54,18 +54,13 @@ def preflight(
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
     print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
     print(f"{steps} steps will take about {duration(minutes)}")
-    reason = nothing_to_learn(flat, cut)
+    reason = ""
+    if flat == 1:
+        reason = "every group has replies that all earn the same, so there is nothing to prefer"
+    elif cut == 1:
+        reason = "no reply ends within the limit"
     if reason and not force:
         cure = "More SFT, easier questions or a larger max_completion; "
         cure += "FORCE = True (in a terminal --force) trains all the same."
         raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")
     return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
-
-
-def nothing_to_learn(flat: float, cut: float) -> str:
-    """Why not, by the shares of flat groups and of replies that were cut off; "" if all is well."""
-    if flat == 1:
-        return "every group has replies that all earn the same, so there is nothing to prefer"
-    if cut == 1:
-        return "no reply ends within the limit"
-    return ""

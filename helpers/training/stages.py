@@ -14,14 +14,14 @@ from helpers.data import Split
 from helpers.machine import Machine, detect, plan, writable_folder
 from helpers.recipes import Recipe, for_profile, get_recipe
 from helpers.settings import DEFAULT_RECIPE, Settings
+from helpers.tiny import TINY_MODEL
 from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
 from helpers.training.mirroring import restore
-from helpers.training.models import add_lora, base_of, load
+from helpers.training.models import add_lora, load
 from helpers.training.probe import preflight
 from helpers.training.rewards import check_golds, reward_functions
 from helpers.training.trainers import (
-    check_report_to,
     grpo_config,
     sft_config,
     start_of_grpo,
@@ -44,26 +44,20 @@ class Job:
     def run(self, stage: str, parent: Adapter | None) -> TrainingRun:
         """The folder of a stage that starts from `parent`, or from the base."""
         s = self.settings
-        return TrainingRun(
-            s.output, self.recipe, stage, self.machine, s.seed, self.base, parent, s.mirror
-        )
+        place = (s.output, self.recipe, stage)
+        return TrainingRun(*place, self.machine, s.seed, self.base, parent, s.mirror)
 
     def steps(self, stage: str, rows: int) -> int:
         """How many steps a stage takes over that many rows."""
         return steps_of(self.recipe, stage, rows, self.settings.max_steps)
 
-    def plan(self, stage: str) -> str:
-        """How the batch is cut and what memory it takes, in words."""
-        return str(plan(self.recipe, stage, self.base, self.machine))
-
     def splits(self) -> dict[str, Split]:
         """The rows, which are counted on the console."""
         splits = data.load(self.recipe, self.settings.dataset, self.machine.profile)
-        purposes = {"train": "learn from", "test": "measure with"}
-        counts = [
-            f"{len(split.examples)} to {purposes[name]} (left out: {split.left_out})"
-            for name, split in splits.items()
-        ]
+        counts = []
+        for name, use in (("train", "learn from"), ("test", "measure with")):
+            split = splits[name]
+            counts.append(f"{len(split.examples)} to {use} (left out: {split.left_out})")
         print(f"rows      {', '.join(counts)}")
         return splits
 
@@ -75,7 +69,10 @@ def open_job(settings: Settings) -> Job:
     machine = detect()
     recipe = changed(for_profile(recipe, machine.profile), settings)
     set_seed(settings.seed)
-    return Job(settings, recipe, machine, base_of(recipe, settings.model, machine))
+    base = recipe.model
+    if machine.profile == "tiny":
+        base = str(TINY_MODEL)
+    return Job(settings, recipe, machine, settings.model or base)
 
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
@@ -110,10 +107,9 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
             continue
         part = getattr(job.recipe, stage)
         job.steps(stage, part.rows or part.batch)
-        job.plan(stage)
+        plan(job.recipe, stage, job.base, job.machine)
     if "grpo" in names:
         vllm_settings(job.settings.vllm, job.recipe, job.machine)
-    check_report_to(job.settings.report_to)
     splits = job.splits()
     if "grpo" in names:
         examples = splits["train"].examples
@@ -129,7 +125,7 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
         cure = f"Use: python -m helpers grpo --recipe {recipe.name}"
         raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\n{cure}")
     for stage in recipe.supervised:
-        print(f"{stage}\n{job.plan(stage)}")
+        print(f"{stage}\n{plan(recipe, stage, job.base, job.machine)}")
     model, tokenizer = load(job.base, recipe, job.machine)
     model = add_lora(model, recipe, job.machine, settings.seed)
     adapter = None
@@ -151,7 +147,7 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     """GRPO from the adapter that is set, else from that of SFT, else from the base; its adapter."""
     recipe, machine, settings = job.recipe, job.machine, job.settings
     start = start_of_grpo(recipe, settings.output, settings.adapter, job.base)
-    print(f"grpo\n{job.plan('grpo')}")
+    print(f"grpo\n{plan(recipe, 'grpo', job.base, machine)}")
     model, tokenizer = load(start or job.base, recipe, machine, settings.vllm)
     if start is None:
         model = add_lora(model, recipe, machine, settings.seed)

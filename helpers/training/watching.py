@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from accelerate.utils import gather_object, wait_for_everyone
+from huggingface_hub.utils import is_notebook
 from tqdm.std import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
@@ -44,7 +45,7 @@ class LogCallback(TrainerCallback):
         self.answers = []  # the golds of this step's completions, of all processes
         self.lengths = []  # and their tokens
         self.counted = 0  # SFT's tokens up to the last step
-        self.begun = self.saved = self.logging_s = 0.0
+        self.begun = self.saved = 0.0  # this step, and the last checkpoint
         self.stopping = False  # an interrupt waits for the end of the step
 
     @contextlib.contextmanager
@@ -80,7 +81,7 @@ class LogCallback(TrainerCallback):
         self.warned = {verdict.name for verdict in runs.verdicts(self.log, self.recipe)}
         bar = progress(state.max_steps, self.run.stage, state.global_step)
         self.bar = self.shown.enter_context(bar)
-        if in_notebook():
+        if is_notebook():
             self.live = LiveCurves(self.run)
 
     def on_step_begin(self, args, state, control, **_):
@@ -106,7 +107,6 @@ class LogCallback(TrainerCallback):
         line = self.run.record(line | self.times(logs, begun), samples)
         self.log.append(line)
         self.show(line, state.max_steps)
-        self.logging_s += time.perf_counter() - begun
         runs.stop_if_ruined(line)
 
     def samples(self) -> list[dict]:
@@ -115,27 +115,35 @@ class LogCallback(TrainerCallback):
         weights = self.recipe.rewards
         rows = []
         for i, completion in enumerate(found["completion"]):
-            rewards = {name: given(values[i]) for name, values in found["rewards"].items()}
+            rewards, total = {}, 0.0
+            for name, values in found["rewards"].items():
+                rewards[name] = None
+                if not math.isnan(values[i]):  # where the function gave no reward
+                    rewards[name] = values[i]
+                    total += weights.get(name, 1.0) * values[i]
             row = {
                 "question": found["prompt"][i][-1]["content"],
                 "completion": completion[-1]["content"],
                 "answer": self.answers[i],
                 "tokens": self.lengths[i],
                 "advantage": found["advantages"][i],
-                "reward": sum(weights.get(k, 1.0) * (v or 0.0) for k, v in rewards.items()),
+                "reward": total,
                 **rewards,
             }
             rows.append(row)
         return rows
 
     def times(self, logs: Mapping, now: float) -> dict:
-        """The seconds of this step and of its parts, the memory, and the tokens."""
+        """The seconds of this step and of its parts, the most memory so far in GiB, the tokens."""
         whole = now - self.begun
         line = {"time_per_step_s": round(whole, 4)}
         for what, seconds in self.spent.items():
             line[f"{what}_time_s"] = round(seconds, 4)
         line["other_time_s"] = round(whole - self.spent.total(), 4)
-        line["memory_gb"] = self.memory()
+        if self.machine.device == "cuda":
+            line["memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+        else:
+            line["memory_gb"] = round(peak_memory(), 3)
         if self.run.stage == "grpo":
             tokens = sum(self.lengths)
             line["tokens_generated"] = tokens
@@ -147,19 +155,8 @@ class LogCallback(TrainerCallback):
         line["tokens_per_second"] = round(tokens / whole, 1)
         return line
 
-    def memory(self) -> float:
-        """The most that was held so far, in GiB: of the card's, or on the CPU by this process."""
-        if self.machine.device == "cuda":
-            return round(torch.cuda.max_memory_allocated() / 2**30, 3)
-        return round(peak_memory(), 3)
-
     def show(self, line: Mapping, steps: int) -> None:
-        shown = []
-        for name, key, digits in (("reward", "reward_mean", 2), ("loss", "loss", 3)):
-            if line.get(key) is not None:
-                shown.append(f"{name} {line[key]:.{digits}f}")
         self.bar.total = steps
-        self.bar.set_postfix_str(" ".join(shown), refresh=False)
         self.bar.update(line["step"] - self.bar.n)
         if self.live:
             self.live.draw(self.log, steps)
@@ -193,19 +190,6 @@ class LogCallback(TrainerCallback):
         self.shown.close()
         if self.live:
             self.live.clear()
-
-
-def given(reward: float) -> float | None:
-    """A reward, None where the function gave none (TRL holds a NaN then)."""
-    return None if math.isnan(reward) else reward
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this; a terminal's IPython has none."""
-    try:
-        return hasattr(get_ipython(), "kernel")  # type: ignore[name-defined]
-    except NameError:
-        return False
 
 
 class LiveCurves:
