@@ -34,8 +34,7 @@ quiet              keeps libraries' notes of no use to a reader off the screen
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
 from helpers.training.adapter import Adapter, is_adapter
-from helpers.training.checkpoints import lock_folder
-from helpers.training.fingerprint import CODE, code_hash, reading
+from helpers.training.checkpoints import CODE, code_hash, lock_folder, reading
 from helpers.training.models import (
     END_OF_TURN,
     Completion,
@@ -51,7 +50,6 @@ from helpers.training.models import (
     progress,
     scales,
 )
-from helpers.training.probe import preflight
 from helpers.training.rewards import (
     REWARDS,
     check_golds,
@@ -60,7 +58,7 @@ from helpers.training.rewards import (
     reward_table,
     written,
 )
-from helpers.training.stages import open_job, restore_runs
+from helpers.training.stages import open_job, preflight, restore_runs
 from helpers.training.trainers import (
     check_group,
     grpo_config,

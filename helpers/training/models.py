@@ -120,13 +120,8 @@ def add_lora(model, recipe: Recipe, machine: Machine, seed: int):
 
 
 def count_parameters(model) -> dict[str, int]:
-    """How many parameters train, and how many there are; a stored byte of 4-bit weights is two."""
-    trainable = total = 0
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            trainable += parameter.numel()
-        packed = 2 if isinstance(parameter, bnb.nn.Params4bit) else 1
-        total += packed * parameter.numel()
+    """How many parameters of a model with LoRA train, and how many there are."""
+    trainable, total = model.get_nb_trainable_parameters()
     return {"trainable": trainable, "all": total}
 
 
@@ -201,15 +196,8 @@ def in_batches(
 
 def progress(total: int, label: str, done: int = 0) -> tqdm:
     """A bar with the time left, which disappears when it is done."""
-    return tqdm(
-        total=total,
-        initial=done,
-        desc=label,
-        leave=False,
-        file=sys.stdout,
-        mininterval=0.5,
-        ncols=78,
-    )
+    looks = {"leave": False, "file": sys.stdout, "mininterval": 0.5, "ncols": 78}
+    return tqdm(total=total, initial=done, desc=label, **looks)
 
 
 def active_lora_layers(model) -> Iterator[LoraLayer]:

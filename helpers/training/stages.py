@@ -1,10 +1,15 @@
-"""Whole stages, as the command line runs them: the cells of notebooks 01 and 02 without lessons."""
+"""Whole stages, as the command line runs them: the cells of notebooks 01 and 02 without lessons.
+
+And what stands before GRPO: a look at eight groups.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from accelerate import PartialState
 from accelerate.utils import set_seed, wait_for_everyone
 from trl import GRPOTrainer, SFTTrainer
@@ -13,15 +18,17 @@ from helpers import data
 from helpers.data import Split
 from helpers.machine import Machine, detect, plan, writable_folder
 from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.rows import Example
+from helpers.runs import duration
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import TINY_MODEL
 from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
 from helpers.training.mirroring import restore
-from helpers.training.models import add_lora, load
-from helpers.training.probe import preflight
-from helpers.training.rewards import check_golds, reward_functions
+from helpers.training.models import add_lora, generate, load
+from helpers.training.rewards import check_golds, reward_functions, reward_table
 from helpers.training.trainers import (
+    check_group,
     grpo_config,
     sft_config,
     start_of_grpo,
@@ -30,6 +37,9 @@ from helpers.training.trainers import (
     vllm_settings,
 )
 from helpers.training.training_run import TrainingRun
+
+# The share of a step that generates: measured on the tiny profile; assumed for a GPU.
+GENERATING = {"cpu": 0.42, "cuda": 0.7}
 
 
 @dataclass(frozen=True)
@@ -101,20 +111,19 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
 
     Raises what a stage would stumble over, before anything is trained.
     """
-    for stage in job.recipe.stages:
-        command = "grpo" if stage == "grpo" else "sft"
-        if command not in names:
-            continue
-        part = getattr(job.recipe, stage)
-        job.steps(stage, part.rows or part.batch)
-        plan(job.recipe, stage, job.base, job.machine)
+    recipe = job.recipe
+    if "sft" in names:
+        for stage in recipe.supervised:
+            plan(recipe, stage, job.base, job.machine)
     if "grpo" in names:
-        vllm_settings(job.settings.vllm, job.recipe, job.machine)
+        plan(recipe, "grpo", job.base, job.machine)
+        check_group(recipe.grpo.batch, recipe.grpo.generations)
+        vllm_settings(job.settings.vllm, recipe, job.machine)
     splits = job.splits()
     if "grpo" in names:
-        examples = splits["train"].examples
-        check_golds(job.recipe, examples)
-        job.steps("grpo", len(splits["train"].take(job.recipe.grpo.rows)))
+        train = splits["train"]
+        check_golds(recipe, train.examples)
+        job.steps("grpo", len(train.take(recipe.grpo.rows)))
     return splits
 
 
@@ -143,6 +152,54 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
     return adapter
 
 
+def preflight(
+    model,
+    tokenizer,
+    recipe: Recipe,
+    examples: Sequence[Example],
+    steps: int,
+    device: str,
+    seed: int = 0,
+    force: bool = False,
+) -> dict:
+    """Samples a group for each of eight questions, and prints what GRPO would work with.
+
+    Returns the shares and the minutes. Raises ValueError, unless force, if nothing can be learned.
+    """
+    grpo = recipe.grpo
+    asked = [example for example in examples[:8] for _ in range(grpo.generations)]
+    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
+    begun = time.perf_counter()
+    sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
+    replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
+    seconds = (time.perf_counter() - begun) / len(asked)  # a reply
+    texts = [reply.text for reply in replies]
+    golds = [example.answer for example in asked]
+    columns = {
+        "prompts": [data.messages(recipe, example.question) for example in asked],
+        "completion_ids": tokenizer(texts)["input_ids"],
+    }
+    rewards = reward_table(recipe, texts, golds, **columns)
+    totals = np.reshape(rewards["total"], (-1, grpo.generations))
+    flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
+    cut = float(np.mean([not reply.finished for reply in replies]))
+    minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
+    print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")
+    print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
+    print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
+    print(f"{steps} steps will take about {duration(minutes)}")
+    reason = ""
+    if flat == 1:
+        reason = "every group has replies that all earn the same, so there is nothing to prefer"
+    elif cut == 1:
+        reason = "no reply ends within the limit"
+    if reason and not force:
+        cure = "More SFT, easier questions or a larger max_completion; "
+        cure += "FORCE = True (in a terminal --force) trains all the same."
+        raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")
+    return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
+
+
 def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     """GRPO from the adapter that is set, else from that of SFT, else from the base; its adapter."""
     recipe, machine, settings = job.recipe, job.machine, job.settings
@@ -157,8 +214,8 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     config = grpo_config(recipe, run, machine, steps, settings.report_to, settings.vllm)
     begun = last_checkpoint(run.checkpoints) or run.adapter.is_dir()
     if not (settings.resume and begun):
-        args = (model, tokenizer, recipe, rows, steps, machine.device)
-        preflight(*args, settings.seed, settings.force)
+        groups = (rows, steps, machine.device, settings.seed, settings.force)
+        preflight(model, tokenizer, recipe, *groups)
     functions, _ = reward_functions(recipe)
     trainer = GRPOTrainer(
         model=model,

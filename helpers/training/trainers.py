@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -27,7 +25,6 @@ from helpers.runs import Run, part_of, writing
 from helpers.settings import AFRESH
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter
-from helpers.training.fingerprint import fingerprint
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel
@@ -208,7 +205,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
     with contextlib.ExitStack() as held:
         if run.machine.main:
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
-            made_of = fingerprint(trainer, run, budget, start)
+            made_of = checkpoints.fingerprint(trainer, run, budget, start)
             checkpoint = checkpoints.begin(run, made_of, resume)
         with machines.explain_lost_process():
             checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
@@ -275,7 +272,7 @@ def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
             file = run.adapter / "adapter_model.safetensors"
             run.finish("finished", steps=steps, adapter_hash=machines.file_hash(file))
     except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
-        callback.shown.close()  # the curves stay
+        callback.held.close()  # the curves stay
         if run.machine.main:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(OSError):  # of a full disk; the error itself says so
@@ -291,7 +288,7 @@ def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Pat
         # Cut off after the last step; a trainer would take one more.
         private.restore_adapter(trainer.model, checkpoint)
         return checkpoints.step_of(checkpoint)
-    with interrupt_between_steps(callback), machines.explain_lost_process():
+    with machines.explain_lost_process():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     steps = trainer.state.global_step
     if callback.stopping and steps < trainer.state.max_steps:
@@ -334,23 +331,6 @@ class FitToBudget(TrainerCallback):
         if fitted and state.global_step >= fitted["at"] and state.max_steps > fitted["steps"]:
             state.max_steps = fitted["steps"]
             private.shorten_schedule(args, lr_scheduler, fitted["steps"])
-
-
-@contextlib.contextmanager
-def interrupt_between_steps(callback: LogCallback) -> Iterator[None]:
-    """Lets a first interrupt (Ctrl-C, the notebook's stop button) end the step, and save it."""
-
-    def stop(number, frame):
-        if callback.stopping:
-            raise KeyboardInterrupt
-        callback.stopping = True
-        print("\nstopping after this step, with a checkpoint; interrupt again to stop at once")
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def save_adapter(model, tokenizer, folder: Path, weights: dict | None = None) -> None:

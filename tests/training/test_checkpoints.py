@@ -14,7 +14,7 @@ import pytest
 from helpers.runs import Run
 from helpers.training import checkpoints, identity, mirroring, watching
 from helpers.training import trainers as training
-from helpers.training.fingerprint import differences, fingerprint, source_hash
+from helpers.training.checkpoints import differences, fingerprint, source_hash
 from helpers.training.training_run import TrainingRun
 from tests.conftest import held_by_another
 from tests.training import building
