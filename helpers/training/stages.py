@@ -87,12 +87,11 @@ def open_job(settings: Settings) -> Job:
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
     """The recipe with what the settings change; `batch` is the effective batch."""
-    values = {
-        "epochs": settings.epochs,
-        "batch": settings.batch,
-        "learning_rate": settings.learning_rate,
-    }
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {}
+    for name in ("epochs", "batch", "learning_rate"):
+        value = getattr(settings, name)
+        if value is not None:
+            given[name] = value
     for stage in recipe.stages:
         part = replace(getattr(recipe, stage), **given)
         if settings.rows is not None:
@@ -142,9 +141,10 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
         rows = data.chosen(recipe, tokenizer, splits["train"], stage, settings.seed).examples
         run = job.run(stage, adapter)
         steps = job.steps(stage, len(rows))
+        config = sft_config(recipe, run, job.machine, steps, settings.report_to)
         trainer = SFTTrainer(
             model=model,
-            args=sft_config(recipe, run, job.machine, steps, settings.report_to),
+            args=config,
             train_dataset=data.sft_dataset(recipe, rows),
             processing_class=tokenizer,
         )
@@ -175,13 +175,12 @@ def preflight(
     seconds = (time.perf_counter() - begun) / len(asked)  # a reply
     texts = [reply.text for reply in replies]
     golds = [example.answer for example in asked]
-    columns = {
-        "prompts": [data.messages(recipe, example.question) for example in asked],
-        "completion_ids": tokenizer(texts)["input_ids"],
-    }
-    rewards = reward_table(recipe, texts, golds, **columns)
+    questions = [data.messages(recipe, example.question) for example in asked]
+    ids = tokenizer(texts)["input_ids"]
+    rewards = reward_table(recipe, texts, golds, prompts=questions, completion_ids=ids)
     totals = np.reshape(rewards["total"], (-1, grpo.generations))
-    flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
+    spread = np.ptp(totals, axis=1)
+    flat = float((spread < 1e-9).mean())
     cut = float(np.mean([not reply.finished for reply in replies]))
     minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
     print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")

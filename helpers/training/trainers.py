@@ -284,12 +284,15 @@ def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
 def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Path | None) -> int:
     """Trains to the last step, and returns how many there were."""
     planned = run.manifest.get("fitted", {}).get("steps", trainer.args.max_steps)
-    if checkpoint and checkpoints.step_of(checkpoint) >= planned:
-        # Cut off after the last step; a trainer would take one more.
-        private.restore_adapter(trainer.model, checkpoint)
-        return checkpoints.step_of(checkpoint)
+    begun = None
+    if checkpoint:
+        begun = str(checkpoint)
+        steps = checkpoints.step_of(checkpoint)
+        if steps >= planned:  # cut off after the last step; a trainer would take one more
+            private.restore_adapter(trainer.model, checkpoint)
+            return steps
     with machines.explain_lost_process():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(resume_from_checkpoint=begun)
     steps = trainer.state.global_step
     if callback.stopping and steps < trainer.state.max_steps:
         raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")
@@ -312,15 +315,19 @@ class FitToBudget(TrainerCallback):
         self.shorten(args, state, lr_scheduler)
 
     def on_step_end(self, args, state, control, lr_scheduler=None, **_):
-        step, manifest = state.global_step, self.run.manifest
+        step = state.global_step
+        manifest = self.run.manifest
+        now = time.perf_counter()
         if self.first is None:
-            self.first, self.begun = step, time.perf_counter()
+            self.first = step
+            self.begun = now
         taken = step - self.first
         if taken == MEASURED - 1 and "fitted" not in manifest:
-            a_step = (time.perf_counter() - self.begun) / taken
-            last = int(60 * QUICK_MINUTES[self.run.stage] / a_step)
+            seconds = 60 * QUICK_MINUTES[self.run.stage]
+            last = int(seconds * taken / (now - self.begun))
             last = min(max(step + 1, last), state.max_steps)
-            [manifest["fitted"]] = broadcast_object_list([{"at": step, "steps": last}])
+            fitted = {"at": step, "steps": last}
+            [manifest["fitted"]] = broadcast_object_list([fitted])
             if self.run.machine.main:
                 self.run.write_manifest()
         self.shorten(args, state, lr_scheduler)

@@ -183,9 +183,9 @@ class LogCallback(TrainerCallback):
         """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
         passed = time.perf_counter() - self.saved
         due = self.machine.main and passed > SAVE_SECONDS[self.machine.profile]
-        all_stopping, all_due = zip(*gather_object([(self.stopping, due)]), strict=True)
-        self.stopping = any(all_stopping)
-        control.should_save |= self.stopping or any(all_due)
+        self.stopping = any(gather_object([self.stopping]))
+        due = any(gather_object([due]))
+        control.should_save |= self.stopping or due
         control.should_training_stop |= self.stopping
         return control
 
@@ -221,11 +221,11 @@ class LiveCurves:
         begun = time.perf_counter()
         if begun < self.next or len(log) < 2:
             return
-        a_step = runs.mean(log[-10:], "time_per_step_s") or 0.0
-        left = runs.duration((steps - log[-1]["step"]) * a_step / 60)
-        now = runs.console(log[-1], self.run.recipe)
-        title = f"{now}   of {steps} steps, about {left} left"
-        figure = plots.live(log, self.run.recipe.rewards, title)
+        recipe, last = self.run.recipe, log[-1]
+        a_step = runs.mean(log[-10:], "time_per_step_s")
+        left = runs.duration((steps - last["step"]) * a_step / 60)
+        title = f"{runs.console(last, recipe)}   of {steps} steps, about {left} left"
+        figure = plots.live(log, recipe.rewards, title)
         self.handle.update(plots.picture(figure), raw=True)
         ended = time.perf_counter()
         self.next = ended + (ended - begun) / DRAWING_SHARE
