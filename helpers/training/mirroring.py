@@ -69,7 +69,7 @@ def copy_run(folder: Path, target: Path) -> None:
     could be gone on with. Raises FileExistsError if `target` holds something that is not a run.
     """
     there = Run.read(target)
-    if there and there.manifest["start"] != Run.read(folder).manifest["start"]:
+    if there and there.manifest.get("start") != Run.read(folder).manifest["start"]:
         clear_place(target, keep=any(how_far(there)))
     own_folder(target)
     if not (target / "run.json").is_file():

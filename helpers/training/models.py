@@ -162,10 +162,7 @@ def in_batches(
     sampling = {"do_sample": False}
     if temperature:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    if hasattr(model, "for_inference"):  # Unsloth's models have a mode for it
-        model.for_inference()
-    else:
-        model.eval()
+    model.for_inference()  # Unsloth's mode for it
     ends = end_tokens(model.generation_config, tokenizer)
     with progress(len(prompts), label, done) as bar, torch.no_grad(), merged_weights(model):
         for start in range(done, len(order), batch):
@@ -187,9 +184,14 @@ def in_batches(
             replies = output[:, rows["input_ids"].shape[1] :].tolist()
             completions = []
             for ids in replies:
-                tokens = next((n for n, token in enumerate(ids, 1) if token in ends), None)
-                text = tokenizer.decode(ids[:tokens], skip_special_tokens=True)
-                completions.append(Completion(text, tokens or len(ids), tokens is not None))
+                finished = not ends.isdisjoint(ids)
+                tokens = len(ids)
+                if finished:
+                    end = next(place for place, token in enumerate(ids) if token in ends)
+                    tokens = end + 1
+                    ids = ids[:end]
+                text = tokenizer.decode(ids, skip_special_tokens=True)
+                completions.append(Completion(text, tokens, finished))
             yield places, completions
             bar.update(len(places))
 

@@ -78,8 +78,8 @@ class TrainingRun(Run):
         """Takes up a run that was cut off: log and samples are kept up to the checkpoint's step."""
         for path in (self.log, self.samples, self.published):
             keep_steps(path, step)
-        resumed = [*manifest.get("resumed", []), {"at": now(), "from_step": step}]
-        self.manifest = {**manifest, "status": "running", "end": None, "resumed": resumed}
+        self.manifest = {**manifest, "status": "running", "end": None}
+        self.manifest.setdefault("resumed", []).append({"at": now(), "from_step": step})
         self.manifest.pop("error", None)
         self.write_manifest()
 
@@ -92,11 +92,13 @@ class TrainingRun(Run):
         The log comes last, so that a logged step has its samples. GRPO's is also written under its
         published name, with its published keys.
         """
-        append_lines(self.samples, [finite({"step": line["step"], **sample}) for sample in samples])
+        step = {"step": line["step"]}
+        append_lines(self.samples, [finite(step | sample) for sample in samples])
         where = {"device": self.machine.device, "seed": self.seed}
         line = finite({"timestamp_iso": now(), **line, **where})
         if self.stage == "grpo":
-            append_lines(self.published, [{key: line[key] for key in PUBLISHED if key in line}])
+            published = {key: line[key] for key in PUBLISHED if key in line}
+            append_lines(self.published, [published])
         append_lines(self.log, [line])
         return line
 

@@ -127,7 +127,10 @@ class LogCallback(TrainerCallback):
         for what, part in self.spent.items():
             line[f"{what}_time_s"] = round(part, 4)
         line["other_time_s"] = round(seconds - self.spent.total(), 4)
-        line["memory_gb"] = self.memory()
+        memory = peak_memory()  # of this process; on a card of that
+        if self.machine.device == "cuda":
+            memory = torch.cuda.max_memory_allocated() / 2**30
+        line["memory_gb"] = round(memory, 3)
         line = self.run.record(line, samples)
         self.log.append(line)
         self.show(line, state.max_steps)
@@ -159,12 +162,6 @@ class LogCallback(TrainerCallback):
             }
             rows.append(row | rewards)
         return rows
-
-    def memory(self) -> float:
-        """The most that was held so far, in GiB: of the card's, or on the CPU by this process."""
-        if self.machine.device == "cuda":
-            return round(torch.cuda.max_memory_allocated() / 2**30, 3)
-        return round(peak_memory(), 3)
 
     def show(self, line: Mapping, steps: int) -> None:
         """A step on the console or as curves, and what is wrong that was not before."""

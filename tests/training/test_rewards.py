@@ -171,6 +171,12 @@ def test_cheats_earn_nothing(name, cheat):
 def test_empty_reasoning_has_no_form():
     table = reward_table(get_recipe("dapo_think"), ["<think> </think> \\boxed{18}"], ["18"])
     assert table["format_reward"] == [0.0]
+    for name, text in (
+        ("gsm8k_hash", "#### 18"),
+        ("openr1_boxed", "\\boxed{18}"),
+        ("gsm8k_xml", "<reasoning> </reasoning><answer>18</answer>"),
+    ):
+        assert not get_recipe(name).format.follows(text)
 
 
 @pytest.mark.parametrize(
