@@ -67,12 +67,14 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
                 **options,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        base, named = model, "MODEL"
+        base, what, named = model, f"The model {model!r}", "MODEL"
         if isinstance(model, Adapter):
-            base, named = model.base, f"base_model_name_or_path in {name}/adapter_config.json"
+            base = model.base
+            what = f"The base {base!r}, which the adapter in {name} names,"
+            named = "base_model_name_or_path in its adapter_config.json"
         if Path(base).exists():
             raise
-        what = f"{base!r} could not be loaded from the Hub ({type(error).__name__})"
+        what += f" could not be loaded from the Hub ({type(error).__name__})"
         cure = f"Check the network and the id, or set {named} to a local folder."
         raise ConnectionError(f"{what}.\n{cure}{hint('config.json')}") from error
     settle_end(loaded, tokenizer)

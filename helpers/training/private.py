@@ -65,7 +65,7 @@ def whole_checkpoints(trainer, folder: Path) -> None:
         # Beside a reference adapter transformers restores only that one.
         restore_adapter(trainer.model, Path(checkpoint))
 
-    # What @contextmanager makes encloses a `with` block, or as a decorator each call of a function.
+    # Such a function is for a `with` block; put around a method, it encloses each of its calls.
     @contextlib.contextmanager
     def whole() -> Iterator[None]:
         checkpoint = folder / f"checkpoint-{trainer.state.global_step}"
