@@ -9,7 +9,6 @@ generate           continues prompts; in_batches does so batch by batch
 Completion         a generated text, its tokens, and whether it ended by itself
 progress           a bar with the time left
 END_OF_TURN        the token that ends a turn; end_tokens are all that end a reply
-merged_weights     lets 4-bit layers compute with merged weights on the CPU
 at_work            the weights at work, by name; scales are those of the adapter
 identity           a hash of weights; adapter_identity is that of LoRA matrices
 REWARDS            what GRPO can pay for; reward_functions are a recipe's, as TRL takes them
@@ -19,18 +18,15 @@ check_golds        proves that right answers earn the full reward
 group_advantages   GRPO's advantages
 preflight          a look at eight groups before GRPO begins
 check_group        refuses groups that do not divide the batch
-steps_of           how many steps a stage takes
 start_of_grpo      the adapter that GRPO goes on from
 sft_config         SFTTrainer's settings; grpo_config is GRPOTrainer's
 vllm_settings      who generates GRPO's completions
 TrainingRun        a stage's folder while it is trained
 settings_of        a recipe's settings as plain values
 train              trains, or goes on, and returns the adapter
-restore            brings runs back from their mirror
 lock_folder        holds a folder for one process
-differences        what is not as it was; code_hash, CODE and reading say what it was
-Job                settings, recipe, machine and base together; open_job settles them
-changed            a recipe with what the settings change
+reading            how a recipe reads; code_hash is that of the files in CODE
+open_job           settings, recipe, machine and base together
 restore_runs       brings a job's runs back from their mirror
 save_adapter       saves an adapter with its tokenizer, whole or not at all
 quiet              keeps libraries' notes of no use to a reader off the screen
@@ -38,9 +34,7 @@ quiet              keeps libraries' notes of no use to a reader off the screen
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
 from helpers.training.adapter import Adapter, is_adapter
-from helpers.training.checkpoints import lock_folder
-from helpers.training.fingerprint import CODE, code_hash, differences, reading
-from helpers.training.mirroring import restore
+from helpers.training.checkpoints import CODE, code_hash, lock_folder, reading
 from helpers.training.models import (
     END_OF_TURN,
     Completion,
@@ -53,11 +47,9 @@ from helpers.training.models import (
     identity,
     in_batches,
     load,
-    merged_weights,
     progress,
     scales,
 )
-from helpers.training.probe import preflight
 from helpers.training.rewards import (
     REWARDS,
     check_golds,
@@ -66,14 +58,13 @@ from helpers.training.rewards import (
     reward_table,
     written,
 )
-from helpers.training.stages import Job, changed, open_job, restore_runs
+from helpers.training.stages import open_job, preflight, restore_runs
 from helpers.training.trainers import (
     check_group,
     grpo_config,
     save_adapter,
     sft_config,
     start_of_grpo,
-    steps_of,
     train,
     vllm_settings,
 )

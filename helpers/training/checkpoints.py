@@ -1,4 +1,6 @@
-"""Going on where a run was cut off: whose folder it is, and which checkpoint is whole.
+"""Going on where a run was cut off: whose folder it is, what it was made of, what is whole.
+
+Two runs of one fingerprint give equal weights.
 
 A checkpoint counts only with its marker, which is written last and lists every file with its size.
 So whatever a kill leaves half written, or half deleted, is never read.
@@ -7,22 +9,42 @@ So whatever a kill leaves half written, or half deleted, is never read.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from helpers.machine import file_hash
+from helpers.machine import file_hash, versions
+from helpers.recipes import Recipe
 from helpers.runs import Run, write_json
 from helpers.settings import AFRESH
-from helpers.training.fingerprint import differences
+from helpers.training.models import at_work, identity
 from helpers.training.training_run import TrainingRun
 
 MARKER = "complete.json"
 KEPT = 2  # checkpoints of a run; the newest may be half written, then the one before it is whole
+# Settings that may differ, by how their names begin: where things go, what is said, how often a
+# run is saved, and how the effective batch is cut for a machine.
+FREE = ("output_dir", "run_name", "project", "trackio_space_id", "hub_", "push_", "save_")
+FREE += ("logging_", "log_level", "disable_tqdm", "local_rank", "dataloader_")
+FREE += ("per_device_", "gradient_accumulation_steps", "steps_per_generation")
+# What training reads: if one of these files changed, a run cannot be gone on with.
+CODE = (
+    "answers/*.py",
+    "answers/vocabulary.toml",
+    "rows.py",
+    "data/*.py",
+    "training/rewards.py",
+    "training/models.py",
+    "training/private.py",
+    "training/trainers.py",
+)
 
 
 @contextlib.contextmanager
@@ -55,25 +77,24 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
 
     A finished run with this fingerprint is left as it is (`run.finished` says so); one that differs
     is kept beside, as `<stage>-before`. Raises ValueError for an unfinished run with a checkpoint
-    that differs, and says in what; and for a finished one that has lost its log.
+    that differs, and says in what.
     """
     earlier = Run.read(run.folder)
     finished = earlier is not None and earlier.finished
-    if earlier is None or not resume:
-        run.start_afresh(made_of, keep=finished)
-        return None
-    changed = differences(earlier.manifest.get("fingerprint", {}), made_of)
     checkpoint = last_checkpoint(run.checkpoints)
-    if finished and not changed and has_adapter(earlier):
-        if not (run.log.is_file() and run.read_log()):
-            raise ValueError(f"{run.log} holds no steps.\nStart afresh: {AFRESH}.")
-        run.manifest = earlier.manifest
-        return None
-    if finished or checkpoint is None:
+    if not resume or earlier is None or not (finished or checkpoint):
         run.start_afresh(made_of, keep=finished)
-        if finished:
-            new = changed[:8] or ["its adapter, which is missing or damaged"]
-            print("new is\n  " + "\n  ".join(new))
+        return None
+    changed = differences(earlier.manifest["fingerprint"], made_of)
+    if finished:
+        weights = run.adapter / "adapter_model.safetensors"
+        if not weights.is_file() or file_hash(weights) != earlier.manifest["adapter_hash"]:
+            changed.append("its adapter, which is missing or damaged")
+        if changed:
+            run.start_afresh(made_of, keep=True)
+            print("new is\n  " + "\n  ".join(changed[:8]))
+        else:
+            run.manifest = earlier.manifest
         return None
     step = step_of(checkpoint)
     if changed:
@@ -87,10 +108,87 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
     return checkpoint
 
 
-def has_adapter(run: Run) -> bool:
-    """Whether a finished run's weights are those that it wrote."""
-    weights = run.adapter / "adapter_model.safetensors"
-    return weights.is_file() and file_hash(weights) == run.manifest["adapter_hash"]
+def fingerprint(trainer, run: TrainingRun, budget: str, start: Mapping) -> dict:
+    """What makes a run what it is, as plain values by names that a reader knows.
+
+    start: the weights that training starts from.
+    """
+    recipe, weights = run.recipe, at_work(trainer.model)
+    found = {
+        "recipe": recipe.name,
+        **reading(recipe),
+        "base weights": identity(pair for pair in weights if "lora_" not in pair[0]),
+        "parent adapter": run.parent.hash if run.parent else None,
+        "starting adapter": identity(start.items()),
+        "budget": budget if run.machine.profile == "gpu" else "",
+        "device": run.machine.device,
+        "dtype": run.machine.dtype,
+        "data": short_hash(serialised(trainer.train_dataset)),
+        "code": code_hash(),
+    }
+    for name, value in trainer.args.to_dict().items():
+        if isinstance(value, int | float | str) and not name.startswith(FREE):
+            found[name] = value
+    for name, value in asdict(recipe.lora).items():
+        found[f"lora.{name}"] = value
+    if run.stage == "grpo":
+        for name, weight in recipe.rewards.items():
+            found[f"reward.{name}"] = weight
+        for function in trainer.reward_funcs:
+            found[f"function.{function.__name__}"] = source_hash(function)
+    for name, version in versions().items():
+        found[f"version.{name}"] = version
+    return json.loads(json.dumps(found))  # as it will be read back: tuples as lists
+
+
+def reading(recipe: Recipe) -> dict:
+    """How a recipe asks, reads and judges."""
+    return {
+        "system prompt": recipe.system,
+        "thinking": recipe.thinking,
+        "format": recipe.format.name,
+        "score": getattr(recipe.score, "__name__", str(type(recipe.score))),
+    }
+
+
+def serialised(dataset) -> Iterator[bytes]:
+    """The content of a datasets.Dataset, the same in every process."""
+    for table in dataset.with_format("arrow").iter(1000):
+        for batch in table.combine_chunks().to_batches():
+            yield batch.serialize()
+
+
+def code_hash(patterns: Iterable[str] = CODE) -> str:
+    """A hash of the package's files of such names."""
+    files = []
+    for pattern in patterns:
+        files += Path(__file__).parents[1].glob(pattern)
+    return short_hash(path.read_bytes() for path in sorted(files))
+
+
+def short_hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def source_hash(function: Callable) -> str | None:
+    """Of a reward function's source, so that a change in a notebook is noticed; None without."""
+    try:
+        source = inspect.getsource(getattr(function, "func", function))
+    except (OSError, TypeError):
+        return None
+    return short_hash([source.encode()])
+
+
+def differences(before: Mapping, now: Mapping) -> list[str]:
+    """One readable line for each value that is not as it was."""
+    lines = []
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            lines.append(f"{name}: {before.get(name)} → {now.get(name)}")
+    return lines
 
 
 def sizes(checkpoint: Path) -> dict[str, int]:
@@ -119,22 +217,19 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def found_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    places = folder.glob("checkpoint-*")
-    return sorted((path for path in places if path.name[11:].isdecimal()), key=step_of)
+def whole_ones(folder: Path) -> list[Path]:
+    """The whole checkpoints in a folder, oldest first."""
+    return sorted(filter(is_whole, folder.glob("checkpoint-[0-9]*")), key=step_of)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is whole."""
-    whole = [path for path in found_in(folder) if is_whole(path)]
-    return whole[-1] if whole else None
+    return max(whole_ones(folder), key=step_of, default=None)
 
 
 def rotate(folder: Path) -> None:
     """Deletes all but the newest whole checkpoints, and what is broken."""
-    found = found_in(folder)
-    kept = [path for path in found if is_whole(path)][-KEPT:]
-    for path in found:
+    kept = whole_ones(folder)[-KEPT:]
+    for path in list(folder.glob("checkpoint-[0-9]*")):
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)

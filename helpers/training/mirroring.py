@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.machine import check_mirror
 from helpers.runs import Run, part_of
 from helpers.training.checkpoints import MARKER, last_checkpoint, lock_folder, step_of
-from helpers.training.training_run import TrainingRun, own_folder, put_aside
+from helpers.training.training_run import TrainingRun, clear_place, own_folder
 
 
 def mirror(run: TrainingRun) -> None:
@@ -38,13 +38,10 @@ def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
     check_mirror(mirror)
     restored = []
     for manifest in sorted(Path(mirror, recipe).glob("*/run.json")):
-        theirs = read_run(manifest.parent)
-        if not theirs.manifest:
-            print(f"{theirs.folder} has a damaged run.json: it is not brought back.")
-            continue
+        theirs = Run.read(manifest.parent)
         here = Path(output, recipe, theirs.folder.name)
         mine = Run.read(own_folder(here))
-        if mine and (mine.hash != theirs.hash or progress(theirs) <= progress(mine)):
+        if mine and (mine.hash != theirs.hash or how_far(theirs) <= how_far(mine)):
             continue
         with lock_folder(here, "training in"):
             shutil.rmtree(here, ignore_errors=True)
@@ -53,18 +50,10 @@ def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
     return restored
 
 
-def progress(run: Run) -> tuple[bool, int]:
-    """How far a run is: whether it is finished, and the step of its last checkpoint."""
+def how_far(run: Run) -> tuple[bool, int]:
+    """Whether a run is finished, and the step of its last checkpoint."""
     checkpoint = last_checkpoint(run.checkpoints)
     return run.finished, step_of(checkpoint) if checkpoint else 0
-
-
-def read_run(folder: Path) -> Run | None:
-    """The run in a folder, with an empty manifest if that is damaged; None if there is no run."""
-    try:
-        return Run.read(folder)
-    except (OSError, ValueError):
-        return Run(folder)
 
 
 def last_of_all(path: Path) -> tuple[bool, bool]:
@@ -79,30 +68,29 @@ def copy_run(folder: Path, target: Path) -> None:
     what is gone here is deleted there. Another run that lies there is kept if it is finished or
     could be gone on with. Raises FileExistsError if `target` holds something that is not a run.
     """
-    there = read_run(target)
+    there = Run.read(target)
     if there and there.manifest.get("start") != Run.read(folder).manifest["start"]:
-        worth = there.finished or last_checkpoint(there.checkpoints)
-        put_aside(target, keep=bool(worth))
+        clear_place(target, keep=any(how_far(there)))
     own_folder(target)
     if not (target / "run.json").is_file():
         # Killed on the way, it is known as a run's.
         shutil.copy2(folder / "run.json", part_of(target / "run.json"))
     for path in sorted(folder.rglob("*"), key=last_of_all):
+        if not path.is_file() or path.suffix == ".part":
+            continue
         place = target / path.relative_to(folder)
-        unchanged = path.suffix != ".json" and place.is_file() and same_file(path, place)
-        if path.is_file() and path.suffix != ".part" and not unchanged:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, part_of(place))
-            os.replace(part_of(place), place)
+        if path.suffix != ".json" and place.is_file():
+            old, new = place.stat(), path.stat()
+            if (old.st_size, int(old.st_mtime)) == (new.st_size, int(new.st_mtime)):
+                continue  # it is there
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, part_of(place))
+        os.replace(part_of(place), place)
     # A checkpoint without its marker is not whole any more.
-    gone = [path for path in target.rglob("*") if not (folder / path.relative_to(target)).exists()]
-    for place in sorted(gone, key=last_of_all, reverse=True):
+    for place in sorted(target.rglob("*"), key=last_of_all, reverse=True):
+        if (folder / place.relative_to(target)).exists():
+            continue
         if place.is_dir():
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
-
-
-def same_file(one: Path, other: Path) -> bool:
-    a, b = one.stat(), other.stat()
-    return a.st_size == b.st_size and int(a.st_mtime) == int(b.st_mtime)

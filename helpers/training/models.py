@@ -20,12 +20,13 @@ from tqdm.std import tqdm
 from helpers import machine as machines
 from helpers.machine import Machine, hint
 from helpers.recipes import Recipe
-from helpers.tiny import TINY_MODEL
 from helpers.training.adapter import Adapter
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
 END_OF_TURN = "<|im_end|>"
 Weights = Iterable[tuple[str, torch.Tensor]]
+# Of gradients: saves memory on a GPU; a tiny model has no use for it, and it breaks generation.
+CHECKPOINTING = {"gpu": "unsloth", "tiny": False}
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,6 @@ class Completion:
     finished: bool
 
 
-def base_of(recipe: Recipe, model: str | None, machine: Machine) -> str:
-    """The base to load: the user's, else the embedded one without a GPU, else the recipe's."""
-    if model:
-        return model
-    return str(TINY_MODEL) if machine.profile == "tiny" else recipe.model
-
-
 def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = ""):
     """A base in 4-bit, or an adapter on its base, ready to be trained further, and the tokenizer.
 
@@ -51,18 +45,17 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
     on the same weights. Raises FileNotFoundError or ConnectionError if a base is not there.
     """
     name = str(model.folder) if isinstance(model, Adapter) else model
-    if not Path(name).exists():
-        if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            cure = "Train it first, or set MODEL to a local folder or a Hub id."
-            cure += hint("config.json")
-            raise FileNotFoundError(f"There is no model and no adapter at {name}.\n{cure}")
-        print(f"fetching {name} from the Hub, or from its cache", flush=True)
     lengths = [recipe.grpo.max_prompt + recipe.grpo.max_completion]
     for stage in recipe.supervised:
         lengths.append(getattr(recipe, stage).max_length)
     options = {}
     if vllm == "colocate":
         options = {"fast_inference": True, "max_lora_rank": recipe.lora.r}
+    if not Path(name).exists():
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            cure = "Set MODEL to a local folder or a Hub id." + hint("config.json")
+            raise FileNotFoundError(f"There is no model and no adapter at {name}.\n{cure}")
+        print(f"fetching {name} from the Hub, or from its cache", flush=True)
     try:
         with quiet():
             loaded, tokenizer = FastLanguageModel.from_pretrained(
@@ -70,27 +63,22 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
                 max_seq_length=max(lengths),
                 load_in_4bit=recipe.lora.load_in_4bit,
                 dtype=getattr(torch, machine.dtype),
-                use_gradient_checkpointing=checkpointing(machine),
+                use_gradient_checkpointing=CHECKPOINTING[machine.profile],
                 **options,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        base = model.base if isinstance(model, Adapter) else model
+        base, what, named = model, f"The model {model!r}", "MODEL"
+        if isinstance(model, Adapter):
+            base = model.base
+            what = f"The base {base!r}, which the adapter in {name} names,"
+            named = "base_model_name_or_path in its adapter_config.json"
         if Path(base).exists():
             raise
-        raise not_fetched(base, model, error) from error
+        what += f" could not be loaded from the Hub ({type(error).__name__})"
+        cure = f"Check the network and the id, or set {named} to a local folder."
+        raise ConnectionError(f"{what}.\n{cure}{hint('config.json')}") from error
     settle_end(loaded, tokenizer)
     return loaded, tokenizer
-
-
-def not_fetched(base: str, model: str | Adapter, error: Exception) -> ConnectionError:
-    what = f"The model {base!r}"
-    cure = "Check the network and the id, or set MODEL to a local folder." + hint("config.json")
-    if isinstance(model, Adapter):
-        what = f"The base {base!r}, which the adapter in {model.folder} names,"
-        cure = "Check the network, or put that model's folder into the adapter_config.json as "
-        cure += "base_model_name_or_path."
-    kind = type(error).__name__
-    return ConnectionError(f"{what} could not be loaded from the Hub ({kind}).\n{cure}")
 
 
 def settle_end(model, tokenizer) -> None:
@@ -117,11 +105,6 @@ def end_tokens(generation_config, tokenizer) -> set[int]:
     return {tokenizer.eos_token_id, *ends} - {None}
 
 
-def checkpointing(machine: Machine) -> str | bool:
-    """Saves memory on a GPU; a tiny model has no use for it, and it breaks generation there."""
-    return "unsloth" if machine.profile == "gpu" else False
-
-
 def add_lora(model, recipe: Recipe, machine: Machine, seed: int):
     """Freezes the base and adds the recipe's LoRA matrices, the only weights that train."""
     lora = recipe.lora
@@ -133,19 +116,14 @@ def add_lora(model, recipe: Recipe, machine: Machine, seed: int):
             lora_dropout=lora.dropout,
             target_modules=list(lora.targets),
             bias="none",
-            use_gradient_checkpointing=checkpointing(machine),
+            use_gradient_checkpointing=CHECKPOINTING[machine.profile],
             random_state=seed,
         )
 
 
 def count_parameters(model) -> dict[str, int]:
-    """How many parameters train, and how many there are; a stored byte of 4-bit weights is two."""
-    trainable = total = 0
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            trainable += parameter.numel()
-        packed = 2 if isinstance(parameter, bnb.nn.Params4bit) else 1
-        total += packed * parameter.numel()
+    """How many parameters of a model with LoRA train, and how many there are."""
+    trainable, total = model.get_nb_trainable_parameters()
     return {"trainable": trainable, "all": total}
 
 
@@ -162,9 +140,8 @@ def generate(
     """Continues every prompt once, in their order, and shows a bar. temperature 0 is greedy."""
     machines.set_seed(seed)
     found = {}
-    for places, completions in in_batches(
-        model, tokenizer, prompts, max_new_tokens, temperature, batch, label
-    ):
+    settings = (max_new_tokens, temperature, batch, label)
+    for places, completions in in_batches(model, tokenizer, prompts, *settings):
         found.update(zip(places, completions, strict=True))
     return [found[place] for place in range(len(prompts))]
 
@@ -187,10 +164,7 @@ def in_batches(
     sampling = {"do_sample": False}
     if temperature:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    if hasattr(model, "for_inference"):  # Unsloth's models have a mode for it
-        model.for_inference()
-    else:
-        model.eval()
+    model.for_inference()  # Unsloth's mode for it
     ends = end_tokens(model.generation_config, tokenizer)
     with progress(len(prompts), label, done) as bar, torch.no_grad(), merged_weights(model):
         for start in range(done, len(order), batch):
@@ -210,31 +184,24 @@ def in_batches(
                 **sampling,
             )
             replies = output[:, rows["input_ids"].shape[1] :].tolist()
-            yield places, [read_completion(tokenizer, ids, ends) for ids in replies]
+            completions = []
+            for ids in replies:
+                finished = not ends.isdisjoint(ids)
+                tokens = len(ids)
+                if finished:
+                    end = next(place for place, token in enumerate(ids) if token in ends)
+                    tokens = end + 1
+                    ids = ids[:end]
+                text = tokenizer.decode(ids, skip_special_tokens=True)
+                completions.append(Completion(text, tokens, finished))
+            yield places, completions
             bar.update(len(places))
-
-
-def read_completion(tokenizer, ids: list[int], ends: set[int]) -> Completion:
-    """Cuts the generated tokens at the first end token."""
-    for length, token in enumerate(ids):
-        if token in ends:
-            text = tokenizer.decode(ids[:length], skip_special_tokens=True)
-            return Completion(text, length + 1, finished=True)
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    return Completion(text, len(ids), finished=False)
 
 
 def progress(total: int, label: str, done: int = 0) -> tqdm:
     """A bar with the time left, which disappears when it is done."""
-    return tqdm(
-        total=total,
-        initial=done,
-        desc=label,
-        leave=False,
-        file=sys.stdout,
-        mininterval=0.5,
-        ncols=78,
-    )
+    looks = {"leave": False, "file": sys.stdout, "mininterval": 0.5, "ncols": 78}
+    return tqdm(total=total, initial=done, desc=label, **looks)
 
 
 def active_lora_layers(model) -> Iterator[LoraLayer]:
@@ -243,15 +210,11 @@ def active_lora_layers(model) -> Iterator[LoraLayer]:
             yield module
 
 
-def at_work(model, adapters: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights at work, by the names that they have in a file: the base's, the active adapter's.
-
-    adapters=False: the base's only.
-    """
+def at_work(model) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights at work, by their names in a file: the base's, and the active adapter's."""
     active = set()
-    if adapters:
-        for layer in active_lora_layers(model):
-            active.update(layer.active_adapters)
+    for layer in active_lora_layers(model):
+        active.update(layer.active_adapters)
     for name, parameter in model.named_parameters():
         adapter = re.search(r"\.lora_[AB]\.([^.]+)", name)
         if adapter is None or adapter[1] in active:
@@ -298,27 +261,26 @@ def merged_weights(model) -> Iterator[None]:
     training step. On a GPU Unsloth's own kernels do better, and nothing is changed.
     """
     changed = []
-    for module in model.modules():
-        if not isinstance(module, LoRALinear4bit | bnb.nn.Linear4bit):
+    for layer in model.modules():
+        adapters = []
+        if isinstance(layer, LoRALinear4bit):
+            stored = layer.get_base_layer().weight
+            if not layer.disable_adapters:
+                adapters = layer.active_adapters
+        elif isinstance(layer, bnb.nn.Linear4bit):
+            stored = layer.weight
+        else:
             continue
-        if next(module.parameters()).device.type == "cpu":
-            weight = merged_weight(module)
-            module.forward = functools.partial(torch.nn.functional.linear, weight=weight)
-            changed.append(module)
+        if stored.device.type != "cpu":
+            continue
+        # W + (α/r)·BA, in float32
+        weight = bnb.functional.dequantize_4bit(stored.data, stored.quant_state).float()
+        for name in adapters:
+            weight = weight + layer.get_delta_weight(name).float()
+        layer.forward = functools.partial(torch.nn.functional.linear, weight=weight.detach())
+        changed.append(layer)
     try:
         yield
     finally:
-        for module in changed:
-            del module.forward
-
-
-def merged_weight(layer) -> torch.Tensor:
-    """A 4-bit layer's W in float32; W + (α/r)·BA with the active adapters where there are any."""
-    with_lora = isinstance(layer, LoRALinear4bit)
-    stored = layer.get_base_layer().weight if with_lora else layer.weight
-    weight = bnb.functional.dequantize_4bit(stored.data, stored.quant_state).float()
-    if with_lora and not layer.disable_adapters:
-        weight = weight + sum(
-            layer.get_delta_weight(name).float() for name in layer.active_adapters
-        )
-    return weight.detach()
+        for layer in changed:
+            del layer.forward

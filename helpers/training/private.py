@@ -26,14 +26,16 @@ SAVE = "_save_checkpoint"
 
 
 def wrap(owner, name: str, *wrappers: Callable[[Callable], Callable]) -> None:
-    """Puts wrappers around a method, the innermost first.
+    """Puts wrappers around a method, the innermost first; a second call replaces the first one's.
 
-    The method is the class's own, so that a second call replaces what the first one put there.
+    A wrapper takes a function and returns one that does more: a decorator, without the @.
     """
+    # `owner.name` would be what an earlier call put there. So the function is taken from the
+    # class, and `__get__` binds it to the owner, as Python does for `owner.name`.
     method = getattr(type(owner), name).__get__(owner)
     for wrapper in wrappers:
         method = wrapper(method)
-    setattr(owner, name, method)
+    setattr(owner, name, method)  # found before the class's own
 
 
 def scored(trainer) -> Mapping:
@@ -55,19 +57,15 @@ def restore_adapter(model, folder: Path) -> None:
     set_peft_model_state_dict(model, weights, adapter_name="default")
 
 
-def load_whole_checkpoints(trainer) -> None:
-    """Restores the trained adapter too: beside a reference transformers restores only that one."""
+def whole_checkpoints(trainer, folder: Path) -> None:
+    """Lets a trainer load all of a checkpoint, and remove one that it could not write."""
 
     def load_all(load, checkpoint, model=None):
         load(checkpoint, model)
+        # Beside a reference adapter transformers restores only that one.
         restore_adapter(trainer.model, Path(checkpoint))
 
-    wrap(trainer, LOAD, lambda load: functools.partial(load_all, load))
-
-
-def save_whole_checkpoints(trainer, folder: Path) -> None:
-    """Removes a checkpoint that could not be written, and says what to do."""
-
+    # Such a function is for a `with` block; put around a method, it encloses each of its calls.
     @contextlib.contextmanager
     def whole() -> Iterator[None]:
         checkpoint = folder / f"checkpoint-{trainer.state.global_step}"
@@ -79,6 +77,7 @@ def save_whole_checkpoints(trainer, folder: Path) -> None:
                 shutil.rmtree(checkpoint, ignore_errors=True)
             raise
 
+    wrap(trainer, LOAD, lambda load: functools.partial(load_all, load))
     wrap(trainer, SAVE, whole())
 
 

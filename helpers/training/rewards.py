@@ -17,6 +17,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
 from helpers.answers import xml
 from helpers.answers.formats import Format
@@ -105,15 +106,11 @@ def lines_of(text: str) -> set[str]:
 
 def r_repeat(completions, completion_ids, **_) -> list[float]:
     """Optional: 0 down to −1 as more three-token sequences repeat (TRL's repetition penalty)."""
-    from trl.rewards import get_repetition_penalty_reward
-
     return get_repetition_penalty_reward()(completion_ids)
 
 
 def r_length(completions, completion_ids, max_completion_length: int = 700, **_) -> list[float]:
     """Optional: 0, falling to −1 over the last fifth of the allowed length (DAPO, from TRL)."""
-    from trl.rewards import get_soft_overlong_punishment
-
     fifth = max(1, max_completion_length // 5)
     return get_soft_overlong_punishment(max_completion_length, fifth)(completion_ids)
 
@@ -140,6 +137,9 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
     }
     functions = []
     for name in recipe.rewards:
+        if name not in REWARDS:
+            known = ", ".join(REWARDS)
+            raise ValueError(f"{recipe.name} pays for {name!r}.\nThe rewards are: {known}.")
         function = REWARDS[name]
         if name in needs:
             function = functools.partial(function, **needs[name])

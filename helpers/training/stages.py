@@ -1,10 +1,15 @@
-"""Whole stages, as the command line runs them: the cells of notebooks 01 and 02 without lessons."""
+"""Whole stages, as the command line runs them: the cells of notebooks 01 and 02 without lessons.
+
+And what stands before GRPO: a look at eight groups.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from accelerate import PartialState
 from accelerate.utils import set_seed, wait_for_everyone
 from trl import GRPOTrainer, SFTTrainer
@@ -13,15 +18,17 @@ from helpers import data
 from helpers.data import Split
 from helpers.machine import Machine, detect, plan, writable_folder
 from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.rows import Example
+from helpers.runs import duration
 from helpers.settings import DEFAULT_RECIPE, Settings
+from helpers.tiny import TINY_MODEL
 from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
 from helpers.training.mirroring import restore
-from helpers.training.models import add_lora, base_of, load
-from helpers.training.probe import preflight
-from helpers.training.rewards import check_golds, reward_functions
+from helpers.training.models import add_lora, generate, load
+from helpers.training.rewards import check_golds, reward_functions, reward_table
 from helpers.training.trainers import (
-    check_report_to,
+    check_group,
     grpo_config,
     sft_config,
     start_of_grpo,
@@ -30,6 +37,9 @@ from helpers.training.trainers import (
     vllm_settings,
 )
 from helpers.training.training_run import TrainingRun
+
+# The share of a step that generates: measured on the tiny profile; assumed for a GPU.
+GENERATING = {"cpu": 0.42, "cuda": 0.7}
 
 
 @dataclass(frozen=True)
@@ -44,26 +54,20 @@ class Job:
     def run(self, stage: str, parent: Adapter | None) -> TrainingRun:
         """The folder of a stage that starts from `parent`, or from the base."""
         s = self.settings
-        return TrainingRun(
-            s.output, self.recipe, stage, self.machine, s.seed, self.base, parent, s.mirror
-        )
+        place = (s.output, self.recipe, stage)
+        return TrainingRun(*place, self.machine, s.seed, self.base, parent, s.mirror)
 
     def steps(self, stage: str, rows: int) -> int:
         """How many steps a stage takes over that many rows."""
         return steps_of(self.recipe, stage, rows, self.settings.max_steps)
 
-    def plan(self, stage: str) -> str:
-        """How the batch is cut and what memory it takes, in words."""
-        return str(plan(self.recipe, stage, self.base, self.machine))
-
     def splits(self) -> dict[str, Split]:
         """The rows, which are counted on the console."""
         splits = data.load(self.recipe, self.settings.dataset, self.machine.profile)
-        purposes = {"train": "learn from", "test": "measure with"}
-        counts = [
-            f"{len(split.examples)} to {purposes[name]} (left out: {split.left_out})"
-            for name, split in splits.items()
-        ]
+        counts = []
+        for name, use in (("train", "learn from"), ("test", "measure with")):
+            split = splits[name]
+            counts.append(f"{len(split.examples)} to {use} (left out: {split.left_out})")
         print(f"rows      {', '.join(counts)}")
         return splits
 
@@ -75,17 +79,19 @@ def open_job(settings: Settings) -> Job:
     machine = detect()
     recipe = changed(for_profile(recipe, machine.profile), settings)
     set_seed(settings.seed)
-    return Job(settings, recipe, machine, base_of(recipe, settings.model, machine))
+    base = recipe.model
+    if machine.profile == "tiny":
+        base = str(TINY_MODEL)
+    return Job(settings, recipe, machine, settings.model or base)
 
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
     """The recipe with what the settings change; `batch` is the effective batch."""
-    values = {
-        "epochs": settings.epochs,
-        "batch": settings.batch,
-        "learning_rate": settings.learning_rate,
-    }
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {}
+    for name in ("epochs", "batch", "learning_rate"):
+        value = getattr(settings, name)
+        if value is not None:
+            given[name] = value
     for stage in recipe.stages:
         part = replace(getattr(recipe, stage), **given)
         if settings.rows is not None:
@@ -104,21 +110,19 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
 
     Raises what a stage would stumble over, before anything is trained.
     """
-    for stage in job.recipe.stages:
-        command = "grpo" if stage == "grpo" else "sft"
-        if command not in names:
-            continue
-        part = getattr(job.recipe, stage)
-        job.steps(stage, part.rows or part.batch)
-        job.plan(stage)
+    recipe = job.recipe
+    if "sft" in names:
+        for stage in recipe.supervised:
+            plan(recipe, stage, job.base, job.machine)
     if "grpo" in names:
-        vllm_settings(job.settings.vllm, job.recipe, job.machine)
-    check_report_to(job.settings.report_to)
+        plan(recipe, "grpo", job.base, job.machine)
+        check_group(recipe.grpo.batch, recipe.grpo.generations)
+        vllm_settings(job.settings.vllm, recipe, job.machine)
     splits = job.splits()
     if "grpo" in names:
-        examples = splits["train"].examples
-        check_golds(job.recipe, examples)
-        job.steps("grpo", len(splits["train"].take(job.recipe.grpo.rows)))
+        train = splits["train"]
+        check_golds(recipe, train.examples)
+        job.steps("grpo", len(train.take(recipe.grpo.rows)))
     return splits
 
 
@@ -129,7 +133,7 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
         cure = f"Use: python -m helpers grpo --recipe {recipe.name}"
         raise ValueError(f"{recipe.name} has no SFT: its GRPO starts from the base.\n{cure}")
     for stage in recipe.supervised:
-        print(f"{stage}\n{job.plan(stage)}")
+        print(f"{stage}\n{plan(recipe, stage, job.base, job.machine)}")
     model, tokenizer = load(job.base, recipe, job.machine)
     model = add_lora(model, recipe, job.machine, settings.seed)
     adapter = None
@@ -137,9 +141,10 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
         rows = data.chosen(recipe, tokenizer, splits["train"], stage, settings.seed).examples
         run = job.run(stage, adapter)
         steps = job.steps(stage, len(rows))
+        config = sft_config(recipe, run, job.machine, steps, settings.report_to)
         trainer = SFTTrainer(
             model=model,
-            args=sft_config(recipe, run, job.machine, steps, settings.report_to),
+            args=config,
             train_dataset=data.sft_dataset(recipe, rows),
             processing_class=tokenizer,
         )
@@ -147,11 +152,58 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
     return adapter
 
 
+def preflight(
+    model,
+    tokenizer,
+    recipe: Recipe,
+    examples: Sequence[Example],
+    steps: int,
+    device: str,
+    seed: int = 0,
+    force: bool = False,
+) -> dict:
+    """Samples a group for each of eight questions, and prints what GRPO would work with.
+
+    Returns the shares and the minutes. Raises ValueError, unless force, if nothing can be learned.
+    """
+    grpo = recipe.grpo
+    asked = [example for example in examples[:8] for _ in range(grpo.generations)]
+    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
+    begun = time.perf_counter()
+    sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
+    replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
+    seconds = (time.perf_counter() - begun) / len(asked)  # a reply
+    texts = [reply.text for reply in replies]
+    golds = [example.answer for example in asked]
+    questions = [data.messages(recipe, example.question) for example in asked]
+    ids = tokenizer(texts)["input_ids"]
+    rewards = reward_table(recipe, texts, golds, prompts=questions, completion_ids=ids)
+    totals = np.reshape(rewards["total"], (-1, grpo.generations))
+    spread = np.ptp(totals, axis=1)
+    flat = float((spread < 1e-9).mean())
+    cut = float(np.mean([not reply.finished for reply in replies]))
+    minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
+    print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")
+    print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
+    print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
+    print(f"{steps} steps will take about {duration(minutes)}")
+    reason = ""
+    if flat == 1:
+        reason = "every group has replies that all earn the same, so there is nothing to prefer"
+    elif cut == 1:
+        reason = "no reply ends within the limit"
+    if reason and not force:
+        cure = "More SFT, easier questions or a larger max_completion; "
+        cure += "FORCE = True (in a terminal --force) trains all the same."
+        raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")
+    return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
+
+
 def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     """GRPO from the adapter that is set, else from that of SFT, else from the base; its adapter."""
     recipe, machine, settings = job.recipe, job.machine, job.settings
     start = start_of_grpo(recipe, settings.output, settings.adapter, job.base)
-    print(f"grpo\n{job.plan('grpo')}")
+    print(f"grpo\n{plan(recipe, 'grpo', job.base, machine)}")
     model, tokenizer = load(start or job.base, recipe, machine, settings.vllm)
     if start is None:
         model = add_lora(model, recipe, machine, settings.seed)
@@ -161,8 +213,8 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     config = grpo_config(recipe, run, machine, steps, settings.report_to, settings.vllm)
     begun = last_checkpoint(run.checkpoints) or run.adapter.is_dir()
     if not (settings.resume and begun):
-        args = (model, tokenizer, recipe, rows, steps, machine.device)
-        preflight(*args, settings.seed, settings.force)
+        groups = (rows, steps, machine.device, settings.seed, settings.force)
+        preflight(model, tokenizer, recipe, *groups)
     functions, _ = reward_functions(recipe)
     trainer = GRPOTrainer(
         model=model,

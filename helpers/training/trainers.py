@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list, set_seed, wait_for_everyone
+from transformers import TrainerCallback
 from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
 
@@ -23,15 +22,17 @@ from helpers import machine as machines
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 from helpers.runs import Run, part_of, writing
-from helpers.settings import AFRESH, TRACKERS
+from helpers.settings import AFRESH
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter
-from helpers.training.budget import FitToBudget
-from helpers.training.fingerprint import fingerprint
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel
 from helpers.training.watching import LogCallback, watch
+
+# Minutes of the quick budget; evaluation has the rest of the hour.
+QUICK_MINUTES = {"priming": 1.0, "sft": 8.0, "grpo": 30.0}
+MEASURED = 5  # steps, before the rest is sized; the first one compiles and does not count
 
 
 def check_group(batch: int, generations: int) -> None:
@@ -88,7 +89,9 @@ def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str)
 
     save_strategy is "no" because the run's own callback says when to save: by the clock.
     """
-    check_report_to(report_to)
+    if report_to not in ("", "none", *get_available_reporting_integrations()):
+        cure = f'pip install {report_to}, or set REPORT_TO = "none".'
+        raise ValueError(f"REPORT_TO is {report_to!r}, which is not installed.\n{cure}")
     # Read by the tracker's callback, if that one is chosen.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
     plan = machines.plan(run.recipe, run.stage, run.base, machine)
@@ -122,18 +125,6 @@ def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str)
     )
 
 
-def check_report_to(name: str) -> None:
-    """Raises ValueError unless that tracker is installed; "" and "none" are no tracker."""
-    found = get_available_reporting_integrations()
-    if name in ("", "none", *found):
-        return
-    cure = f"Use one of none, {', '.join(TRACKERS)}."
-    if name in TRACKERS:
-        cure = f'pip install {name}, or set REPORT_TO = "none".'
-    there = ", ".join(found) or "none"
-    raise ValueError(f"REPORT_TO is {name!r}, which is not installed (there is {there}).\n{cure}")
-
-
 def sft_config(
     recipe: Recipe, run: TrainingRun, machine: Machine, steps: int, report_to: str = "none"
 ) -> SFTConfig:
@@ -159,8 +150,6 @@ def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
     """Who generates GRPO's completions: "" transformers, "colocate" vLLM on the training card,
     "server" one that `trl vllm-serve` has started. Raises ImportError where it is not installed.
     """
-    if mode not in ("", "colocate", "server"):
-        raise ValueError(f'VLLM is {mode!r}.\nSet it to "", "colocate" or "server".')
     if not mode:
         return {"use_vllm": False}
     if not machine.vllm:
@@ -206,7 +195,8 @@ def grpo_config(
 def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True) -> Adapter:
     """Trains, saves the adapter with its tokenizer, and only then marks the run as finished.
 
-    Run again after any interruption it goes on from the last whole checkpoint; of a finished run it
+    A kill leaves an unfinished run with its checkpoints, of which the newest whole one is what the
+    same call goes on from, so that it ends as if it had never been killed. Of a finished run it
     loads the adapter. If settings, data, code or versions are not as they were, ValueError says
     what differs. resume=False starts afresh.
     """
@@ -215,7 +205,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
     with contextlib.ExitStack() as held:
         if run.machine.main:
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
-            made_of = fingerprint(trainer, run, budget, start)
+            made_of = checkpoints.fingerprint(trainer, run, budget, start)
             checkpoint = checkpoints.begin(run, made_of, resume)
         with machines.explain_lost_process():
             checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
@@ -229,7 +219,9 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
             if getattr(trainer.args, "beta", 0.0):
                 private.set_reference(trainer.model, start)
             if not checkpoint:
-                put_back(trainer, start)
+                for name, weights in start.items():
+                    trainer.model.get_parameter(name).data.copy_(weights)
+                trainer.optimizer = trainer.lr_scheduler = None  # the trainer makes new ones
             go(trainer, run, budget, checkpoint)
         if run.machine.main:  # a finished run needs no checkpoints, here and in its mirror
             shutil.rmtree(run.checkpoints, ignore_errors=True)
@@ -258,26 +250,29 @@ def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
     return kept[stage]
 
 
-def put_back(trainer, start: dict[str, torch.Tensor]) -> None:
-    """Sets the adapter to its start, and lets the trainer make a new optimizer."""
-    for name, weights in start.items():
-        trainer.model.get_parameter(name).data.copy_(weights)
-    trainer.optimizer = trainer.lr_scheduler = None
-
-
 def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
     """One process's part of a run, from its start or a checkpoint to its adapter."""
-    callback = prepare(trainer, run, budget)
+    callback = watch(trainer, run)
+    if run.machine.profile == "gpu" and budget == "quick":
+        trainer.remove_callback(FitToBudget)
+        trainer.add_callback(FitToBudget(run))
+    private.whole_checkpoints(trainer, run.checkpoints)
+    if run.machine.device == "cpu" and run.machine.processes > 1:
+        machines.allow_numbered_cpus()
+    FastLanguageModel.for_training(trainer.model)  # generating has left it in inference mode
+    set_seed(run.seed, device_specific=True)  # else all processes would draw alike
     try:
         steps = take_steps(trainer, run, callback, checkpoint)
-        weights = gathered(trainer)
+        weights = None
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # every process has a part
+            weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if run.machine.main:
             with writing(f"The adapter {run.adapter}"):
                 save_adapter(trainer.model, trainer.processing_class, run.adapter, weights)
             file = run.adapter / "adapter_model.safetensors"
             run.finish("finished", steps=steps, adapter_hash=machines.file_hash(file))
     except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
-        callback.shown.close()  # the curves stay
+        callback.held.close()  # the curves stay
         if run.machine.main:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(OSError):  # of a full disk; the error itself says so
@@ -286,65 +281,63 @@ def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
         raise
 
 
-def prepare(trainer, run: TrainingRun, budget: str) -> LogCallback:
-    """Puts on a trainer what logs, saves and sizes its run, and sets the seed."""
-    callback = watch(trainer, run)
-    if run.machine.profile == "gpu" and budget == "quick":
-        trainer.remove_callback(FitToBudget)
-        trainer.add_callback(FitToBudget(run))
-    private.load_whole_checkpoints(trainer)
-    private.save_whole_checkpoints(trainer, run.checkpoints)
-    if run.machine.device == "cpu" and run.machine.processes > 1:
-        machines.allow_numbered_cpus()
-    # Generating before has put the model into inference mode.
-    FastLanguageModel.for_training(trainer.model)
-    set_seed(run.seed, device_specific=True)  # else all processes would draw alike
-    return callback
-
-
 def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Path | None) -> int:
     """Trains to the last step, and returns how many there were."""
     planned = run.manifest.get("fitted", {}).get("steps", trainer.args.max_steps)
-    if checkpoint and checkpoints.step_of(checkpoint) >= planned:
-        # Cut off after the last step; a trainer would take one more.
-        private.restore_adapter(trainer.model, checkpoint)
-        return checkpoints.step_of(checkpoint)
-    with interrupt_between_steps(callback), machines.explain_lost_process():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    begun = None
+    if checkpoint:
+        begun = str(checkpoint)
+        steps = checkpoints.step_of(checkpoint)
+        if steps >= planned:  # cut off after the last step; a trainer would take one more
+            private.restore_adapter(trainer.model, checkpoint)
+            return steps
+    with machines.explain_lost_process():
+        trainer.train(resume_from_checkpoint=begun)
     steps = trainer.state.global_step
     if callback.stopping and steps < trainer.state.max_steps:
         raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")
-    if not steps:
-        cure = "Add rows, or make the batch smaller."
-        raise RuntimeError(f"The trainer took no step: the rows do not fill one.\n{cure}")
     return steps
 
 
-@contextlib.contextmanager
-def interrupt_between_steps(callback: LogCallback) -> Iterator[None]:
-    """Lets a first interrupt (Ctrl-C, the notebook's stop button) end the step, and save it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class FitToBudget(TrainerCallback):
+    """Measures a run's first steps, then sets its last step and its schedule to fit the minutes.
 
-    def stop(number, frame):
-        if callback.stopping:
-            raise KeyboardInterrupt
-        callback.stopping = True
-        print("\nstopping after this step, with a checkpoint; interrupt again to stop at once")
+    What it decided stands in the run's manifest, so that a run that goes on keeps to it.
+    """
 
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def __init__(self, run: TrainingRun):
+        self.run = run
+        self.first = None  # this process's first step
+        self.begun = 0.0  # when that ended
 
+    def on_train_begin(self, args, state, control, lr_scheduler=None, **_):
+        self.first = None
+        self.shorten(args, state, lr_scheduler)
 
-def gathered(trainer) -> dict[str, torch.Tensor] | None:
-    """The weights from all processes, if FSDP or DeepSpeed has cut them up; else None."""
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        return trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    return None
+    def on_step_end(self, args, state, control, lr_scheduler=None, **_):
+        step = state.global_step
+        manifest = self.run.manifest
+        now = time.perf_counter()
+        if self.first is None:
+            self.first = step
+            self.begun = now
+        taken = step - self.first
+        if taken == MEASURED - 1 and "fitted" not in manifest:
+            seconds = 60 * QUICK_MINUTES[self.run.stage]
+            last = int(seconds * taken / (now - self.begun))
+            last = min(max(step + 1, last), state.max_steps)
+            fitted = {"at": step, "steps": last}
+            [manifest["fitted"]] = broadcast_object_list([fitted])
+            if self.run.machine.main:
+                self.run.write_manifest()
+        self.shorten(args, state, lr_scheduler)
+
+    def shorten(self, args, state, lr_scheduler) -> None:
+        """Sets the last step, once, from the step on at which it was decided."""
+        fitted = self.run.manifest.get("fitted")
+        if fitted and state.global_step >= fitted["at"] and state.max_steps > fitted["steps"]:
+            state.max_steps = fitted["steps"]
+            private.shorten_schedule(args, lr_scheduler, fitted["steps"])
 
 
 def save_adapter(model, tokenizer, folder: Path, weights: dict | None = None) -> None:

@@ -33,20 +33,27 @@ class TrainingRun(Run):
         parent: Adapter | None = None,
         mirror: str | Path = "",
     ):
-        super().__init__(own_folder(Path(output) / recipe.name / stage))
+        place = Path(recipe.name, stage)
+        super().__init__(own_folder(Path(output) / place))
         self.recipe = recipe
         self.stage = stage
         self.machine = machine
         self.seed = seed
         self.base = base
         self.parent = parent
-        self.mirror = mirror_of(self.folder, mirror)
+        self.mirror = None
         self.mirror_failed = False
+        if mirror:
+            check_mirror(mirror)
+            self.mirror = Path(mirror) / place
+            if self.mirror.resolve().is_relative_to(self.folder.resolve()):
+                cure = 'Set it to a folder elsewhere, or to "".'
+                raise ValueError(f"MIRROR leads into the run's own folder {self.folder}.\n{cure}")
 
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
         """Empties the folder and writes a new manifest; keep: puts the old one aside."""
-        aside = put_aside(self.folder, keep)
-        writable_folder(self.folder)
+        aside = clear_place(self.folder, keep)
+        self.folder.mkdir()
         if keep:
             print(f"the finished run in {self.folder} is kept as {aside.name}")
         self.manifest = {
@@ -71,8 +78,8 @@ class TrainingRun(Run):
         """Takes up a run that was cut off: log and samples are kept up to the checkpoint's step."""
         for path in (self.log, self.samples, self.published):
             keep_steps(path, step)
-        resumed = [*manifest.get("resumed", []), {"at": now(), "from_step": step}]
-        self.manifest = {**manifest, "status": "running", "end": None, "resumed": resumed}
+        self.manifest = {**manifest, "status": "running", "end": None}
+        self.manifest.setdefault("resumed", []).append({"at": now(), "from_step": step})
         self.manifest.pop("error", None)
         self.write_manifest()
 
@@ -85,11 +92,13 @@ class TrainingRun(Run):
         The log comes last, so that a logged step has its samples. GRPO's is also written under its
         published name, with its published keys.
         """
-        append_lines(self.samples, [finite({"step": line["step"], **sample}) for sample in samples])
+        step = {"step": line["step"]}
+        append_lines(self.samples, [finite(step | sample) for sample in samples])
         where = {"device": self.machine.device, "seed": self.seed}
         line = finite({"timestamp_iso": now(), **line, **where})
         if self.stage == "grpo":
-            append_lines(self.published, [{key: line[key] for key in PUBLISHED if key in line}])
+            published = {key: line[key] for key in PUBLISHED if key in line}
+            append_lines(self.published, [published])
         append_lines(self.log, [line])
         return line
 
@@ -98,7 +107,7 @@ class TrainingRun(Run):
         self.write_manifest()
 
 
-def put_aside(folder: Path, keep: bool) -> Path:
+def clear_place(folder: Path, keep: bool) -> Path:
     """Calls a run's folder `<stage>-before`, or deletes it; where it went.
 
     It is renamed before it is deleted: a kill on the way leaves nothing that looks like a run.
@@ -114,31 +123,20 @@ def put_aside(folder: Path, keep: bool) -> Path:
 def own_folder(folder: Path) -> Path:
     """The folder, writable. Raises FileExistsError if it holds something that is not a run."""
     writable_folder(folder)
-    names = {path.name for path in folder.iterdir() if path.suffix != ".part"}
-    foreign = names - {"checkpoints"}  # a trainer makes that one before the run begins
-    begun = (folder / "run.json.part").is_file()
-    if foreign and "run.json" not in names and not begun:
+    names = {path.name for path in folder.iterdir()}
+    begun = names & {"run.json", "run.json.part"}
+    if not begun and names - {"checkpoints"}:  # a trainer makes that one before the run begins
         cure = "Move them, or set OUTPUT to another folder."
         raise FileExistsError(f"{folder} holds files that are not from a run.\n{cure}")
     return folder
 
 
-def mirror_of(folder: Path, mirror: str | Path) -> Path | None:
-    """Where a run's folder is mirrored; None for nowhere. Raises ValueError for within itself."""
-    if not mirror:
-        return None
-    check_mirror(mirror)
-    place = Path(mirror) / folder.parent.name / folder.name
-    if place.resolve().is_relative_to(folder.resolve()):
-        cure = 'Set it to a folder elsewhere, or to "".'
-        raise ValueError(f"MIRROR leads into the run's own folder {folder}.\n{cure}")
-    return place
-
-
 def settings_of(recipe: Recipe) -> dict:
     """A recipe's settings as plain values."""
-    parts = ("lora", "priming", "sft", "grpo", "evaluation")
-    found = {part: asdict(getattr(recipe, part)) for part in parts if getattr(recipe, part)}
+    found = {}
+    for part in ("lora", "priming", "sft", "grpo", "evaluation"):
+        if getattr(recipe, part):
+            found[part] = asdict(getattr(recipe, part))
     return {**found, "rewards": dict(recipe.rewards)}
 
 
@@ -146,12 +144,13 @@ def commit() -> str | None:
     """The commit of this code, with a + where it was changed since; None outside a checkout."""
     if not shutil.which("git"):
         return None
-    git = ["git", "-C", str(Path(__file__).parents[1])]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    status = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True)
+    options = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True}
+    head = subprocess.run(["git", "rev-parse", "HEAD"], **options)
     if head.returncode:
         return None
-    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+    status = subprocess.run(["git", "status", "--porcelain", "--", "."], **options)
+    changed = "+" if status.stdout.strip() else ""
+    return head.stdout.strip() + changed
 
 
 def now() -> str:

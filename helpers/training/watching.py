@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from accelerate.utils import gather_object, wait_for_everyone
+from huggingface_hub.utils import is_notebook
 from tqdm.std import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
@@ -34,9 +36,10 @@ class LogCallback(TrainerCallback):
 
     def __init__(self, run: TrainingRun, trainer):
         self.run = run
-        self.recipe, self.machine = run.recipe, run.machine
+        self.recipe = run.recipe
+        self.machine = run.machine
         self.trainer = trainer
-        self.shown = contextlib.ExitStack()  # holds the progress bar
+        self.held = contextlib.ExitStack()  # progress bar and interrupts, until training ends
         self.live = None
         self.log = []  # the lines so far
         self.warned = set()  # the verdicts that were printed
@@ -44,7 +47,7 @@ class LogCallback(TrainerCallback):
         self.answers = []  # the golds of this step's completions, of all processes
         self.lengths = []  # and their tokens
         self.counted = 0  # SFT's tokens up to the last step
-        self.begun = self.saved = self.logging_s = 0.0
+        self.begun = self.saved = 0.0  # this step, and the last checkpoint
         self.stopping = False  # an interrupt waits for the end of the step
 
     @contextlib.contextmanager
@@ -73,15 +76,25 @@ class LogCallback(TrainerCallback):
         return wrapped
 
     def on_train_begin(self, args, state, control, **_):
+        before = signal.signal(signal.SIGINT, self.interrupt)
+        self.held.callback(signal.signal, signal.SIGINT, before)
         self.saved = time.perf_counter()
         if not self.machine.main:
             return
-        self.log = self.run.read_log() if self.run.log.is_file() else []
+        if self.run.log.is_file():
+            self.log = self.run.read_log()
         self.warned = {verdict.name for verdict in runs.verdicts(self.log, self.recipe)}
         bar = progress(state.max_steps, self.run.stage, state.global_step)
-        self.bar = self.shown.enter_context(bar)
-        if in_notebook():
+        self.bar = self.held.enter_context(bar)
+        if is_notebook():
             self.live = LiveCurves(self.run)
+
+    def interrupt(self, number, frame) -> None:
+        """Lets a first interrupt (Ctrl-C, the notebook's stop button) end the step, and save it."""
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stopping = True
+        print("\nstopping after this step, with a checkpoint; interrupt again to stop at once")
 
     def on_step_begin(self, args, state, control, **_):
         self.begun = time.perf_counter()
@@ -90,11 +103,12 @@ class LogCallback(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" not in logs or not self.machine.main:
             return  # the summary at the end; or the first process writes for all
-        begun = self.clock()
+        seconds = self.clock() - self.begun
         line = {"step": state.global_step}
         line |= runs.rename(logs, self.run.stage, getattr(args, "beta", 0.0))
         if args.fp16:
             line["fp16"] = True
+        tokens = None
         samples = []
         if self.run.stage == "grpo":
             samples = self.samples()
@@ -103,63 +117,55 @@ class LogCallback(TrainerCallback):
             line["adv_std"] = advantages.std().item()
             line["completions"] = len(samples)
             line |= runs.figures(self.recipe, samples, args.num_generations)
-        line = self.run.record(line | self.times(logs, begun), samples)
+            tokens = line["tokens_generated"] = sum(self.lengths)
+        elif logs.get("num_tokens") is not None:  # Unsloth's SFT trainer does not count them
+            tokens = int(logs["num_tokens"]) - self.counted
+            self.counted += tokens
+        if tokens is not None:
+            line["tokens_per_second"] = round(tokens / seconds, 1)
+        line["time_per_step_s"] = round(seconds, 4)
+        for what, part in self.spent.items():
+            line[f"{what}_time_s"] = round(part, 4)
+        line["other_time_s"] = round(seconds - self.spent.total(), 4)
+        memory = peak_memory()  # of this process; on a card of that
+        if self.machine.device == "cuda":
+            memory = torch.cuda.max_memory_allocated() / 2**30
+        line["memory_gb"] = round(memory, 3)
+        line = self.run.record(line, samples)
         self.log.append(line)
         self.show(line, state.max_steps)
-        self.logging_s += time.perf_counter() - begun
         runs.stop_if_ruined(line)
 
     def samples(self) -> list[dict]:
         """The step's completions with what they earned, a group's side by side."""
-        found = private.scored(self.trainer)
+        step = private.scored(self.trainer)
         weights = self.recipe.rewards
         rows = []
-        for i, completion in enumerate(found["completion"]):
-            rewards = {name: given(values[i]) for name, values in found["rewards"].items()}
+        for place, completion in enumerate(step["completion"]):
+            rewards = {}
+            total = 0.0
+            for name, values in step["rewards"].items():
+                value = values[place]
+                if math.isnan(value):  # the function gave no reward
+                    rewards[name] = None
+                else:
+                    rewards[name] = value
+                    total += weights.get(name, 1.0) * value
+            question = step["prompt"][place][-1]["content"]
             row = {
-                "question": found["prompt"][i][-1]["content"],
+                "question": question,
                 "completion": completion[-1]["content"],
-                "answer": self.answers[i],
-                "tokens": self.lengths[i],
-                "advantage": found["advantages"][i],
-                "reward": sum(weights.get(k, 1.0) * (v or 0.0) for k, v in rewards.items()),
-                **rewards,
+                "answer": self.answers[place],
+                "tokens": self.lengths[place],
+                "advantage": step["advantages"][place],
+                "reward": total,
             }
-            rows.append(row)
+            rows.append(row | rewards)
         return rows
 
-    def times(self, logs: Mapping, now: float) -> dict:
-        """The seconds of this step and of its parts, the memory, and the tokens."""
-        whole = now - self.begun
-        line = {"time_per_step_s": round(whole, 4)}
-        for what, seconds in self.spent.items():
-            line[f"{what}_time_s"] = round(seconds, 4)
-        line["other_time_s"] = round(whole - self.spent.total(), 4)
-        line["memory_gb"] = self.memory()
-        if self.run.stage == "grpo":
-            tokens = sum(self.lengths)
-            line["tokens_generated"] = tokens
-        elif logs.get("num_tokens") is None:
-            return line  # Unsloth's SFT trainer does not count what it reads
-        else:  # counts from where this process began
-            tokens = int(logs["num_tokens"]) - self.counted
-            self.counted += tokens
-        line["tokens_per_second"] = round(tokens / whole, 1)
-        return line
-
-    def memory(self) -> float:
-        """The most that was held so far, in GiB: of the card's, or on the CPU by this process."""
-        if self.machine.device == "cuda":
-            return round(torch.cuda.max_memory_allocated() / 2**30, 3)
-        return round(peak_memory(), 3)
-
     def show(self, line: Mapping, steps: int) -> None:
-        shown = []
-        for name, key, digits in (("reward", "reward_mean", 2), ("loss", "loss", 3)):
-            if line.get(key) is not None:
-                shown.append(f"{name} {line[key]:.{digits}f}")
+        """A step on the console or as curves, and what is wrong that was not before."""
         self.bar.total = steps
-        self.bar.set_postfix_str(" ".join(shown), refresh=False)
         self.bar.update(line["step"] - self.bar.n)
         if self.live:
             self.live.draw(self.log, steps)
@@ -174,9 +180,9 @@ class LogCallback(TrainerCallback):
         """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
         passed = time.perf_counter() - self.saved
         due = self.machine.main and passed > SAVE_SECONDS[self.machine.profile]
-        asked = gather_object([(self.stopping, due)])  # of all processes
-        self.stopping = any(stopping for stopping, _ in asked)
-        control.should_save |= self.stopping or any(due for _, due in asked)
+        self.stopping = any(gather_object([self.stopping]))
+        due = any(gather_object([due]))
+        control.should_save |= self.stopping or due
         control.should_training_stop |= self.stopping
         return control
 
@@ -190,22 +196,9 @@ class LogCallback(TrainerCallback):
         self.saved = time.perf_counter()
 
     def on_train_end(self, *_, **__):
-        self.shown.close()
+        self.held.close()
         if self.live:
             self.live.clear()
-
-
-def given(reward: float) -> float | None:
-    """A reward, None where the function gave none (TRL holds a NaN then)."""
-    return None if math.isnan(reward) else reward
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this; a terminal's IPython has none."""
-    try:
-        return hasattr(get_ipython(), "kernel")  # type: ignore[name-defined]
-    except NameError:
-        return False
 
 
 class LiveCurves:
@@ -225,11 +218,11 @@ class LiveCurves:
         begun = time.perf_counter()
         if begun < self.next or len(log) < 2:
             return
-        a_step = runs.mean(log[-10:], "time_per_step_s") or 0.0
-        left = runs.duration((steps - log[-1]["step"]) * a_step / 60)
-        now = runs.console(log[-1], self.run.recipe)
-        title = f"{now}   of {steps} steps, about {left} left"
-        figure = plots.live(log, self.run.recipe.rewards, title)
+        recipe, last = self.run.recipe, log[-1]
+        a_step = runs.mean(log[-10:], "time_per_step_s")
+        left = runs.duration((steps - last["step"]) * a_step / 60)
+        title = f"{runs.console(last, recipe)}   of {steps} steps, about {left} left"
+        figure = plots.live(log, recipe.rewards, title)
         self.handle.update(plots.picture(figure), raw=True)
         ended = time.perf_counter()
         self.next = ended + (ended - begun) / DRAWING_SHARE

@@ -7,6 +7,7 @@ from pathlib import Path
 from helpers import data
 from helpers.machine import file_hash
 from helpers.runs import TIMES, Run
+from helpers.tiny import TINY_MODEL
 from helpers.training import Adapter, models, rewards
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
@@ -14,7 +15,7 @@ from helpers.training.training_run import TrainingRun
 from transformers import TrainerCallback  # isort: skip  (after Unsloth)
 from trl import GRPOTrainer, SFTTrainer  # isort: skip
 
-BASE = str(models.TINY_MODEL)
+BASE = str(TINY_MODEL)
 
 
 def questions(recipe, count: int):

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from helpers import data
+from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
 from helpers.training import Adapter, models
 
-BASE = str(models.TINY_MODEL)
+BASE = str(TINY_MODEL)
 MATRICES = {"x.q_proj.lora_A.weight": torch.ones(4, 6), "x.q_proj.lora_B.weight": torch.zeros(5, 4)}
 QUESTION = "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?"
 
@@ -25,8 +26,8 @@ def test_the_base_is_in_4bit_small_and_ends(loaded):
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds and model.config.model_type == "qwen3"
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    assert sum(file.stat().st_size for file in models.TINY_MODEL.iterdir()) < 4_200_000
-    assert (models.TINY_MODEL / "model.safetensors").stat().st_size <= 4_000_000
+    assert sum(file.stat().st_size for file in TINY_MODEL.iterdir()) < 4_200_000
+    assert (TINY_MODEL / "model.safetensors").stat().st_size <= 4_000_000
 
 
 def test_batches_and_order_do_not_change_greedy_answers(loaded, recipe):
@@ -80,7 +81,7 @@ def adapter(folder, base, weights=MATRICES, **settings):
 
 def test_an_adapter_is_read_if_it_is_there_and_of_this_base(tmp_path):
     found = Adapter.read(adapter(tmp_path / "a", BASE), BASE)
-    assert (found.base, found.rank, found.run) == (BASE, 4, None)
+    assert (found.base, found.config.r, found.run) == (BASE, 4, None)
     adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit")
     assert Adapter.read(tmp_path / "b", "Qwen/Qwen3-4B")
     adapter(tmp_path / "c", "Qwen/Qwen3-0.6B")
@@ -106,36 +107,10 @@ def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
         Adapter.read(tmp_path / "cut", BASE)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
-    broken = {name: tensor.clone().to(torch.bfloat16) for name, tensor in MATRICES.items()}
-    broken["x.q_proj.lora_B.weight"][2, 1] = float(value)
-    with pytest.raises(ValueError, match="x.q_proj.lora_B.weight holds NaN or infinite numbers"):
-        Adapter.read(adapter(tmp_path / "broken", BASE, broken), BASE)
-
-
-@pytest.mark.parametrize(
-    ("settings", "whole"),
-    [
-        ({"r": 8, "rank_pattern": {"q_proj": 4}}, True),
-        ({"r": 2, "target_parameters": ["experts"]}, True),
-        ({"r": 8}, False),
-        ({"r": 8, "rank_pattern": None}, False),
-    ],
-)
-def test_an_adapter_has_the_rank_of_its_configuration(settings, whole, tmp_path):
-    folder = adapter(tmp_path / "a", BASE, **settings)
-    if whole:
-        assert Adapter.read(folder, BASE).rank == settings["r"]
-        return
-    with pytest.raises(ValueError, match="lora_A.weight has rank 4, and its .* says r = 8"):
-        Adapter.read(folder, BASE)
-
-
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("./none", FileNotFoundError, "no model and no adapter at.*\nTrain it first, or set MODEL"),
+        ("./none", FileNotFoundError, "no model and no adapter at.*\nSet MODEL"),
         ("nobody/nothing", ConnectionError, "from the Hub.*\nCheck the network and the id"),
     ],
 )
@@ -156,7 +131,7 @@ def test_an_adapter_whose_base_is_not_there(recipe, machine, tmp_path, monkeypat
 
 
 def test_a_random_model_for_any_tokenizer(tmp_path, recipe, machine):
-    write_random(models.TINY_MODEL, tmp_path / "random", layers=1)
+    write_random(TINY_MODEL, tmp_path / "random", layers=1)
     model, tokenizer = models.load(str(tmp_path / "random"), recipe, machine)
     assert model.config.hidden_size == 64 and len(tokenizer) == model.config.vocab_size
 
@@ -165,7 +140,7 @@ def test_a_base_whose_end_is_its_padding_learns_to_end_a_turn(recipe, machine, t
     """Qwen's base models end and pad with the same token; the chat template ends with another."""
     from transformers import AutoTokenizer
 
-    write_random(models.TINY_MODEL, tmp_path, layers=1)
+    write_random(TINY_MODEL, tmp_path, layers=1)
     plain = AutoTokenizer.from_pretrained(tmp_path)
     plain.eos_token = plain.pad_token = "<|endoftext|>"
     plain.save_pretrained(tmp_path)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from helpers.recipes import RECIPES, Example, get_recipe
 from helpers.training import REWARDS, check_golds, group_advantages, reward_functions, reward_table
-from helpers.training.rewards import texts
 from tests.conftest import FIVE, SHARED, needs_shared
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
@@ -59,6 +58,12 @@ def test_functions_follow_trl_s_contract(name):
     assert all(len(function(**columns, unknown=3)) == 2 for function in again)
 
 
+def test_a_reward_that_does_not_exist_is_named(recipe):
+    other = dataclasses.replace(recipe, rewards={"r_strict": 1.0, "r_stirct": 1.0})
+    with pytest.raises(ValueError, match="gsm8k_xml pays for 'r_stirct'.*\nThe rewards are: r_str"):
+        reward_functions(other)
+
+
 def test_an_unreadable_gold_has_no_reward():
     assert REWARDS["r_correctness"]([GOOD], answer=["unreadable"]) == [None]
 
@@ -95,14 +100,6 @@ def test_advantages_sum_to_zero_and_equal_torch_s(values):
     centred = groups - groups.mean(dim=1, keepdim=True)
     expected = centred / (groups.std(dim=1, keepdim=True) + 1e-4)
     assert np.allclose(found, expected.numpy(), atol=1e-6)
-
-
-def test_groups_without_variance_teach_nothing():
-    assert not group_advantages([1.5] * 8, 4).any()
-
-
-def test_texts_of_both_kinds():
-    assert texts(["a", [{"role": "assistant", "content": "b"}]]) == ["a", "b"]
 
 
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))

@@ -70,26 +70,12 @@ def test_too_few_questions_for_a_step_are_named(recipe):
         training.steps_of(smaller, "grpo", 5, 3)
 
 
-@pytest.mark.parametrize(
-    ("mode", "error", "said"),
-    [
-        ("colocate", ImportError, "vLLM is not installed.*\npip install vllm .*leave VLLM empty"),
-        ("serve", ValueError, "VLLM is 'serve'.\nSet it to"),
-    ],
-)
-def test_who_generates(mode, error, said, recipe, machine):
-    with pytest.raises(error, match=said):
-        training.vllm_settings(mode, recipe, replace(machine, vllm=False))
+def test_who_generates(recipe, machine):
+    said = "vLLM is not installed.*\npip install vllm .*leave VLLM empty"
+    with pytest.raises(ImportError, match=said):
+        training.vllm_settings("colocate", recipe, replace(machine, vllm=False))
     with_it = training.vllm_settings("server", recipe, replace(machine, vllm=True))
     assert with_it["vllm_mode"] == "server" and with_it["use_vllm"]
-
-
-def test_a_run_of_no_step_is_not_finished(recipe, machine, tmp_path):
-    """Five questions where a step takes eight: TRL leaves all of them out, and ends."""
-    trainer, run = building.grpo(recipe, machine, tmp_path, building.questions(recipe, 5), 2)
-    with pytest.raises(RuntimeError, match="took no step: .*\nAdd rows, or make the batch smaller"):
-        training.train(trainer, run)
-    assert Run.read(run.folder).manifest["status"] == "failed" and not run.adapter.exists()
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +160,11 @@ def test_adapters_are_float32_whole_and_hashed(trained):
     assert run.manifest["parent_hash"] == weights(trained[0]["sft"])
 
 
-def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path):
+def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path, monkeypatch):
+    monkeypatch.setitem(training.QUICK_MINUTES, "sft", 1e-6)
+    monkeypatch.setattr(training, "MEASURED", 3)
     trainer, run = building.sft(recipe, machine, tmp_path, building.questions(recipe, 100), 500)
-    trainer.add_callback(training.FitToBudget(run, minutes=1e-6, measured=3))
+    trainer.add_callback(training.FitToBudget(run))
     training.train(trainer, run)
     rates = [line["learning_rate"] for line in run.read_log()]
     cosine = (1 + math.cos(math.pi * 3 / 4)) / 2
@@ -192,20 +180,3 @@ def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path)
     trainer, run = building.sft(recipe, machine, tmp_path, rows, 2, tracker="tensorboard")
     training.train(trainer, run)
     assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("name", "cure"),
-    [
-        ("wandb", "pip install wandb, or set REPORT_TO"),
-        ("trackio", "pip install trackio, or set REPORT_TO"),
-        ("abacus", "Use one of none, wandb, tensorboard, trackio\\.$"),
-    ],
-)
-def test_a_tracker_that_is_not_installed_is_named(name, cure, monkeypatch):
-    monkeypatch.setattr(training, "get_available_reporting_integrations", lambda: ["tensorboard"])
-    for installed in ("tensorboard", "none", ""):
-        training.check_report_to(installed)
-    said = f"'{name}', which is not installed \\(there is tensorboard\\)\\.\n{cure}"
-    with pytest.raises(ValueError, match=said):
-        training.check_report_to(name)

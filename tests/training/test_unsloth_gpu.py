@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from helpers.recipes import RECIPES, for_profile
 from helpers.runs import PUBLISHED, Run, read_lines
+from helpers.tiny import TINY_MODEL
 from helpers.training import models
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
@@ -213,7 +214,7 @@ def test_model_and_trainer_get_one_dtype(dtype, machine, found, tmp_path):
     assert (asked["fp16"], asked["bf16"]) == (dtype == "float16", dtype == "bfloat16")
     loader = models.FastLanguageModel
     with mock.patch.object(loader, "from_pretrained", wraps=loader.from_pretrained) as loaded:
-        model, _ = models.load(str(models.TINY_MODEL), recipe, here)
+        model, _ = models.load(str(TINY_MODEL), recipe, here)
     assert loaded.call_args.kwargs["dtype"] is getattr(torch, dtype)
     instead = torch.bfloat16 if cpu_bf16_supported() else torch.float32
     assert model.dtype is (instead if dtype == "float16" else getattr(torch, dtype))

@@ -53,9 +53,9 @@ def small():
 def machine_for(recipe, rows: int):
     """This computer with memory for so many completions, so that the batch is cut as on a card."""
     from helpers.machine import detect, memory
-    from helpers.training import models
+    from helpers.tiny import TINY_MODEL
 
-    machine, shape = detect(), memory.shape_of(str(models.TINY_MODEL))
+    machine, shape = detect(), memory.shape_of(str(TINY_MODEL))
     enough, more = (
         memory.total(memory.estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows)
     )
@@ -68,11 +68,12 @@ def fresh(adapter: Path | None, dtype: str = "float32"):
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from helpers.training import models  # first: it imports Unsloth
+    from helpers.tiny import TINY_MODEL
+    from helpers.training import models
 
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(models.TINY_MODEL)
-    model = AutoModelForCausalLM.from_pretrained(models.TINY_MODEL, dtype=getattr(torch, dtype))
+    tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL)
+    model = AutoModelForCausalLM.from_pretrained(TINY_MODEL, dtype=getattr(torch, dtype))
     models.settle_end(model, tokenizer)
     if adapter:
         model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
@@ -103,16 +104,17 @@ def trainer_on(model, tokenizer, recipe, stage: str, config, rows, replies=None)
 
 
 def build(out: Path, stage: str, start: Path | None = None, completions=None):
-    """A stage's trainer and run on a fresh model. completions: see `written`."""
+    """A stage's trainer and run on a fresh model. completions: see `fixed`."""
     from helpers import data
-    from helpers.training import Adapter, models
+    from helpers.tiny import TINY_MODEL
+    from helpers.training import Adapter
     from helpers.training import trainers as training
     from helpers.training.training_run import TrainingRun
 
     recipe, (model, tokenizer) = small(), fresh(start)
     parent = Adapter.read(start) if start else None
     machine = machine_for(recipe, 8)
-    run = TrainingRun(out, recipe, stage, machine, 0, str(models.TINY_MODEL), parent)
+    run = TrainingRun(out, recipe, stage, machine, 0, str(TINY_MODEL), parent)
     train = data.load(recipe, None, "tiny")["train"]
     rows = data.chosen(recipe, tokenizer, train, stage, 0).examples
     make = training.grpo_config if stage == "grpo" else training.sft_config
@@ -121,7 +123,7 @@ def build(out: Path, stage: str, start: Path | None = None, completions=None):
     return trainer_on(model, tokenizer, recipe, stage, config, rows, replies), run
 
 
-def written(rows, tokenizer):
+def fixed(rows, tokenizer):
     """Replies that do not depend on the model: every other one right, one of a group cut off."""
     answers = {row.question: row.answer for row in rows}
 
@@ -184,7 +186,7 @@ def given(out: Path, adapter: Path) -> Path:
     """GRPO from an adapter on written replies; the run's folder."""
     from helpers.training import trainers as training
 
-    trainer, run = build(out, "grpo", adapter, written)
+    trainer, run = build(out, "grpo", adapter, fixed)
     training.train(trainer, run)
     return run.folder
 
