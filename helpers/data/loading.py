@@ -21,7 +21,6 @@ from helpers.recipes import Recipe
 from helpers.rows import Example
 
 CONTROL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")
-LONGEST = 10  # characters a token: a question with more for each token of the limit cannot fit
 
 
 @dataclass(frozen=True)
@@ -145,11 +144,8 @@ def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
 
 def unusable(recipe: Recipe, example: Example) -> str | None:
     """Why an example can be neither taught nor graded; None if it can."""
-    longest = LONGEST * recipe.grpo.max_prompt
     if not example.question:
         return "without a question"
-    if len(example.question) > longest:
-        return f"with a question of over {longest} characters"
     text = "\n".join((example.question, example.solution, example.answer))
     if CONTROL.search(text):
         return "with a control token of the chat template"

@@ -45,27 +45,25 @@ def rows_of(source: Source, dataset: str | None, profile: str) -> Rows:
 
 def stored(source: Source, where: str) -> Rows:
     """What `load_dataset` finds in a file, in a folder, or at a Hub id."""
-    path = os.path.expanduser(where)
-    for part in (source.config, source.files):
-        if part and os.path.exists(os.path.join(path, part)):
-            path = os.path.join(path, part)
-    kind = FILE.fullmatch(path)
-    if kind:
-        return fetch(where, kind[1].lower(), data_files=path)
-    if os.path.exists(path):
-        return fetch(where, path)
-    if where == source.path:
-        return fetch(where, where, source.config, data_files=source.files, revision=source.revision)
-    name, _, config = where.partition(":")
-    return fetch(where, name, config or None)
-
-
-def fetch(where: str, *arguments, **options) -> Rows:
-    """`load_dataset`, with the two lines that a person needs where it does not load."""
     from datasets import load_dataset
 
+    path = os.path.expanduser(where)
+    for part in (source.config, source.files):
+        inside = os.path.join(path, part or "")
+        if os.path.exists(inside):
+            path = inside
+    kind = FILE.fullmatch(path)
+    name, _, config = where.partition(":")
+    options = {"path": name, "name": config or None}
+    if kind:
+        options = {"path": kind[1].lower(), "data_files": path}
+    elif os.path.exists(path):
+        options = {"path": path}
+    elif where == source.path:
+        options = {"path": where, "name": source.config}
+        options |= {"data_files": source.files, "revision": source.revision}
     try:
-        return load_dataset(*arguments, **options)
+        return load_dataset(**options)
     except Exception as error:  # the readers raise all kinds, StopIteration among them
         cause = error.__cause__ or error  # which says what it was
         said = str(cause).partition("\n")[0]

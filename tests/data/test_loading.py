@@ -81,7 +81,6 @@ def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(reci
             ({"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
             ({"messages": []}, "without a question"),
             ({"messages": [{"role": "user", "content": "  "}]}, "without a question"),
-            ({"messages": "3 + 4? " * 15_000}, "with a question of over 2560 characters"),
             ({"id": "train-0"}, "with an id seen before"),
         ]
     ],
