@@ -7,7 +7,6 @@ describe              a machine in some lines, for the top of a notebook
 place                 "kaggle", "colab" or "local"
 versions              the installed libraries and their versions
 peak_memory           the most memory that this process has held
-set_seed              seeds Python, NumPy and torch
 random_state          where torch's random numbers stand; set_random_state puts them there
 plan                  what a stage takes on a machine, and how the batch is cut; prints itself
 plan_table            the plans of every card
@@ -24,15 +23,13 @@ from helpers.machine.computer import (
     Machine,
     describe,
     detect,
-    file_hash,
     peak_memory,
     place,
     random_state,
     set_random_state,
-    set_seed,
     versions,
 )
-from helpers.machine.folders import check_mirror, hint, writable_folder
-from helpers.machine.memory import plan, plan_table
+from helpers.machine.folders import check_mirror, file_hash, hint, writable_folder
+from helpers.machine.planning import plan, plan_table
 from helpers.machine.processes import allow_numbered_cpus, check_launch, explain_lost_process
 from helpers.machine.setup import prepare

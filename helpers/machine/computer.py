@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import socket
+import sys
 import tempfile
 import textwrap
 import warnings
@@ -28,8 +28,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 GIB = 2**30
-STACK = "torch transformers trl peft unsloth unsloth_zoo".split()  # noqa: SIM905
-STACK += "accelerate bitsandbytes datasets sympy".split()  # noqa: SIM905
+STACK = "torch transformers trl peft unsloth unsloth_zoo accelerate bitsandbytes datasets sympy"
 # Nobody need ask whether the Hub is there: the user has said, or only a proxy can reach it.
 DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
 PROFILES = {
@@ -39,8 +38,8 @@ PROFILES = {
 }
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
-{0.disk_gb:.0f} GB of disk free
-computes  in {0.dtype}{more}
+{disk:.0f} GB of disk free
+computes  in {0.dtype}, 4-bit{vllm}
 profile   {0.profile}: {profile}
 {versions}"""
 
@@ -57,9 +56,7 @@ class Machine:
     place: str
     dtype: str  # what weights that are not in 4-bit are held in, and what is computed in
     capability: str = ""  # of the card, such as "7.5"
-    four_bit: bool = True
     vllm: bool = False
-    disk_gb: float = 0.0  # free, where this was started
     process: int = 0
     processes: int = 1
 
@@ -84,7 +81,7 @@ def place() -> str:
 
 
 def go_offline_without_hub() -> None:
-    """Sets HF_HUB_OFFLINE, before huggingface_hub is imported, when nothing answers at the Hub.
+    """Sets HF_HUB_OFFLINE when nothing answers at the Hub, also for what has read it already.
 
     What is cached still loads; otherwise the client retries for minutes.
     """
@@ -95,6 +92,8 @@ def go_offline_without_hub() -> None:
         socket.create_connection((hub.hostname, hub.port or 443), timeout=3).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
+        for name in {"huggingface_hub.constants", "datasets.config"} & sys.modules.keys():
+            sys.modules[name].HF_HUB_OFFLINE = True
 
 
 def detect() -> Machine:
@@ -111,16 +110,13 @@ def detect() -> Machine:
         cores=os.cpu_count(),
         place=place(),
         dtype="float32",
-        four_bit=bool(version_of("bitsandbytes")),
-        disk_gb=round(shutil.disk_usage(".").free / GIB, 1),
         process=int(os.environ.get("RANK", 0)),
         processes=int(os.environ.get("WORLD_SIZE", 1)),
     )
     if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
         machine = with_card(machine)
     if machine.device == "cpu":
-        # A second thread gains little on an idle machine, and costs many times the step on a busy
-        # one.
+        # A second thread gains little on an idle machine; on a busy one it costs many steps.
         torch.set_num_threads(1)
     return machine
 
@@ -151,13 +147,6 @@ def with_card(machine: Machine) -> Machine:
         capability=f"{card.major}.{card.minor}",
         vllm=bool(version_of("vllm")),
     )
-
-
-def set_seed(seed: int) -> None:
-    """Seeds Python, NumPy and torch."""
-    from accelerate import utils
-
-    utils.set_seed(seed)
 
 
 def random_state() -> list[list[int]]:
@@ -195,7 +184,7 @@ def version_of(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """The installed version of each library of the stack; one that is absent is left out."""
-    return {name: version_of(name) for name in STACK if version_of(name)}
+    return {name: version_of(name) for name in STACK.split() if version_of(name)}
 
 
 def describe(machine: Machine) -> str:
@@ -207,13 +196,8 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
-        more=", 4-bit" * machine.four_bit + ", vLLM" * machine.vllm,
+        disk=shutil.disk_usage(".").free / GIB,
+        vllm=", vLLM" * machine.vllm,
         profile=PROFILES[machine.profile],
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,15 +12,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.machine.computer import GIB, Machine
 from helpers.machine.shapes import Shape, shape_of
 from helpers.recipes import GRPOSettings, Recipe, SFTSettings, for_profile
 from helpers.tiny import TINY_MODEL
-
-if TYPE_CHECKING:
-    import pandas
 
 Parts = dict[str, float]  # GiB
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
@@ -37,8 +33,8 @@ CARD_SHARE, COMPUTER_SHARE = 0.9, 0.25
 GENERATING = ("KV cache", "prompts", "merged weights")
 TRAINING = ("gradients", "activations", "logits")
 # What is lent and sold, with GiB as torch reports them, which is less than on the label.
-FILE = Path(__file__).with_name("cards.json")
-CARDS = [Machine(**card) for card in json.loads(FILE.read_text())]
+CARDS_FILE = Path(__file__).with_name("cards.json")
+CARDS = [Machine(**card) for card in json.loads(CARDS_FILE.read_text())]
 COLUMNS = {
     "weights": ("weights",),
     "LoRA": ("LoRA", "optimiser", "reference adapter"),
@@ -46,19 +42,15 @@ COLUMNS = {
     "generating": GENERATING,
 }
 PLAN = """\
-memory    {plan.total:.2f} of {plan.memory_gb:.1f} GiB, estimated for the longest rows, \
+memory    {0.total:.2f} of {0.memory_gb:.1f} GiB, estimated for the longest rows, \
 without the libraries{turns}
 parts     {parts}
-batch     {plan.batch} = {whole} (device batch × accumulation × processes)"""
+batch     {0.device_batch} × {0.accumulation} × {0.processes} = {whole} \
+(device batch × accumulation × processes)"""
+TURNS = "\n          (generating and training take turns)"
 ADVICE = """
-This needs {plan.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
+This needs {0.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
 Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter completions."""
-
-
-def lora_parameters(recipe: Recipe, shape: Shape) -> int:
-    """r × (inputs + outputs) for each matrix with LoRA: A is r × inputs, B is outputs × r."""
-    sides = sum(sum(shape.projections[name]) for name in recipe.lora.targets)
-    return shape.layers * recipe.lora.r * sides
 
 
 def row_length(part: SFTSettings | GRPOSettings) -> int:
@@ -134,9 +126,11 @@ def estimate(
     if stage == "grpo":
         scored = part.max_completion
     width = matrix_width = WIDTH[machine.dtype]
-    if recipe.lora.load_in_4bit and machine.four_bit:
+    if recipe.lora.load_in_4bit:
         matrix_width = FOUR_BIT
-    lora = 4 * lora_parameters(recipe, shape)  # float32 on every machine
+    # A is r × inputs, B is outputs × r, both float32 on every machine
+    sides = sum(sum(shape.projections[name]) for name in recipe.lora.targets)
+    lora = 4 * recipe.lora.r * sides * shape.layers
     sizes = {
         "weights": shape.linear * matrix_width + shape.other * width,
         "LoRA": lora,
@@ -163,95 +157,86 @@ def sum_of(parts: Parts, names: Sequence[str]) -> float:
 
 
 def total(parts: Parts) -> float:
-    """GiB at the peak: what always stays, and the larger of generating and training."""
-    always = [name for name in parts if name not in GENERATING + TRAINING]
-    return sum_of(parts, always) + max(sum_of(parts, GENERATING), sum_of(parts, TRAINING))
+    """GiB at the peak: all but the smaller of generating and training, which take turns."""
+    return sum(parts.values()) - min(sum_of(parts, GENERATING), sum_of(parts, TRAINING))
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """device_batch × accumulation × processes is the recipe's effective batch. Sizes are GiB."""
 
     device_batch: int
     accumulation: int
     processes: int
     parts: Parts
+    total: float
     memory_gb: float  # of one card, or this computer
     room: float  # what a plan may fill of it
-
-    @property
-    def total(self) -> float:
-        return total(self.parts)
 
     @property
     def fits(self) -> bool:
         return self.total <= self.room
 
-    @property
-    def batch(self) -> str:
-        return f"{self.device_batch} × {self.accumulation} × {self.processes}"
-
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
         sizes = sorted(self.parts.items(), key=lambda item: -item[1])
-        text = PLAN.format(
-            plan=self,
-            turns="\n          (generating and training take turns)" * ("KV cache" in self.parts),
-            parts=", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005),
-            whole=self.device_batch * self.accumulation * self.processes,
-        )
-        if self.fits:
-            return text
-        return text + ADVICE.format(plan=self, largest=sizes[0])
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005)
+        turns = TURNS * ("KV cache" in self.parts)
+        whole = self.device_batch * self.accumulation * self.processes
+        text = PLAN.format(self, turns=turns, parts=parts, whole=whole)
+        if not self.fits:
+            text += ADVICE.format(self, largest=sizes[0])
+        return text
 
 
-def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
+def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> MemoryPlan:
     """The largest device batch that fits and is not far beyond what keeps a card busy; at least 1.
 
     Raises ValueError if the processes do not divide the batch, and what `shape_of` raises.
     """
-    part, processes, memory = getattr(recipe, stage), machine.processes, machine.memory_gb
+    part, processes, memory_gb = getattr(recipe, stage), machine.processes, machine.memory_gb
     if part.batch % processes:
         raise ValueError(
             f"An effective batch of {part.batch} does not divide among {processes} processes.\n"
             "Start a number of them that divides it."
         )
-    mine = batch = part.batch // processes
-    room = memory * (COMPUTER_SHARE / processes)
+    mine = most = part.batch // processes
+    room = memory_gb * (COMPUTER_SHARE / processes)
     if machine.device != "cpu":
-        room = memory * CARD_SHARE
-        busy = int(memory * BUSY / row_length(part))
-        batch = max(1, min(mine, busy))
+        room = memory_gb * CARD_SHARE
+        busy = int(memory_gb * BUSY / row_length(part))
+        most = max(1, min(mine, busy))
     shape = shape_of(base)
-    parts = estimate(recipe, stage, shape, machine, batch)
-    while mine % batch or (batch > 1 and total(parts) > room):
-        batch -= 1
-        parts = estimate(recipe, stage, shape, machine, batch)
-    return Plan(batch, mine // batch, processes, parts, memory, room)
+    for batch in range(most, 0, -1):
+        if mine % batch == 0:
+            parts = estimate(recipe, stage, shape, machine, batch)
+            if total(parts) <= room:
+                break
+    return MemoryPlan(batch, mine // batch, processes, parts, total(parts), memory_gb, room)
 
 
-def plan_table(recipe: Recipe, machine: Machine) -> pandas.DataFrame:
-    """A row for each card and stage, in GiB, and for this computer.
+def plan_table(recipe: Recipe, machine: Machine):
+    """A data frame, in GiB: each stage on each card that divides its batch, and on this computer.
 
     LoRA with its optimiser, training and generating are sums.
     """
     import pandas
 
     rows = []
-    for each in (*CARDS, replace(machine, name="this computer")):
-        adapted = for_profile(recipe, each.profile)
-        base = str(TINY_MODEL) if each.profile == "tiny" else recipe.model
+    for card in (*CARDS, replace(machine, name="this computer")):
+        adapted = for_profile(recipe, card.profile)
+        base = recipe.model
+        if card.profile == "tiny":
+            base = str(TINY_MODEL)
         for stage in recipe.stages:
-            row = {"card": each.name, "stage": stage, "dtype": each.dtype}
-            rows.append(row)
-            try:
-                found = plan(adapted, stage, base, each)
-            except ValueError as error:  # two cards do not divide the batch
-                row["batch"] = str(error).partition("\n")[0]
+            if getattr(adapted, stage).batch % card.processes:
                 continue
-            row["batch"] = found.batch
+            found = plan(adapted, stage, base, card)
+            row = {"card": card.name, "stage": stage, "dtype": card.dtype}
+            row["batch"] = found.device_batch
             for name, parts in COLUMNS.items():
                 row[name] = f"{sum_of(found.parts, parts):.2f}"
-            row |= {"total": f"{found.total:.2f}", "of": f"{each.memory_gb:.1f}"}
+            row |= {"total": f"{found.total:.2f}", "of": f"{card.memory_gb:.1f}"}
             row["fits"] = "yes" if found.fits else "no"
+            rows.append(row)
     return pandas.DataFrame(rows)

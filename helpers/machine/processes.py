@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 
-LAUNCH = "accelerate launch --config_file helpers/accelerate/cpu.yaml --num_processes"
 LOST = re.compile("gloo|nccl|connection closed|connection reset|broken pipe", re.IGNORECASE)
 
 
@@ -23,8 +22,8 @@ def check_launch() -> None:
     if asked and int(asked[1]) > 1:
         raise RuntimeError(
             f"accelerate was asked for {asked[1]} processes and started one: "
-            "it finds no GPUs, or one.\n"
-            f"Without GPUs use: {LAUNCH} {asked[1]} -m helpers …"
+            "it finds no GPUs, or one.\nWithout GPUs use: accelerate launch "
+            f"--config_file helpers/accelerate/cpu.yaml --num_processes {asked[1]} -m helpers …"
         )
 
 
@@ -34,13 +33,12 @@ def explain_lost_process() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        several = os.environ.get("WORLD_SIZE", "1") != "1"
-        if several and LOST.search(str(error)):
-            raise RuntimeError(
-                "Another process of this run has ended.\n"
-                "Run the same command again: it goes on from the last checkpoint."
-            ) from error
-        raise
+        if "WORLD_SIZE" not in os.environ or not LOST.search(str(error)):
+            raise
+        raise RuntimeError(
+            "Another process of this run has ended.\n"
+            "Run the same command again: it goes on from the last checkpoint."
+        ) from error
 
 
 @functools.cache  # torch cannot hold two such rules of one rank
@@ -48,7 +46,7 @@ def allow_numbered_cpus() -> None:
     """Lets torch.load put tensors on "cpu:0", as trainers ask under several CPU processes."""
     import torch
 
-    def put(storage, place: str):
-        return storage if place.startswith("cpu:") else None
+    def put(storage, location: str):
+        return storage if location.startswith("cpu:") else None
 
     torch.serialization.register_package(5, lambda storage: None, put)

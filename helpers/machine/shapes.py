@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,91 +17,70 @@ ALIAS = "^(qwen|unsloth)/|(-base)?(-unsloth)?(-bnb-4bit)?$"
 
 @dataclass(frozen=True)
 class Shape:
-    """How wide a Qwen's layers are, and how many there are."""
+    """How wide a Qwen's layers are, how many there are, and how many weights that makes."""
 
-    hidden: int
     layers: int
+    hidden: int
+    intermediate: int
     query: int  # of all heads together
     key: int
-    intermediate: int
-    vocabulary: int
     head_norm: int  # the width at which q and k are normalised (Qwen3); 0: they are not
-    biases: int  # of q, k and v together (Qwen2)
-    tied: bool  # the output layer is the embedding
-
-    @property
-    def projections(self) -> dict[str, tuple[int, int]]:
-        """(inputs, outputs) of a layer's matrices, which are in 4-bit and which LoRA goes on."""
-        return {
-            "q_proj": (self.hidden, self.query),
-            "k_proj": (self.hidden, self.key),
-            "v_proj": (self.hidden, self.key),
-            "o_proj": (self.query, self.hidden),
-            "gate_proj": (self.hidden, self.intermediate),
-            "up_proj": (self.hidden, self.intermediate),
-            "down_proj": (self.intermediate, self.hidden),
-        }
-
-    @property
-    def linear(self) -> int:
-        """How many weights those matrices have in all layers."""
-        return self.layers * sum(inputs * outputs for inputs, outputs in self.projections.values())
-
-    @property
-    def other(self) -> int:
-        """Embedding, output layer where it is not tied, norms and biases."""
-        tables = (2 - self.tied) * self.vocabulary * self.hidden
-        norms = 2 * self.hidden + 2 * self.head_norm
-        return tables + self.layers * (norms + self.biases) + self.hidden
+    vocabulary: int
+    # (inputs, outputs) of a layer's matrices, which are in 4-bit and which LoRA goes on
+    projections: dict[str, tuple[int, int]]
+    linear: int  # weights of those matrices in all layers
+    other: int  # of embedding, output layer where it is not tied, norms and biases
 
 
 def shape_of(model: str) -> Shape:
-    """The sizes of a local folder's model, of a published one, or of another on the Hub.
+    """The sizes of a published model, in 4-bit or not, of a folder's, or of another on the Hub.
 
     Raises ValueError if there is no config.json, or no Qwen's.
     """
+    from transformers import AutoConfig
+
+    name = re.sub(ALIAS, "", model.lower())
+    published = json.loads(PUBLISHED.read_text())
     try:
-        return shape_from(read_config(model))
-    except (OSError, ValueError, KeyError) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        cure = "Set MODEL to a dense Qwen2 or Qwen3: a Hub id (and check the network), or a folder "
-        cure += "with config.json, tokenizer and safetensors weights." + hint("config.json")
-        raise ValueError(f"There is no model at {model} ({reason}).\n{cure}") from error
-
-
-def read_config(model: str) -> dict:
-    """A model's config.json; of a published model, in 4-bit or not, what counts of it."""
-    file = Path(model, "config.json")
-    if not Path(model).is_dir():
-        name = re.sub(ALIAS, "", model.lower())
-        published = json.loads(PUBLISHED.read_text())
         if name in published:
-            return published[name]
-        from huggingface_hub import hf_hub_download
+            return shape_from(AutoConfig.for_model(**published[name]))
+        return shape_from(AutoConfig.from_pretrained(model))
+    except (OSError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ValueError(
+            f"There is no model at {model} ({reason}).\n"
+            "Set MODEL to a dense Qwen2 or Qwen3: a Hub id (and check the network), or a folder "
+            "with config.json, tokenizer and safetensors weights." + hint("config.json")
+        ) from error
 
-        file = Path(hf_hub_download(model, "config.json"))
-    return json.loads(file.read_text())
 
-
-def shape_from(config: dict) -> Shape:
-    """The sizes that a config.json states; what some leave out has transformers' value."""
-    if config.get("num_experts"):
+def shape_from(config) -> Shape:
+    """The sizes that a configuration of transformers states."""
+    if hasattr(config, "num_experts"):
         raise ValueError("a mixture of experts")
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    layers, hidden, wide = config.num_hidden_layers, config.hidden_size, config.intermediate_size
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", hidden // heads)
     query = heads * head_dim
-    key = config.get("num_key_value_heads", heads) * head_dim
-    biases, head_norm = 0, head_dim
-    if config["model_type"] == "qwen2":
-        biases, head_norm = query + 2 * key, 0
+    key = config.num_key_value_heads * head_dim
+    projections = {
+        "q_proj": (hidden, query),
+        "k_proj": (hidden, key),
+        "v_proj": (hidden, key),
+        "o_proj": (query, hidden),
+        "gate_proj": (hidden, wide),
+        "up_proj": (hidden, wide),
+        "down_proj": (wide, hidden),
+    }
+    linear = layers * sum(map(math.prod, projections.values()))
+    head_norm, biases = head_dim, 0
+    if config.model_type == "qwen2":
+        head_norm, biases = 0, query + 2 * key
+    other = config.vocab_size * hidden
+    if not config.tie_word_embeddings:
+        other *= 2
+    other += layers * (2 * hidden + 2 * head_norm + biases) + hidden
+    vocabulary = config.vocab_size
     return Shape(
-        config["hidden_size"],
-        config["num_hidden_layers"],
-        query,
-        key,
-        config["intermediate_size"],
-        config["vocab_size"],
-        head_norm,
-        biases,
-        config.get("tie_word_embeddings", False),
+        layers, hidden, wide, query, key, head_norm, vocabulary, projections, linear, other
     )

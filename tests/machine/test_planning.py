@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from helpers.machine import memory
-from helpers.machine.computer import Machine
-from helpers.machine.memory import estimate, plan, total
+from helpers.machine import Machine, plan, plan_table
+from helpers.machine.computer import GIB
+from helpers.machine.planning import CARDS as ALL_CARDS
+from helpers.machine.planning import estimate, logits, total
 from helpers.machine.shapes import shape_of
 from helpers.recipes import RECIPES, for_profile
 from helpers.tiny import TINY_MODEL
 from tests.conftest import ROOT
 
-CARDS = {card.name: card for card in memory.CARDS}
+CARDS = {card.name: card for card in ALL_CARDS}
 T4 = CARDS["T4 16 GB"]
 LAPTOP = Machine("tiny", "cpu", "x86_64", 8.0, 2, "local", "float32")
 QWEN, TINY = "Qwen/Qwen3-4B", str(TINY_MODEL)
@@ -54,12 +55,13 @@ def test_a_local_folder_is_read_and_counted(tmp_path):
         assert shape.linear + shape.other == model.num_parameters()
     adapted = training.add_lora(tiny, recipe, LAPTOP, 0)
     trainable = training.count_parameters(adapted)["trainable"]
-    assert memory.lora_parameters(recipe, shape_of(TINY)) == trainable
+    gradients = estimate(recipe, "grpo", shape_of(TINY), LAPTOP, 1)["gradients"]
+    assert gradients * GIB == pytest.approx(4 * trainable)
 
 
 @pytest.mark.parametrize(
     "text",
-    [None, "{", '{"hidden_size": 8}', '{"num_experts": 8}'],
+    [None, "{", '{"hidden_size": 8}', '{"model_type": "qwen3_moe"}', '{"model_type": "t5"}'],
 )
 def test_a_config_that_cannot_be_read(text, tmp_path):
     if text:
@@ -139,7 +141,7 @@ def test_generating_and_training_take_turns():
 
 
 def test_a_table_has_every_card_and_stage_and_this_computer():
-    table = memory.plan_table(RECIPES["openr1_boxed"], LAPTOP)
+    table = plan_table(RECIPES["openr1_boxed"], LAPTOP)
     lines = table.to_string(index=False).split("\n")
     assert len(table) == 3 * (len(CARDS) + 1) and max(map(len, lines)) <= 130
     assert set(table["fits"]) == {"yes"} and list(table["card"])[-1] == "this computer"
@@ -177,5 +179,5 @@ def at_its_lengths(found):
     recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **lengths)})
     parts = estimate(recipe, stage, shape, LAPTOP, found["device_batch"])
     if stage == "sft":  # a plan takes every token for a scored one
-        parts["logits"] = memory.logits(shape, LAPTOP, found["scored"], stage) / memory.GIB
+        parts["logits"] = logits(shape, LAPTOP, found["scored"], stage) / GIB
     return total(parts)
