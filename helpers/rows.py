@@ -4,8 +4,6 @@ A reader returns None for a row without a gold, or without the verified solution
 learns from; the loader counts those. Every reader also takes anyone's own rows (see `or_own`).
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re

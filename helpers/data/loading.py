@@ -3,8 +3,6 @@
 Rows that cannot be used are left out and counted by reason; nothing is cut or repaired in silence.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import sys
@@ -106,14 +104,12 @@ def to_examples(
                 reason = "with a question of the test split"
             elif question in questions:
                 reason = "with a question seen before"
-            elif example.id and example.id in ids:
-                reason = "with an id seen before"
             else:
                 reason = unusable(recipe, example)
         if reason:
             dropped[reason] += 1
             continue
-        if not example.id:
+        if not example.id or example.id in ids:
             example = replace(example, id=f"{split}-{index}")
         questions.add(question)
         ids.add(example.id)

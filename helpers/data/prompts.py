@@ -1,7 +1,5 @@
 """From examples to the prompts and targets that SFT, GRPO and evaluation share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from helpers.data.loading import Split

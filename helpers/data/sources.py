@@ -1,7 +1,5 @@
 """Where rows come from: the Hub, a local folder or file, or, without a GPU, the generator."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """What this computer is, and the profile that follows from it: decided here and nowhere else."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform
@@ -11,7 +9,6 @@ import sys
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,7 +35,7 @@ PROFILES = {
 }
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
-{disk:.0f} GB of disk free
+{0.disk_gb:.0f} GB of disk free
 computes  in {0.dtype}, 4-bit{vllm}
 profile   {0.profile}: {profile}
 {versions}"""
@@ -57,6 +54,7 @@ class Machine:
     dtype: str  # what weights that are not in 4-bit are held in, and what is computed in
     capability: str = ""  # of the card, such as "7.5"
     vllm: bool = False
+    disk_gb: float = 0.0  # free, where this was started
     process: int = 0
     processes: int = 1
 
@@ -110,6 +108,7 @@ def detect() -> Machine:
         cores=os.cpu_count(),
         place=place(),
         dtype="float32",
+        disk_gb=round(shutil.disk_usage(".").free / GIB, 1),
         process=int(os.environ.get("RANK", 0)),
         processes=int(os.environ.get("WORLD_SIZE", 1)),
     )
@@ -125,9 +124,7 @@ def with_card(machine: Machine) -> Machine:
     """The machine with its card; as it was if torch cannot use the card."""
     import torch
 
-    used = min(torch.cuda.device_count(), machine.processes)
-    cards = [torch.cuda.get_device_properties(i) for i in range(used)]
-    card = min(cards, key=lambda card: (card.major, card.total_memory))  # all plan for the weakest
+    card = torch.cuda.get_device_properties(0)
     # torch.cuda.is_available() says yes to any card, and the first product dies.
     if not any(name.startswith(f"sm_{card.major}") for name in torch.cuda.get_arch_list()):
         print(
@@ -157,11 +154,11 @@ def random_state() -> list[list[int]]:
     return [state.tolist() for state in states]
 
 
-def set_random_state(state: Sequence[Sequence[int]]) -> None:
+def set_random_state(states: list[list[int]]) -> None:
     """Sets torch's random numbers to where `random_state` found them."""
     import torch
 
-    cpu, *cuda = map(torch.ByteTensor, state)
+    cpu, *cuda = map(torch.ByteTensor, states)
     torch.set_rng_state(cpu)
     torch.cuda.set_rng_state_all(cuda)
 
@@ -196,7 +193,6 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
-        disk=shutil.disk_usage(".").free / GIB,
         vllm=", vLLM" * machine.vllm,
         profile=PROFILES[machine.profile],
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),

@@ -1,7 +1,5 @@
 """Files and folders, here and on the services: where to write, what is attached."""
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from pathlib import Path

@@ -6,8 +6,6 @@ The tests hold them to measurements on the CPU; on a GPU they are derived from t
 tensors are counted: a C library keeps freed blocks besides, on the embedded model 40 to 65 % more.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -171,11 +169,7 @@ class MemoryPlan:
     parts: Parts
     total: float
     memory_gb: float  # of one card, or this computer
-    room: float  # what a plan may fill of it
-
-    @property
-    def fits(self) -> bool:
-        return self.total <= self.room
+    fits: bool
 
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
@@ -210,9 +204,11 @@ def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> MemoryPlan:
     for batch in range(most, 0, -1):
         if mine % batch == 0:
             parts = estimate(recipe, stage, shape, machine, batch)
-            if total(parts) <= room:
+            peak = total(parts)
+            if peak <= room:
                 break
-    return MemoryPlan(batch, mine // batch, processes, parts, total(parts), memory_gb, room)
+    fits = peak <= room
+    return MemoryPlan(batch, mine // batch, processes, parts, peak, memory_gb, fits)
 
 
 def plan_table(recipe: Recipe, machine: Machine):

@@ -1,14 +1,8 @@
-"""What `accelerate launch` and torchrun leave unsaid about several processes, a card each."""
+"""What `accelerate launch` and torchrun leave undone for several processes."""
 
-from __future__ import annotations
-
-import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterator
-
-LOST = re.compile("gloo|nccl|connection closed|connection reset|broken pipe", re.IGNORECASE)
 
 
 def check_launch() -> None:
@@ -25,20 +19,6 @@ def check_launch() -> None:
             "it finds no GPUs, or one.\nWithout GPUs use: accelerate launch "
             f"--config_file helpers/accelerate/cpu.yaml --num_processes {asked[1]} -m helpers …"
         )
-
-
-@contextlib.contextmanager
-def explain_lost_process() -> Iterator[None]:
-    """Turns the error that a process gets when another one has died into two lines."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "WORLD_SIZE" not in os.environ or not LOST.search(str(error)):
-            raise
-        raise RuntimeError(
-            "Another process of this run has ended.\n"
-            "Run the same command again: it goes on from the last checkpoint."
-        ) from error
 
 
 @functools.cache  # torch cannot hold two such rules of one rank

@@ -4,8 +4,6 @@ Uses the standard library only: it runs before anything is installed, and before
 the environment when it is imported.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -1,7 +1,5 @@
 """The sizes of a model, without loading it: all that an estimate of memory needs."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

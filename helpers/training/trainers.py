@@ -217,8 +217,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
             made_of = fingerprint(trainer, run, budget, start)
             checkpoint = checkpoints.begin(run, made_of, resume)
-        with machines.explain_lost_process():
-            checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
+        checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
         if run.machine.device == "cpu":
             private.train_in_float(trainer.model)
         if run.finished:
@@ -309,7 +308,7 @@ def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Pat
         # Cut off after the last step; a trainer would take one more.
         private.restore_adapter(trainer.model, checkpoint)
         return checkpoints.step_of(checkpoint)
-    with interrupt_between_steps(callback), machines.explain_lost_process():
+    with interrupt_between_steps(callback):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     steps = trainer.state.global_step
     if callback.stopping and steps < trainer.state.max_steps:
