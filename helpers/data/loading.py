@@ -1,8 +1,9 @@
-"""From a dataset's rows to examples.
+"""From a dataset to its rows, and from rows to examples.
 
 Rows that cannot be used are left out and counted by reason; nothing is cut or repaired in silence.
 """
 
+import os
 import random
 import re
 import sys
@@ -14,10 +15,13 @@ from itertools import chain, islice
 
 from tqdm.std import tqdm
 
-from helpers.data.sources import rows_of
-from helpers.recipes import Recipe
+from helpers.machine import hint
+from helpers.recipes import Recipe, Source
 from helpers.rows import Example
+from helpers.tiny import SCHEMAS, embedded_rows
 
+EMBEDDED = "embedded"
+FILE = re.compile(r".*\.(json|parquet|csv)l?(\.gz)?", re.IGNORECASE)  # and its reader
 CONTROL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")
 
 
@@ -93,25 +97,20 @@ def to_examples(
     held_out: normalised questions that must not occur.
     Raises ValueError with the counts when nothing is left.
     """
-    examples, dropped = [], Counter()
-    questions, ids = set(), set()  # those before
+    examples, ids, dropped = [], set(), Counter()
+    seen = dict.fromkeys(held_out, "with a question of the test split")
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
     for index, row in enumerate(bar):
         example, reason = read(recipe, row)
         if example:
             question = normalised(example.question)
-            if question in held_out:
-                reason = "with a question of the test split"
-            elif question in questions:
-                reason = "with a question seen before"
-            else:
-                reason = unusable(recipe, example)
+            reason = seen.get(question) or unusable(recipe, example)
         if reason:
             dropped[reason] += 1
             continue
         if not example.id or example.id in ids:
             example = replace(example, id=f"{split}-{index}")
-        questions.add(question)
+        seen[question] = "with a question seen before"
         ids.add(example.id)
         examples.append(example)
     found = Split(examples, dict(dropped))
@@ -158,3 +157,63 @@ def normalised(question: str) -> str:
     """A question without case, spaces, invisible characters and ways to write an accent."""
     text = unicodedata.normalize("NFC", question).casefold()
     return "".join(filter(str.isprintable, text.replace(" ", "")))
+
+
+def place_of(source: Source, dataset: str | None, profile: str) -> str:
+    """Where rows are read from: what the user says, else the generator on the tiny profile."""
+    if dataset:
+        return dataset
+    if profile == "tiny" and source.path in SCHEMAS:
+        return EMBEDDED
+    return source.path
+
+
+def rows_of(source: Source, dataset: str | None, profile: str) -> dict[str, Iterable[Mapping]]:
+    """The rows under "train" and, where there is such a split, under "test"."""
+    where = place_of(source, dataset, profile)
+    if where == EMBEDDED:
+        return embedded_rows(source.path)
+    found = stored(source, where)
+    if len(found) == 1:  # whatever it is called, it is for training
+        return {"train": next(iter(found.values()))}
+    if source.train not in found:
+        raise ValueError(
+            f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\n"
+            "Name them in the recipe's Source(train=…, test=…)."
+        )
+    rows = {"train": found[source.train]}
+    if source.test in found:
+        rows["test"] = found[source.test]
+    return rows
+
+
+def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
+    """What `load_dataset` finds in a file, in a folder, or at a Hub id."""
+    from datasets import load_dataset
+
+    path = os.path.expanduser(where)
+    for part in (source.config, source.files):
+        inside = os.path.join(path, part or "")
+        if os.path.exists(inside):
+            path = inside
+    kind = FILE.fullmatch(path)
+    name, _, config = where.partition(":")
+    options = {"path": name, "name": config or None}
+    if kind:
+        options = {"path": kind[1].lower(), "data_files": path}
+    elif os.path.exists(path):
+        options = {"path": path}
+    elif where == source.path:
+        options = {"path": where, "name": source.config}
+        options |= {"data_files": source.files, "revision": source.revision}
+    try:
+        return load_dataset(**options)
+    except Exception as error:  # the readers raise all kinds, StopIteration among them
+        cause = error.__cause__ or error  # which says what it was
+        said = str(cause).partition("\n")[0]
+        raise ValueError(
+            f"{where} could not be loaded as a dataset ({type(cause).__name__}: {said:.120}).\n"
+            "Set DATASET to non-empty JSON, JSONL, Parquet or CSV files in UTF-8 with the same "
+            "columns in all, to a Hub id (id:config for one of several), or to embedded."
+            + hint("*.parquet", "*.jsonl")
+        ) from error

@@ -20,6 +20,8 @@ allow_numbered_cpus  lets several CPU processes go on from a checkpoint
 
 from helpers.machine.computer import (
     Machine,
+    allow_numbered_cpus,
+    check_launch,
     describe,
     detect,
     peak_memory,
@@ -30,5 +32,4 @@ from helpers.machine.computer import (
 )
 from helpers.machine.folders import check_mirror, file_hash, hint, writable_folder
 from helpers.machine.planning import plan, plan_table
-from helpers.machine.processes import allow_numbered_cpus, check_launch
 from helpers.machine.setup import prepare

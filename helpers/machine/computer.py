@@ -1,8 +1,10 @@
 """What this computer is, and the profile that follows from it: decided here and nowhere else."""
 
+import functools
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -197,3 +199,30 @@ def describe(machine: Machine) -> str:
         profile=PROFILES[machine.profile],
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )
+
+
+def check_launch() -> None:
+    """Raises RuntimeError if accelerate was asked for several processes and quietly started one."""
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ or "WORLD_SIZE" in os.environ:
+        return
+    import psutil
+
+    command = " ".join(psutil.Process().parent().cmdline())
+    asked = re.search(r"--num[_-]processes[ =](\d+)", command)
+    if asked and int(asked[1]) > 1:
+        raise RuntimeError(
+            f"accelerate was asked for {asked[1]} processes and started one: "
+            "it finds no GPUs, or one.\nWithout GPUs use: accelerate launch "
+            f"--config_file helpers/accelerate/cpu.yaml --num_processes {asked[1]} -m helpers …"
+        )
+
+
+@functools.cache  # torch cannot hold two such rules of one rank
+def allow_numbered_cpus() -> None:
+    """Lets torch.load put tensors on "cpu:0", as trainers ask under several CPU processes."""
+    import torch
+
+    def put(storage, location: str):
+        return storage if location.startswith("cpu:") else None
+
+    torch.serialization.register_package(5, lambda storage: None, put)
