@@ -41,7 +41,7 @@ class Split:
     @property
     def left_out(self) -> str:
         """The counts in words, such as "2 without an answer"; "none" where all rows were taken."""
-        counts = [f"{count} {reason}" for reason, count in self.dropped.items()]
+        counts = [f"{count} {reason}" for reason, count in self.dropped.items() if count]
         return ", ".join(counts) or "none"
 
 
@@ -113,7 +113,7 @@ def to_examples(
         seen[question] = "with a question seen before"
         ids.add(example.id)
         examples.append(example)
-    found = Split(examples, dict(dropped))
+    found = Split(examples, dropped)
     if not examples:
         columns = ", ".join(map(str, row))[:150]
         raise ValueError(
