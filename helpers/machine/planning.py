@@ -48,8 +48,7 @@ PLAN = """\
 memory    {0.total:.2f} of {0.memory_gb:.1f} GiB, estimated for the longest rows, \
 without the libraries{turns}
 parts     {parts}
-batch     {0.device_batch} × {0.accumulation} × {0.processes} = {whole} \
-(device batch × accumulation × processes)"""
+batch     {0.batch} = {whole} (device batch × accumulation × processes)"""
 TURNS = "\n          (generating and training take turns)"
 ADVICE = """
 This needs {0.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
@@ -247,6 +246,10 @@ class MemoryPlan:
     memory_gb: float  # of one card, or this computer
     fits: bool
 
+    @property
+    def batch(self) -> str:
+        return f"{self.device_batch} × {self.accumulation} × {self.processes}"
+
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
         sizes = sorted(self.parts.items(), key=lambda item: -item[1])
@@ -304,8 +307,7 @@ def plan_table(recipe: Recipe, machine: Machine):
             if getattr(adapted, stage).batch % card.processes:
                 continue
             found = plan(adapted, stage, base, card)
-            row = {"card": card.name, "stage": stage, "dtype": card.dtype}
-            row["batch"] = found.device_batch
+            row = {"card": card.name, "stage": stage, "dtype": card.dtype, "batch": found.batch}
             for name, parts in COLUMNS.items():
                 row[name] = f"{sum_of(found.parts, parts):.2f}"
             row |= {"total": f"{found.total:.2f}", "of": f"{card.memory_gb:.1f}"}

@@ -143,6 +143,7 @@ def test_a_table_has_every_card_and_stage_and_this_computer():
     table = plan_table(RECIPES["openr1_boxed"], LAPTOP)
     lines = table.to_string(index=False).split("\n")
     assert len(table) == 3 * (len(CARDS) + 1) and max(map(len, lines)) <= 130
+    assert "× 8 × 2" in lines[6] and "12.07" in lines[3]
     assert set(table["fits"]) == {"yes"} and list(table["card"])[-1] == "this computer"
 
 
