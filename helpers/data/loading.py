@@ -83,8 +83,8 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
     splits = rows_of(recipe.source, dataset, profile)
     rows = splits.get("test", splits["train"])
     for row in chain(islice(rows, start, None), rows):
-        example, _ = read(recipe, row)
-        if example and not unusable(recipe, example):
+        _, reason = judge(recipe, row, {})
+        if not reason:
             return row
     return to_examples(recipe, rows, "test")  # raises, and says why
 
@@ -101,16 +101,13 @@ def to_examples(
     seen = dict.fromkeys(held_out, "with a question of the test split")
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
     for index, row in enumerate(bar):
-        example, reason = read(recipe, row)
-        if example:
-            question = normalised(example.question)
-            reason = seen.get(question) or unusable(recipe, example)
+        example, reason = judge(recipe, row, seen)
         if reason:
             dropped[reason] += 1
             continue
         if not example.id or example.id in ids:
             example = replace(example, id=f"{split}-{index}")
-        seen[question] = "with a question seen before"
+        seen[normalised(example.question)] = "with a question seen before"
         ids.add(example.id)
         examples.append(example)
     found = Split(examples, dropped)
@@ -124,8 +121,11 @@ def to_examples(
     return found
 
 
-def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
-    """The row as an example, or the reason why it cannot be read."""
+def judge(recipe: Recipe, row: Mapping, seen: Mapping) -> tuple[Example | None, str | None]:
+    """The row as an example, or the reason why it can be neither taught nor graded.
+
+    seen: why a question, normalised, must not occur again.
+    """
     try:
         example = recipe.read_row(row)
     except KeyError as error:
@@ -134,23 +134,19 @@ def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
         return None, "with a field of the wrong type"  # such as a number where text belongs
     if example is None:
         return None, "without an answer or a verified solution"
-    return example, None
-
-
-def unusable(recipe: Recipe, example: Example) -> str | None:
-    """Why an example can be neither taught nor graded; None if it can."""
     if not example.question:
-        return "without a question"
-    text = "\n".join((example.question, example.solution, example.answer))
-    if CONTROL.search(text):
-        return "with a control token of the chat template"
+        return None, "without a question"
+    if normalised(example.question) in seen:
+        return None, seen[normalised(example.question)]
+    if CONTROL.search("\n".join((example.question, example.solution, example.answer))):
+        return None, "with a control token of the chat template"
     if recipe.score(example.answer, example.answer) != 1.0:
-        return "with an answer that does not verify"
+        return None, "with an answer that does not verify"
     try:
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:
-        return "that cannot be written in the format"
-    return None
+        return None, "that cannot be written in the format"
+    return example, None
 
 
 def normalised(question: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from helpers import training
 from helpers.machine import Machine, plan, plan_table
 from helpers.machine.computer import GIB
 from helpers.machine.planning import CARDS as ALL_CARDS
@@ -14,6 +15,8 @@ from helpers.machine.planning import estimate, logits, shape_of, total
 from helpers.recipes import RECIPES, for_profile
 from helpers.tiny import TINY_MODEL
 from tests.conftest import ROOT
+
+from transformers import Qwen2Config, Qwen2ForCausalLM  # isort: skip  (after Unsloth)
 
 CARDS = {card.name: card for card in ALL_CARDS}
 T4 = CARDS["T4 16 GB"]
@@ -38,10 +41,6 @@ def test_shapes_have_the_published_parameters(model):
 
 
 def test_a_local_folder_is_read_and_counted(tmp_path):
-    from helpers import training
-
-    from transformers import Qwen2Config, Qwen2ForCausalLM  # isort: skip  (after Unsloth)
-
     sizes = {"hidden_size": 48, "intermediate_size": 80, "vocab_size": 300, "num_hidden_layers": 3}
     config = Qwen2Config(num_attention_heads=6, num_key_value_heads=2, **sizes)
     qwen2 = Qwen2ForCausalLM(config)  # biases, and an output layer of its own
