@@ -1,15 +1,13 @@
-"""From one row of a dataset to an `Example`: an adapter for each published schema.
+"""From one row of a dataset to an `Example`: a reader for each published schema.
 
-An adapter returns None for a row without a gold, or without the verified solution that the recipe
-learns from; the loader counts those. Every adapter also takes anyone's own rows, which have
-`messages`, `answer_text` and `answer`.
+A reader returns None for a row without a gold, or without the verified solution that the recipe
+learns from; the loader counts those. Every reader also takes anyone's own rows (see `or_own`).
 """
 
-from __future__ import annotations
-
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -35,6 +33,9 @@ class Example:
     answer: str
 
 
+Reader = Callable[[Mapping], Example | None]
+
+
 def plain(value: object) -> str:
     """A field as text: "" for None, NaN and words that mean nothing is there; a float's 5.0 as 5.
 
@@ -46,12 +47,10 @@ def plain(value: object) -> str:
     """
     if value is None or value != value:
         return ""
-    if isinstance(value, float):
-        if abs(value) >= 2**53:
-            raise TypeError("not exact")
+    if isinstance(value, float) and abs(value) < 2**53:
         return repr(value).removesuffix(".0")
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError("no text")
+        raise TypeError("no text and no exact number")
     text = str(value).strip()
     return "" if text.lower() in NOTHING else text
 
@@ -74,17 +73,23 @@ def example(identity: object, question: str, solution: object, answer: object) -
     return Example(plain(identity), question.strip(), plain(solution), answer)
 
 
-def is_own(row: Mapping) -> bool:
-    """Whether a row is in this project's own schema, whatever dataset the recipe has."""
-    return row.get("messages") is not None and "answer_text" in row
+def or_own(read_row: Reader) -> Reader:
+    """Lets a reader also take anyone's own rows, whatever the dataset is.
+
+    They have `messages` (the last user turn asks), `answer_text` (may be empty) and `answer`.
+    """
+
+    @functools.wraps(read_row)
+    def read(row: Mapping) -> Example | None:
+        if row.get("messages") is None or "answer_text" not in row:
+            return read_row(row)
+        question = last_user_turn(row["messages"])
+        return example(row.get("id"), question, row["answer_text"], row["answer"])
+
+    return read
 
 
-def read_own(row: Mapping) -> Example | None:
-    """A row with `messages` (the last user turn asks), `answer_text` (may be empty), `answer`."""
-    question = last_user_turn(row["messages"])
-    return example(row.get("id"), question, row["answer_text"], row["answer"])
-
-
+@or_own
 def read_gsm8k(row: Mapping) -> Example | None:
     r"""A GSM8K row; None when there is no `####` line.
 
@@ -93,14 +98,13 @@ def read_gsm8k(row: Mapping) -> Example | None:
     >>> read_gsm8k({"question": "2 + 3?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"})
     Example(id='', question='2 + 3?', solution='2 + 3 = 5', answer='5')
     """
-    if is_own(row):
-        return read_own(row)
     solution, mark, answer = plain(row["answer"]).rpartition("####")
     if not mark:
         return None
     return example(row.get("id"), row["question"], CALCULATOR.sub("", solution), answer)
 
 
+@or_own
 def read_openr1(row: Mapping) -> Example | None:
     """An OpenR1-Math-220k row with its shortest verified generation; None where none was verified.
 
@@ -110,8 +114,6 @@ def read_openr1(row: Mapping) -> Example | None:
     >>> read_openr1(row | {"correctness_math_verify": [False, True, True]}).solution
     'so 5'
     """
-    if is_own(row):
-        return read_own(row)
     solutions = []
     checks = [row.get(name) or [] for name in CHECKS]  # each may be null
     for text, rule, judge, finished in zip_longest(row["generations"] or [], *checks):
@@ -123,41 +125,36 @@ def read_openr1(row: Mapping) -> Example | None:
     return example(row.get("uuid"), row["problem"], min(solutions, key=len), row["answer"])
 
 
+@or_own
 def read_dapo(row: Mapping) -> Example | None:
     """A DAPO-Math row of either published schema, without its wrapper; it has no solution.
 
     >>> read_dapo({"prompt": "2 + 3?", "solution": "5"})
     Example(id='', question='2 + 3?', solution='', answer='5')
     """
-    if is_own(row):
-        return read_own(row)
     if isinstance(row["prompt"], str):
         question, answer = row["prompt"].strip(), row["solution"]
     else:
         question, answer = last_user_turn(row["prompt"]), row["reward_model"]["ground_truth"]
     before, after = WRAPPER
     question = question.removeprefix(before).removesuffix(after)
-    extra = row.get("extra_info")
-    if not isinstance(extra, Mapping):  # null, or text in a file that knows no other kind
-        extra = {}
+    extra = row.get("extra_info") or {}
     return example(extra.get("index"), question, "", answer)
 
 
+@or_own
 def read_phybench(row: Mapping) -> Example | None:
     r"""A PHYBench row; the answer, else the last box of the solution; None where none is public.
 
     >>> read_phybench({"content": "The energy?", "solution": r"\boxed{mgh}", "answer": ""}).answer
     'mgh'
     """
-    if is_own(row):
-        return read_own(row)
     solution = plain(row.get("solution"))
     answer = plain(row["answer"]) or BOXED.extract(solution)
     return example(row.get("id"), row["content"], solution, answer)
 
 
+@or_own
 def read_math500(row: Mapping) -> Example | None:
     """A MATH-500 row."""
-    if is_own(row):
-        return read_own(row)
     return example(row.get("unique_id"), row["problem"], row.get("solution"), row["answer"])

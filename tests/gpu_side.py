@@ -273,6 +273,8 @@ def main(side: str, stage: str, *more: str) -> None:
     load = our_model if side == "ours" else plain_model
     if side == "ours":
         import helpers.training.unsloth_first  # noqa: F401  (before transformers, trl and peft)
+    from accelerate.utils import set_seed
+
     machine = machines.detect()
     recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
     model, tokenizer = load(model_name, recipe, machine)
@@ -299,7 +301,7 @@ def main(side: str, stage: str, *more: str) -> None:
         data.load(recipe, "embedded", machine.profile)["train"].take(8 * per_step * steps),
     )
     meter = Meter(trainer, stage, machine.device)
-    machines.set_seed(0)
+    set_seed(0)
     trainer.train()
     assert ("unsloth" in sys.modules) == (side == "ours"), "the plain side must not see Unsloth"
     out.write_text(json.dumps(meter.figures(warm)))

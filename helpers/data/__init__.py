@@ -14,7 +14,15 @@ sft_dataset   examples as SFTTrainer takes them
 grpo_dataset  examples as GRPOTrainer takes them
 """
 
-from helpers.data.loading import Split, load, load_further, normalised, usable_row
+from helpers.data.loading import (
+    EMBEDDED,
+    Split,
+    load,
+    load_further,
+    normalised,
+    place_of,
+    usable_row,
+)
 from helpers.data.prompts import (
     chosen,
     grpo_dataset,
@@ -23,4 +31,3 @@ from helpers.data.prompts import (
     sft_dataset,
     short_enough,
 )
-from helpers.data.sources import EMBEDDED, place_of

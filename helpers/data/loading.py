@@ -1,10 +1,9 @@
-"""From a dataset's rows to examples.
+"""From a dataset to its rows, and from rows to examples.
 
 Rows that cannot be used are left out and counted by reason; nothing is cut or repaired in silence.
 """
 
-from __future__ import annotations
-
+import os
 import random
 import re
 import sys
@@ -16,12 +15,14 @@ from itertools import chain, islice
 
 from tqdm.std import tqdm
 
-from helpers.data.sources import rows_of
-from helpers.recipes import Recipe
+from helpers.machine import hint
+from helpers.recipes import Recipe, Source
 from helpers.rows import Example
+from helpers.tiny import SCHEMAS, embedded_rows
 
+EMBEDDED = "embedded"
+FILE = re.compile(r".*\.(json|parquet|csv)l?(\.gz)?", re.IGNORECASE)  # and its reader
 CONTROL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")
-LONGEST = 10  # characters a token: a question with more for each token of the limit cannot fit
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Split:
     @property
     def left_out(self) -> str:
         """The counts in words, such as "2 without an answer"; "none" where all rows were taken."""
-        counts = [f"{count} {reason}" for reason, count in self.dropped.items()]
+        counts = [f"{count} {reason}" for reason, count in self.dropped.items() if count]
         return ", ".join(counts) or "none"
 
 
@@ -82,8 +83,8 @@ def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0
     splits = rows_of(recipe.source, dataset, profile)
     rows = splits.get("test", splits["train"])
     for row in chain(islice(rows, start, None), rows):
-        example, _ = read(recipe, row)
-        if example and not unusable(recipe, example):
+        _, reason = judge(recipe, row, {})
+        if not reason:
             return row
     return to_examples(recipe, rows, "test")  # raises, and says why
 
@@ -96,30 +97,20 @@ def to_examples(
     held_out: normalised questions that must not occur.
     Raises ValueError with the counts when nothing is left.
     """
-    examples, dropped = [], Counter()
-    questions, ids = set(), set()  # those before
+    examples, ids, dropped = [], set(), Counter()
+    seen = dict.fromkeys(held_out, "with a question of the test split")
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
     for index, row in enumerate(bar):
-        example, reason = read(recipe, row)
-        if example:
-            question = normalised(example.question)
-            if question in held_out:
-                reason = "with a question of the test split"
-            elif question in questions:
-                reason = "with a question seen before"
-            elif example.id and example.id in ids:
-                reason = "with an id seen before"
-            else:
-                reason = unusable(recipe, example)
+        example, reason = judge(recipe, row, seen)
         if reason:
             dropped[reason] += 1
             continue
-        if not example.id:
+        if not example.id or example.id in ids:
             example = replace(example, id=f"{split}-{index}")
-        questions.add(question)
+        seen[normalised(example.question)] = "with a question seen before"
         ids.add(example.id)
         examples.append(example)
-    found = Split(examples, dict(dropped))
+    found = Split(examples, dropped)
     if not examples:
         columns = ", ".join(map(str, row))[:150]
         raise ValueError(
@@ -130,8 +121,11 @@ def to_examples(
     return found
 
 
-def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
-    """The row as an example, or the reason why it cannot be read."""
+def judge(recipe: Recipe, row: Mapping, seen: Mapping) -> tuple[Example | None, str | None]:
+    """The row as an example, or the reason why it can be neither taught nor graded.
+
+    seen: why a question, normalised, must not occur again.
+    """
     try:
         example = recipe.read_row(row)
     except KeyError as error:
@@ -140,29 +134,82 @@ def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
         return None, "with a field of the wrong type"  # such as a number where text belongs
     if example is None:
         return None, "without an answer or a verified solution"
-    return example, None
-
-
-def unusable(recipe: Recipe, example: Example) -> str | None:
-    """Why an example can be neither taught nor graded; None if it can."""
-    longest = LONGEST * recipe.grpo.max_prompt
     if not example.question:
-        return "without a question"
-    if len(example.question) > longest:
-        return f"with a question of over {longest} characters"
-    text = "\n".join((example.question, example.solution, example.answer))
-    if CONTROL.search(text):
-        return "with a control token of the chat template"
+        return None, "without a question"
+    if normalised(example.question) in seen:
+        return None, seen[normalised(example.question)]
+    if CONTROL.search("\n".join((example.question, example.solution, example.answer))):
+        return None, "with a control token of the chat template"
     if recipe.score(example.answer, example.answer) != 1.0:
-        return "with an answer that does not verify"
+        return None, "with an answer that does not verify"
     try:
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:
-        return "that cannot be written in the format"
-    return None
+        return None, "that cannot be written in the format"
+    return example, None
 
 
 def normalised(question: str) -> str:
     """A question without case, spaces, invisible characters and ways to write an accent."""
     text = unicodedata.normalize("NFC", question).casefold()
     return "".join(filter(str.isprintable, text.replace(" ", "")))
+
+
+def place_of(source: Source, dataset: str | None, profile: str) -> str:
+    """Where rows are read from: what the user says, else the generator on the tiny profile."""
+    if dataset:
+        return dataset
+    if profile == "tiny" and source.path in SCHEMAS:
+        return EMBEDDED
+    return source.path
+
+
+def rows_of(source: Source, dataset: str | None, profile: str) -> dict[str, Iterable[Mapping]]:
+    """The rows under "train" and, where there is such a split, under "test"."""
+    where = place_of(source, dataset, profile)
+    if where == EMBEDDED:
+        return embedded_rows(source.path)
+    found = stored(source, where)
+    if len(found) == 1:  # whatever it is called, it is for training
+        return {"train": next(iter(found.values()))}
+    if source.train not in found:
+        raise ValueError(
+            f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\n"
+            "Name them in the recipe's Source(train=…, test=…)."
+        )
+    rows = {"train": found[source.train]}
+    if source.test in found:
+        rows["test"] = found[source.test]
+    return rows
+
+
+def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
+    """What `load_dataset` finds in a file, in a folder, or at a Hub id."""
+    from datasets import load_dataset
+
+    path = os.path.expanduser(where)
+    for part in (source.config, source.files):
+        inside = os.path.join(path, part or "")
+        if os.path.exists(inside):
+            path = inside
+    kind = FILE.fullmatch(path)
+    name, _, config = where.partition(":")
+    options = {"path": name, "name": config or None}
+    if kind:
+        options = {"path": kind[1].lower(), "data_files": path}
+    elif os.path.exists(path):
+        options = {"path": path}
+    elif where == source.path:
+        options = {"path": where, "name": source.config}
+        options |= {"data_files": source.files, "revision": source.revision}
+    try:
+        return load_dataset(**options)
+    except Exception as error:  # the readers raise all kinds, StopIteration among them
+        cause = error.__cause__ or error  # which says what it was
+        said = str(cause).partition("\n")[0]
+        raise ValueError(
+            f"{where} could not be loaded as a dataset ({type(cause).__name__}: {said:.120}).\n"
+            "Set DATASET to non-empty JSON, JSONL, Parquet or CSV files in UTF-8 with the same "
+            "columns in all, to a Hub id (id:config for one of several), or to embedded."
+            + hint("*.parquet", "*.jsonl")
+        ) from error

@@ -1,7 +1,5 @@
 """From examples to the prompts and targets that SFT, GRPO and evaluation share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from helpers.data.loading import Split
@@ -45,8 +43,7 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     else:
         examples = Split(examples, {}).take(rows, seed)
     fitting = short_enough(recipe, tokenizer, examples, stage)
-    if unsolved:
-        fitting.dropped["without a solution"] = unsolved
+    fitting.dropped["without a solution"] = unsolved
     return fitting
 
 
@@ -69,10 +66,7 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
             f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\n"
             f"Raise the recipe's limit for {stage}."
         )
-    dropped = {}
-    if len(kept) < len(examples):
-        dropped[f"longer than {limit} tokens"] = len(examples) - len(kept)
-    return Split(kept, dropped)
+    return Split(kept, {f"longer than {limit} tokens": len(examples) - len(kept)})
 
 
 def sft_dataset(recipe: Recipe, examples: Sequence[Example]):

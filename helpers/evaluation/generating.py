@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 
+from accelerate.utils import set_seed
+
 from helpers import runs, training
 from helpers.data import prompt_text
 from helpers.evaluation.grading import Record, grade
 from helpers.evaluation.vllm import Engine
-from helpers.machine import random_state, set_random_state, set_seed, versions
+from helpers.machine import random_state, set_random_state, versions
 from helpers.recipes import Recipe
 from helpers.rows import Example
 

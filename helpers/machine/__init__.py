@@ -1,38 +1,35 @@
 """What this computer is, what fits on it, and how several processes work together on it.
 
-prepare               makes a bare Colab or Kaggle session ready: packages, one card
-detect                looks at this computer and settles the libraries on it
-Machine               the noun: device, profile, memory, number type, processes
-describe              a machine in some lines, for the top of a notebook
-place                 "kaggle", "colab" or "local"
-versions              the installed libraries and their versions
-peak_memory           the most memory that this process has held
-set_seed              seeds Python, NumPy and torch
-random_state          where torch's random numbers stand; set_random_state puts them there
-plan                  what a stage takes on a machine, and how the batch is cut; prints itself
-plan_table            the plans of every card
-writable_folder       creates a folder and proves that it can be written to
-file_hash             SHA-256 of a file
-hint                  where files that were not found are attached on Kaggle
-check_mirror          refuses a mirror on a Drive that is not mounted
-check_launch          refuses a launch that started one process instead of several
-explain_lost_process  says in two lines that another process has died
-allow_numbered_cpus   lets several CPU processes go on from a checkpoint
+prepare              makes a bare Colab or Kaggle session ready: packages, one card
+detect               looks at this computer and settles the libraries on it
+Machine              the noun: device, profile, memory, number type, processes
+describe             a machine in some lines, for the top of a notebook
+place                "kaggle", "colab" or "local"
+versions             the installed libraries and their versions
+peak_memory          the most memory that this process has held
+random_state         where torch's random numbers stand; set_random_state puts them there
+plan                 what a stage takes on a machine, and how the batch is cut; prints itself
+plan_table           the plans of every card
+writable_folder      creates a folder and proves that it can be written to
+file_hash            SHA-256 of a file
+hint                 where files that were not found are attached on Kaggle
+check_mirror         refuses a mirror on a Drive that is not mounted
+check_launch         refuses a launch that started one process instead of several
+allow_numbered_cpus  lets several CPU processes go on from a checkpoint
 """
 
 from helpers.machine.computer import (
     Machine,
+    allow_numbered_cpus,
+    check_launch,
     describe,
     detect,
-    file_hash,
     peak_memory,
     place,
     random_state,
     set_random_state,
-    set_seed,
     versions,
 )
-from helpers.machine.folders import check_mirror, hint, writable_folder
-from helpers.machine.memory import plan, plan_table
-from helpers.machine.processes import allow_numbered_cpus, check_launch, explain_lost_process
+from helpers.machine.folders import check_mirror, file_hash, hint, writable_folder
+from helpers.machine.planning import plan, plan_table
 from helpers.machine.setup import prepare

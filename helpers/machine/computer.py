@@ -1,17 +1,16 @@
 """What this computer is, and the profile that follows from it: decided here and nowhere else."""
 
-from __future__ import annotations
-
-import hashlib
+import functools
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import socket
+import sys
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,8 +27,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 GIB = 2**30
-STACK = "torch transformers trl peft unsloth unsloth_zoo".split()  # noqa: SIM905
-STACK += "accelerate bitsandbytes datasets sympy".split()  # noqa: SIM905
+STACK = "torch transformers trl peft unsloth unsloth_zoo accelerate bitsandbytes datasets sympy"
 # Nobody need ask whether the Hub is there: the user has said, or only a proxy can reach it.
 DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
 PROFILES = {
@@ -40,7 +38,7 @@ PROFILES = {
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
 {0.disk_gb:.0f} GB of disk free
-computes  in {0.dtype}{more}
+computes  in {0.dtype}, 4-bit{vllm}
 profile   {0.profile}: {profile}
 {versions}"""
 
@@ -57,7 +55,6 @@ class Machine:
     place: str
     dtype: str  # what weights that are not in 4-bit are held in, and what is computed in
     capability: str = ""  # of the card, such as "7.5"
-    four_bit: bool = True
     vllm: bool = False
     disk_gb: float = 0.0  # free, where this was started
     process: int = 0
@@ -84,7 +81,7 @@ def place() -> str:
 
 
 def go_offline_without_hub() -> None:
-    """Sets HF_HUB_OFFLINE, before huggingface_hub is imported, when nothing answers at the Hub.
+    """Sets HF_HUB_OFFLINE when nothing answers at the Hub, also for what has read it already.
 
     What is cached still loads; otherwise the client retries for minutes.
     """
@@ -95,6 +92,8 @@ def go_offline_without_hub() -> None:
         socket.create_connection((hub.hostname, hub.port or 443), timeout=3).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
+        for name in {"huggingface_hub.constants", "datasets.config"} & sys.modules.keys():
+            sys.modules[name].HF_HUB_OFFLINE = True
 
 
 def detect() -> Machine:
@@ -111,7 +110,6 @@ def detect() -> Machine:
         cores=os.cpu_count(),
         place=place(),
         dtype="float32",
-        four_bit=bool(version_of("bitsandbytes")),
         disk_gb=round(shutil.disk_usage(".").free / GIB, 1),
         process=int(os.environ.get("RANK", 0)),
         processes=int(os.environ.get("WORLD_SIZE", 1)),
@@ -119,8 +117,7 @@ def detect() -> Machine:
     if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
         machine = with_card(machine)
     if machine.device == "cpu":
-        # A second thread gains little on an idle machine, and costs many times the step on a busy
-        # one.
+        # A second thread gains little on an idle machine; on a busy one it costs many steps.
         torch.set_num_threads(1)
     return machine
 
@@ -129,9 +126,7 @@ def with_card(machine: Machine) -> Machine:
     """The machine with its card; as it was if torch cannot use the card."""
     import torch
 
-    used = min(torch.cuda.device_count(), machine.processes)
-    cards = [torch.cuda.get_device_properties(i) for i in range(used)]
-    card = min(cards, key=lambda card: (card.major, card.total_memory))  # all plan for the weakest
+    card = torch.cuda.get_device_properties(0)
     # torch.cuda.is_available() says yes to any card, and the first product dies.
     if not any(name.startswith(f"sm_{card.major}") for name in torch.cuda.get_arch_list()):
         print(
@@ -153,13 +148,6 @@ def with_card(machine: Machine) -> Machine:
     )
 
 
-def set_seed(seed: int) -> None:
-    """Seeds Python, NumPy and torch."""
-    from accelerate import utils
-
-    utils.set_seed(seed)
-
-
 def random_state() -> list[list[int]]:
     """Where torch's random numbers stand, on the CPU and on every GPU, as bytes."""
     import torch
@@ -168,11 +156,11 @@ def random_state() -> list[list[int]]:
     return [state.tolist() for state in states]
 
 
-def set_random_state(state: Sequence[Sequence[int]]) -> None:
+def set_random_state(states: list[list[int]]) -> None:
     """Sets torch's random numbers to where `random_state` found them."""
     import torch
 
-    cpu, *cuda = map(torch.ByteTensor, state)
+    cpu, *cuda = map(torch.ByteTensor, states)
     torch.set_rng_state(cpu)
     torch.cuda.set_rng_state_all(cuda)
 
@@ -195,7 +183,7 @@ def version_of(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """The installed version of each library of the stack; one that is absent is left out."""
-    return {name: version_of(name) for name in STACK if version_of(name)}
+    return {name: version_of(name) for name in STACK.split() if version_of(name)}
 
 
 def describe(machine: Machine) -> str:
@@ -207,13 +195,34 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
-        more=", 4-bit" * machine.four_bit + ", vLLM" * machine.vllm,
+        vllm=", vLLM" * machine.vllm,
         profile=PROFILES[machine.profile],
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )
 
 
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def check_launch() -> None:
+    """Raises RuntimeError if accelerate was asked for several processes and quietly started one."""
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ or "WORLD_SIZE" in os.environ:
+        return
+    import psutil
+
+    command = " ".join(psutil.Process().parent().cmdline())
+    asked = re.search(r"--num[_-]processes[ =](\d+)", command)
+    if asked and int(asked[1]) > 1:
+        raise RuntimeError(
+            f"accelerate was asked for {asked[1]} processes and started one: "
+            "it finds no GPUs, or one.\nWithout GPUs use: accelerate launch "
+            f"--config_file helpers/accelerate/cpu.yaml --num_processes {asked[1]} -m helpers …"
+        )
+
+
+@functools.cache  # torch cannot hold two such rules of one rank
+def allow_numbered_cpus() -> None:
+    """Lets torch.load put tensors on "cpu:0", as trainers ask under several CPU processes."""
+    import torch
+
+    def put(storage, location: str):
+        return storage if location.startswith("cpu:") else None
+
+    torch.serialization.register_package(5, lambda storage: None, put)

@@ -1,13 +1,18 @@
-"""Folders, here and on the services: where to write, what is attached."""
+"""Files and folders, here and on the services: where to write, what is attached."""
 
-from __future__ import annotations
-
+import hashlib
 import tempfile
 from pathlib import Path
 
 # What is attached to a Kaggle notebook: read-only, and mounted in more than one layout.
 INPUT = Path("/kaggle/input")
 DRIVE = Path("/content/drive")
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -29,18 +34,14 @@ def attached(*patterns: str) -> list[Path]:
 
 
 def hint(*patterns: str) -> str:
-    """Where folders with such files are attached, for the end of an error's second line.
-
-    >>> hint("config.json")
-    ''
-    """
+    """Where folders with such files are attached, for the end of an error's second line."""
     found = ", ".join(map(str, attached(*patterns)[:3]))
     return f" Attached are: {found}." if found else ""
 
 
 def check_mirror(mirror: str | Path) -> None:
     """Raises FileNotFoundError for a Drive that is not mounted: a copy there would be lost."""
-    on_drive = Path(mirror).expanduser().absolute().is_relative_to(DRIVE)
+    on_drive = Path(mirror).absolute().is_relative_to(DRIVE)
     if on_drive and not (DRIVE / "MyDrive").is_dir():
         raise FileNotFoundError(
             f"MIRROR is {mirror}, but Google Drive is not mounted.\n"

@@ -4,8 +4,6 @@ Uses the standard library only: it runs before anything is installed, and before
 the environment when it is imported.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
@@ -23,10 +21,9 @@ ROOT = Path(__file__).parents[2]
 STACK, ALONE = ROOT / "requirements-colab.txt", ROOT / "requirements-unsloth.txt"
 PLACES = {"kaggle": "Kaggle", "colab": "Colab", "local": "this computer"}
 # A fresh kernel holds some of these already, and the others are built for each other.
-KEPT = "torch torchvision torchaudio triton numpy pandas scipy matplotlib".split()  # noqa: SIM905
-KEPT += "pillow psutil packaging protobuf ipython ipykernel tornado".split()  # noqa: SIM905
-# By what the stack needs:
-CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess".split()  # noqa: SIM905
+KEPT = """torch torchvision torchaudio triton numpy pandas scipy matplotlib pillow psutil packaging
+    protobuf ipython ipykernel tornado"""
+CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess"  # by what the stack needs
 MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 
 
@@ -60,25 +57,16 @@ def show_one_card() -> str:
     return f"{found} (the first is used)"
 
 
-def wanted() -> list[str]:
-    """The packages that both files ask for."""
-    return re.findall("^[a-z_0-9]+", STACK.read_text() + ALONE.read_text(), re.MULTILINE)
-
-
-def torchao_in_the_way() -> bool:
-    """Whether torchao is below 0.16, too old for peft to make an adapter; services bring 0.10."""
-    return bool(re.match(r"0\.(\d|1[0-5])\.", version_of("torchao")))
-
-
 def install() -> None:
     """Installs both files; the packages of KEPT stay as they are, or pip fails and says why."""
-    if torchao_in_the_way():
+    # The services bring 0.10; below 0.16 it keeps peft from making an adapter.
+    if re.match(r"0\.(\d|1[0-5])\.", version_of("torchao")):
         pip("uninstall", "-y", "torchao")
     wheels = []  # where some are attached, there is no network
     for folder in attached("unsloth-*.whl"):
         wheels += ["--no-index", "--find-links", str(folder)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        for name in KEPT:
+        for name in KEPT.split():
             if version_of(name):
                 print(f"{name}=={version_of(name)}", file=constraints, flush=True)
         pip("install", "-r", str(STACK), "-c", constraints.name, *wheels)
@@ -102,7 +90,8 @@ def pip(*words: str) -> None:
 
 def check_loaded() -> None:
     """Raises RuntimeError if this kernel would go on with an older version than the installed."""
-    for name in [*KEPT, *CHANGED, *wanted()]:
+    wanted = re.findall("^[a-z_0-9]+", STACK.read_text() + ALONE.read_text(), re.MULTILINE)
+    for name in [*KEPT.split(), *CHANGED.split(), *wanted]:
         module = sys.modules.get(MODULES.get(name, name))
         loaded = getattr(module, "__version__", "").partition("+")[0]
         installed = version_of(name).partition("+")[0]

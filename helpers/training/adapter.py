@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft import LoraConfig, PeftConfig
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from helpers.machine import file_hash
@@ -39,20 +40,27 @@ class Adapter:
         if not weights.is_file() or not settings.is_file():
             cure = "Run 01_sft.ipynb first, or set ADAPTER to a trained adapter's folder."
             raise FileNotFoundError(f"There is no adapter in {folder}.\n{cure}")
-        config = PeftConfig.from_pretrained(folder)
-        if not isinstance(config, LoraConfig):
-            raise ValueError(f"{settings} is not of LoRA matrices.\nName another adapter.")
+        damage = ""
+        try:
+            config = PeftConfig.from_pretrained(folder)
+            for name, tensor in load_file(weights).items():
+                if not tensor.float().isfinite().all():
+                    damage = f"{name} holds NaN or infinite numbers"
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            damage = f"{type(error).__name__}: {str(error)[:100]}"
+        if damage:
+            cure = "Train it again, or name another one."
+            raise ValueError(f"The adapter in {folder} is damaged ({damage}).\n{cure}")
+        if not isinstance(config, LoraConfig) or not config.base_model_name_or_path:
+            raise ValueError(
+                f"{settings} is not of LoRA on a base.\nName another adapter."
+            )
         own_base = str(config.base_model_name_or_path)
         if base is not None and not same_model(own_base, base):
             raise ValueError(
                 f"The adapter in {folder} was trained on {own_base}, not on {base}.\n"
                 f"Set MODEL={own_base}, or set ADAPTER to one that was trained on {base}."
             )
-        try:
-            safe_open(weights, "pt")
-        except SafetensorError as error:
-            what = f"The adapter in {folder} is damaged (SafetensorError: {error})"
-            raise ValueError(f"{what}.\nTrain it again, or name another one.") from error
         return cls(folder, own_base, config, Run.read(folder.parent))
 
     @property

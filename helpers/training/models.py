@@ -13,11 +13,11 @@ from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
+from accelerate.utils import set_seed
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
 from tqdm.std import tqdm
 
-from helpers import machine as machines
 from helpers.machine import Machine, hint
 from helpers.recipes import Recipe
 from helpers.training.adapter import Adapter
@@ -138,7 +138,7 @@ def generate(
     label: str = "generating",
 ) -> list[Completion]:
     """Continues every prompt once, in their order, and shows a bar. temperature 0 is greedy."""
-    machines.set_seed(seed)
+    set_seed(seed)
     found = {}
     settings = (max_new_tokens, temperature, batch, label)
     for places, completions in in_batches(model, tokenizer, prompts, *settings):

@@ -207,8 +207,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
             made_of = checkpoints.fingerprint(trainer, run, budget, start)
             checkpoint = checkpoints.begin(run, made_of, resume)
-        with machines.explain_lost_process():
-            checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
+        checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
         if run.machine.device == "cpu":
             private.train_in_float(trainer.model)
         if run.finished:
@@ -291,8 +290,7 @@ def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Pat
         if steps >= planned:  # cut off after the last step; a trainer would take one more
             private.restore_adapter(trainer.model, checkpoint)
             return steps
-    with machines.explain_lost_process():
-        trainer.train(resume_from_checkpoint=begun)
+    trainer.train(resume_from_checkpoint=begun)
     steps = trainer.state.global_step
     if callback.stopping and steps < trainer.state.max_steps:
         raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")

@@ -81,8 +81,6 @@ def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(reci
             ({"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
             ({"messages": []}, "without a question"),
             ({"messages": [{"role": "user", "content": "  "}]}, "without a question"),
-            ({"messages": "3 + 4? " * 15_000}, "with a question of over 2560 characters"),
-            ({"id": "train-0"}, "with an id seen before"),
         ]
     ],
 )
@@ -93,21 +91,11 @@ def test_unusable_rows_are_counted_by_reason(recipe, row, reason):
     assert split.left_out == f"1 {reason}"
 
 
-def test_nothing_left_stops_with_the_counts(recipe):
-    rows = [OWN | {"answer": None}, OWN | {"answer": ""}, OWN | {"messages": []}]
-    with pytest.raises(ValueError) as caught:
-        to_examples(recipe, rows, "train")
-    assert (
-        "(2 without an answer or a verified solution, 1 without a question; "
-        "its columns: messages, answer_text, answer)" in str(caught.value)
-    )
-
-
 def test_ids_are_never_given_twice(recipe):
     ids = [None, "train-0", float("nan"), float("nan")]
     rows = [OWN | {"messages": f"1 + {n}?", "id": value} for n, value in enumerate(ids)]
     found = to_examples(recipe, rows, "train")
-    assert [e.id for e in found.examples] == ["train-0", "train-2", "train-3"]
+    assert [e.id for e in found.examples] == ["train-0", "train-1", "train-2", "train-3"]
 
 
 def test_copies_that_look_alike_are_the_same_question():
@@ -189,8 +177,9 @@ def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
     [
         (lambda p: write(p / "a.jsonl", []), "a.jsonl could not be loaded as a dataset"),
         (
-            lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": "#### 7"}] * 3),
-            "(3 without 'question'",
+            lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": a} for a in ("7", "#### 7")]),
+            "(1 without an answer or a verified solution, 1 without 'question'; its columns: "
+            "frage, answer)",
         ),
         (lambda p: str(p), "doesn't contain any data files"),
         (lambda p: str(p / "missing"), "missing could not be loaded"),

@@ -83,7 +83,7 @@ def test_priming_takes_the_shortest_and_sft_a_draw(tokenizer):
     split = data.Split([*examples, Example("unsolved", "q?", "", "1")], {})
     primed = data.chosen(recipe, tokenizer, split, "priming", seed=1)
     assert [e.id for e in primed.examples] == ["19", "18", "17"]
-    assert primed.dropped == {"without a solution": 1}
+    assert primed.left_out == "1 without a solution"
     draws = [data.chosen(recipe, tokenizer, split, "sft", seed).examples for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2] and len(draws[0]) == 3
     assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 21

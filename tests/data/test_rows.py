@@ -66,7 +66,7 @@ def test_everybody_s_own_rows_are_read_by_every_recipe(read_row):
         (read_dapo, PROCESSED | {"prompt": "[1, 2]?"}, Example("i", "[1, 2]?", "", "7")),
         (
             read_dapo,
-            PROCESSED | {"solution": 7.0, "extra_info": "{'index': 5}"},
+            PROCESSED | {"solution": 7.0, "extra_info": None},
             Example("", "Q?", "", "7"),
         ),
         (read_dapo, PROCESSED | {"solution": None}, None),

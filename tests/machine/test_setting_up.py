@@ -122,12 +122,14 @@ def test_the_libraries_here_say_the_versions_that_are_installed():
 
 
 @pytest.mark.parametrize(
-    ("version", "old"),
-    [("", False), ("0.10.0", True), ("0.15.1+cu128", True), ("0.16.0", False), ("1.0", False)],
+    ("version", "old"), [("0.15.1+cu128", True), ("0.16.0", False), ("1.0", False)]
 )
-def test_torchao(version, old, monkeypatch):
-    monkeypatch.setattr(setting_up, "version_of", {"torchao": version}.get)
-    assert setting_up.torchao_in_the_way() is old
+def test_only_an_old_torchao_is_removed(version, old, service):
+    (service.site / "torchao-0.10.0.dist-info" / "METADATA").write_text(
+        f"Name: torchao\nVersion: {version}\n"
+    )
+    service.said()
+    assert (service.pip[0][0][0] == "uninstall") is old
 
 
 def test_requirements_agree_and_cover_what_is_imported():
@@ -143,5 +145,6 @@ def test_requirements_agree_and_cover_what_is_imported():
                 found.add(node.module.partition(".")[0])
     brought = {"httpx", "safetensors", "tokenizers"}  # by the stack
     elsewhere = {"papermill", "nbclient", "vllm", "kaggle_secrets", "IPython"}  # not needed there
-    known = {*sys.stdlib_module_names, "helpers", *brought, *elsewhere, *setting_up.KEPT}
-    assert found - known - set(setting_up.wanted()) == set()
+    known = {*sys.stdlib_module_names, "helpers", *brought, *elsewhere, *setting_up.KEPT.split()}
+    wanted = [*colab, *setting_up.ALONE.read_text().splitlines()]
+    assert found - known - {line.partition("==")[0] for line in wanted} == set()

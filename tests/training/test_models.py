@@ -107,6 +107,30 @@ def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
         Adapter.read(tmp_path / "cut", BASE)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
+    broken = {name: tensor.clone().to(torch.bfloat16) for name, tensor in MATRICES.items()}
+    broken["x.q_proj.lora_B.weight"][2, 1] = float(value)
+    with pytest.raises(ValueError, match="x.q_proj.lora_B.weight holds NaN or infinite numbers"):
+        Adapter.read(adapter(tmp_path / "broken", BASE, broken), BASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is damaged .JSONDecodeError"),
+        ("{}", "is not of LoRA"),
+        ('{"peft_type": "IA3", "base_model_name_or_path": "x"}', "is not of LoRA"),
+        ('{"peft_type": "LORA"}', "is not of LoRA"),
+    ],
+)
+def test_a_configuration_of_another_kind_is_named(text, words, tmp_path):
+    folder = adapter(tmp_path / "a", BASE)
+    (folder / "adapter_config.json").write_text(text)
+    with pytest.raises(ValueError, match=f"{words}.*\n"):
+        Adapter.read(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [

@@ -52,14 +52,13 @@ def small():
 
 def machine_for(recipe, rows: int):
     """This computer with memory for so many completions, so that the batch is cut as on a card."""
-    from helpers.machine import detect, memory
+    from helpers.machine import detect
+    from helpers.machine.planning import COMPUTER_SHARE, estimate, shape_of, total
     from helpers.tiny import TINY_MODEL
 
-    machine, shape = detect(), memory.shape_of(str(TINY_MODEL))
-    enough, more = (
-        memory.total(memory.estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows)
-    )
-    return replace(machine, memory_gb=(enough + more) / 2 / memory.COMPUTER_SHARE)
+    machine, shape = detect(), shape_of(str(TINY_MODEL))
+    enough, more = (total(estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows))
+    return replace(machine, memory_gb=(enough + more) / 2 / COMPUTER_SHARE)
 
 
 def fresh(adapter: Path | None, dtype: str = "float32"):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.machine import detect, set_seed
+from helpers.machine import detect
 from helpers.recipes import Recipe
 from helpers.training import models, private, rewards, watching
 from helpers.training import trainers as training
@@ -20,6 +20,7 @@ from helpers.training.training_run import TrainingRun
 from tests.training.building import BASE
 
 import torch  # isort: skip  (after Unsloth)
+from accelerate.utils import set_seed
 from transformers import TrainerCallback
 from trl import GRPOTrainer, SFTTrainer
 

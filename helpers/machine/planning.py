@@ -6,21 +6,17 @@ The tests hold them to measurements on the CPU; on a GPU they are derived from t
 tensors are counted: a C library keeps freed blocks besides, on the embedded model 40 to 65 % more.
 """
 
-from __future__ import annotations
-
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.machine.computer import GIB, Machine
-from helpers.machine.shapes import Shape, shape_of
+from helpers.machine.folders import hint
 from helpers.recipes import GRPOSettings, Recipe, SFTSettings, for_profile
 from helpers.tiny import TINY_MODEL
-
-if TYPE_CHECKING:
-    import pandas
 
 Parts = dict[str, float]  # GiB
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
@@ -36,9 +32,12 @@ CARD_SHARE, COMPUTER_SHARE = 0.9, 0.25
 # Never at the same time:
 GENERATING = ("KV cache", "prompts", "merged weights")
 TRAINING = ("gradients", "activations", "logits")
+# What counts in the config.json of the recipes' models; the base models have the same.
+PUBLISHED = Path(__file__).with_name("published.json")
+ALIAS = "^(qwen|unsloth)/|(-base)?(-unsloth)?(-bnb-4bit)?$"
 # What is lent and sold, with GiB as torch reports them, which is less than on the label.
-FILE = Path(__file__).with_name("cards.json")
-CARDS = [Machine(**card) for card in json.loads(FILE.read_text())]
+CARDS_FILE = Path(__file__).with_name("cards.json")
+CARDS = [Machine(**card) for card in json.loads(CARDS_FILE.read_text())]
 COLUMNS = {
     "weights": ("weights",),
     "LoRA": ("LoRA", "optimiser", "reference adapter"),
@@ -46,19 +45,85 @@ COLUMNS = {
     "generating": GENERATING,
 }
 PLAN = """\
-memory    {plan.total:.2f} of {plan.memory_gb:.1f} GiB, estimated for the longest rows, \
+memory    {0.total:.2f} of {0.memory_gb:.1f} GiB, estimated for the longest rows, \
 without the libraries{turns}
 parts     {parts}
-batch     {plan.batch} = {whole} (device batch × accumulation × processes)"""
+batch     {0.batch} = {whole} (device batch × accumulation × processes)"""
+TURNS = "\n          (generating and training take turns)"
 ADVICE = """
-This needs {plan.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
+This needs {0.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
 Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter completions."""
 
 
-def lora_parameters(recipe: Recipe, shape: Shape) -> int:
-    """r × (inputs + outputs) for each matrix with LoRA: A is r × inputs, B is outputs × r."""
-    sides = sum(sum(shape.projections[name]) for name in recipe.lora.targets)
-    return shape.layers * recipe.lora.r * sides
+@dataclass(frozen=True)
+class Shape:
+    """How wide a Qwen's layers are, how many there are, and how many weights that makes."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    query: int  # of all heads together
+    key: int
+    head_norm: int  # the width at which q and k are normalised (Qwen3); 0: they are not
+    vocabulary: int
+    # (inputs, outputs) of a layer's matrices, which are in 4-bit and which LoRA goes on
+    projections: dict[str, tuple[int, int]]
+    linear: int  # weights of those matrices in all layers
+    other: int  # of embedding, output layer where it is not tied, norms and biases
+
+
+def shape_of(model: str) -> Shape:
+    """The sizes of a published model, in 4-bit or not, of a folder's, or of another on the Hub.
+
+    Raises ValueError if there is no config.json, or no Qwen's.
+    """
+    from transformers import AutoConfig
+
+    name = re.sub(ALIAS, "", model.lower())
+    published = json.loads(PUBLISHED.read_text())
+    try:
+        if name in published:
+            return shape_from(AutoConfig.for_model(**published[name]))
+        return shape_from(AutoConfig.from_pretrained(model))
+    except (OSError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ValueError(
+            f"There is no model at {model} ({reason}).\n"
+            "Set MODEL to a dense Qwen2 or Qwen3: a Hub id (and check the network), or a folder "
+            "with config.json, tokenizer and safetensors weights." + hint("config.json")
+        ) from error
+
+
+def shape_from(config) -> Shape:
+    """The sizes that a configuration of transformers states."""
+    if hasattr(config, "num_experts"):
+        raise ValueError("a mixture of experts")
+    layers, hidden, wide = config.num_hidden_layers, config.hidden_size, config.intermediate_size
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", hidden // heads)
+    query = heads * head_dim
+    key = config.num_key_value_heads * head_dim
+    projections = {
+        "q_proj": (hidden, query),
+        "k_proj": (hidden, key),
+        "v_proj": (hidden, key),
+        "o_proj": (query, hidden),
+        "gate_proj": (hidden, wide),
+        "up_proj": (hidden, wide),
+        "down_proj": (wide, hidden),
+    }
+    linear = layers * sum(map(math.prod, projections.values()))
+    head_norm, biases = head_dim, 0
+    if config.model_type == "qwen2":
+        head_norm, biases = 0, query + 2 * key
+    other = config.vocab_size * hidden
+    if not config.tie_word_embeddings:
+        other *= 2
+    other += layers * (2 * hidden + 2 * head_norm + biases) + hidden
+    vocabulary = config.vocab_size
+    return Shape(
+        layers, hidden, wide, query, key, head_norm, vocabulary, projections, linear, other
+    )
 
 
 def row_length(part: SFTSettings | GRPOSettings) -> int:
@@ -134,9 +199,11 @@ def estimate(
     if stage == "grpo":
         scored = part.max_completion
     width = matrix_width = WIDTH[machine.dtype]
-    if recipe.lora.load_in_4bit and machine.four_bit:
+    if recipe.lora.load_in_4bit:
         matrix_width = FOUR_BIT
-    lora = 4 * lora_parameters(recipe, shape)  # float32 on every machine
+    # A is r × inputs, B is outputs × r, both float32 on every machine
+    sides = sum(sum(shape.projections[name]) for name in recipe.lora.targets)
+    lora = 4 * recipe.lora.r * sides * shape.layers
     sizes = {
         "weights": shape.linear * matrix_width + shape.other * width,
         "LoRA": lora,
@@ -163,29 +230,21 @@ def sum_of(parts: Parts, names: Sequence[str]) -> float:
 
 
 def total(parts: Parts) -> float:
-    """GiB at the peak: what always stays, and the larger of generating and training."""
-    always = [name for name in parts if name not in GENERATING + TRAINING]
-    return sum_of(parts, always) + max(sum_of(parts, GENERATING), sum_of(parts, TRAINING))
+    """GiB at the peak: all but the smaller of generating and training, which take turns."""
+    return sum(parts.values()) - min(sum_of(parts, GENERATING), sum_of(parts, TRAINING))
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """device_batch × accumulation × processes is the recipe's effective batch. Sizes are GiB."""
 
     device_batch: int
     accumulation: int
     processes: int
     parts: Parts
+    total: float
     memory_gb: float  # of one card, or this computer
-    room: float  # what a plan may fill of it
-
-    @property
-    def total(self) -> float:
-        return total(self.parts)
-
-    @property
-    def fits(self) -> bool:
-        return self.total <= self.room
+    fits: bool
 
     @property
     def batch(self) -> str:
@@ -194,64 +253,64 @@ class Plan:
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
         sizes = sorted(self.parts.items(), key=lambda item: -item[1])
-        text = PLAN.format(
-            plan=self,
-            turns="\n          (generating and training take turns)" * ("KV cache" in self.parts),
-            parts=", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005),
-            whole=self.device_batch * self.accumulation * self.processes,
-        )
-        if self.fits:
-            return text
-        return text + ADVICE.format(plan=self, largest=sizes[0])
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005)
+        turns = TURNS * ("KV cache" in self.parts)
+        whole = self.device_batch * self.accumulation * self.processes
+        text = PLAN.format(self, turns=turns, parts=parts, whole=whole)
+        if not self.fits:
+            text += ADVICE.format(self, largest=sizes[0])
+        return text
 
 
-def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> Plan:
+def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> MemoryPlan:
     """The largest device batch that fits and is not far beyond what keeps a card busy; at least 1.
 
     Raises ValueError if the processes do not divide the batch, and what `shape_of` raises.
     """
-    part, processes, memory = getattr(recipe, stage), machine.processes, machine.memory_gb
+    part, processes, memory_gb = getattr(recipe, stage), machine.processes, machine.memory_gb
     if part.batch % processes:
         raise ValueError(
             f"An effective batch of {part.batch} does not divide among {processes} processes.\n"
             "Start a number of them that divides it."
         )
-    mine = batch = part.batch // processes
-    room = memory * (COMPUTER_SHARE / processes)
+    mine = most = part.batch // processes
+    room = memory_gb * (COMPUTER_SHARE / processes)
     if machine.device != "cpu":
-        room = memory * CARD_SHARE
-        busy = int(memory * BUSY / row_length(part))
-        batch = max(1, min(mine, busy))
+        room = memory_gb * CARD_SHARE
+        busy = int(memory_gb * BUSY / row_length(part))
+        most = max(1, min(mine, busy))
     shape = shape_of(base)
-    parts = estimate(recipe, stage, shape, machine, batch)
-    while mine % batch or (batch > 1 and total(parts) > room):
-        batch -= 1
-        parts = estimate(recipe, stage, shape, machine, batch)
-    return Plan(batch, mine // batch, processes, parts, memory, room)
+    for batch in range(most, 0, -1):
+        if mine % batch == 0:
+            parts = estimate(recipe, stage, shape, machine, batch)
+            peak = total(parts)
+            if peak <= room:
+                break
+    fits = peak <= room
+    return MemoryPlan(batch, mine // batch, processes, parts, peak, memory_gb, fits)
 
 
-def plan_table(recipe: Recipe, machine: Machine) -> pandas.DataFrame:
-    """A row for each card and stage, in GiB, and for this computer.
+def plan_table(recipe: Recipe, machine: Machine):
+    """A data frame, in GiB: each stage on each card that divides its batch, and on this computer.
 
     LoRA with its optimiser, training and generating are sums.
     """
     import pandas
 
     rows = []
-    for each in (*CARDS, replace(machine, name="this computer")):
-        adapted = for_profile(recipe, each.profile)
-        base = str(TINY_MODEL) if each.profile == "tiny" else recipe.model
+    for card in (*CARDS, replace(machine, name="this computer")):
+        adapted = for_profile(recipe, card.profile)
+        base = recipe.model
+        if card.profile == "tiny":
+            base = str(TINY_MODEL)
         for stage in recipe.stages:
-            row = {"card": each.name, "stage": stage, "dtype": each.dtype}
-            rows.append(row)
-            try:
-                found = plan(adapted, stage, base, each)
-            except ValueError as error:  # two cards do not divide the batch
-                row["batch"] = str(error).partition("\n")[0]
+            if getattr(adapted, stage).batch % card.processes:
                 continue
-            row["batch"] = found.batch
+            found = plan(adapted, stage, base, card)
+            row = {"card": card.name, "stage": stage, "dtype": card.dtype, "batch": found.batch}
             for name, parts in COLUMNS.items():
                 row[name] = f"{sum_of(found.parts, parts):.2f}"
-            row |= {"total": f"{found.total:.2f}", "of": f"{each.memory_gb:.1f}"}
+            row |= {"total": f"{found.total:.2f}", "of": f"{card.memory_gb:.1f}"}
             row["fits"] = "yes" if found.fits else "no"
+            rows.append(row)
     return pandas.DataFrame(rows)

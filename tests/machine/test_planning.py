@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from helpers.machine import memory
-from helpers.machine.computer import Machine
-from helpers.machine.memory import estimate, plan, total
-from helpers.machine.shapes import shape_of
+from helpers import training
+from helpers.machine import Machine, plan, plan_table
+from helpers.machine.computer import GIB
+from helpers.machine.planning import CARDS as ALL_CARDS
+from helpers.machine.planning import estimate, logits, shape_of, total
 from helpers.recipes import RECIPES, for_profile
 from helpers.tiny import TINY_MODEL
 from tests.conftest import ROOT
 
-CARDS = {card.name: card for card in memory.CARDS}
+from transformers import Qwen2Config, Qwen2ForCausalLM  # isort: skip  (after Unsloth)
+
+CARDS = {card.name: card for card in ALL_CARDS}
 T4 = CARDS["T4 16 GB"]
 LAPTOP = Machine("tiny", "cpu", "x86_64", 8.0, 2, "local", "float32")
 QWEN, TINY = "Qwen/Qwen3-4B", str(TINY_MODEL)
@@ -38,10 +41,6 @@ def test_shapes_have_the_published_parameters(model):
 
 
 def test_a_local_folder_is_read_and_counted(tmp_path):
-    from helpers import training
-
-    from transformers import Qwen2Config, Qwen2ForCausalLM  # isort: skip  (after Unsloth)
-
     sizes = {"hidden_size": 48, "intermediate_size": 80, "vocab_size": 300, "num_hidden_layers": 3}
     config = Qwen2Config(num_attention_heads=6, num_key_value_heads=2, **sizes)
     qwen2 = Qwen2ForCausalLM(config)  # biases, and an output layer of its own
@@ -54,12 +53,13 @@ def test_a_local_folder_is_read_and_counted(tmp_path):
         assert shape.linear + shape.other == model.num_parameters()
     adapted = training.add_lora(tiny, recipe, LAPTOP, 0)
     trainable = training.count_parameters(adapted)["trainable"]
-    assert memory.lora_parameters(recipe, shape_of(TINY)) == trainable
+    gradients = estimate(recipe, "grpo", shape_of(TINY), LAPTOP, 1)["gradients"]
+    assert gradients * GIB == pytest.approx(4 * trainable)
 
 
 @pytest.mark.parametrize(
     "text",
-    [None, "{", '{"hidden_size": 8}', '{"num_experts": 8}'],
+    [None, "{", '{"hidden_size": 8}', '{"model_type": "qwen3_moe"}', '{"model_type": "t5"}'],
 )
 def test_a_config_that_cannot_be_read(text, tmp_path):
     if text:
@@ -139,18 +139,24 @@ def test_generating_and_training_take_turns():
 
 
 def test_a_table_has_every_card_and_stage_and_this_computer():
-    table = memory.plan_table(RECIPES["openr1_boxed"], LAPTOP)
+    table = plan_table(RECIPES["openr1_boxed"], LAPTOP)
     lines = table.to_string(index=False).split("\n")
     assert len(table) == 3 * (len(CARDS) + 1) and max(map(len, lines)) <= 130
+    assert "× 8 × 2" in lines[6] and "12.07" in lines[3]
     assert set(table["fits"]) == {"yes"} and list(table["card"])[-1] == "this computer"
 
 
-GRPO = "gsm8k_xml/grpo/tiny"
-MORE = ("gsm8k_xml/sft/tiny", "gsm8k_hash/grpo/tiny", "gsm8k_xml/grpo/large", "gsm8k_xml/sft/large")
+QUICK = "gsm8k_xml/sft/tiny"
+MORE = (
+    "gsm8k_xml/grpo/tiny",
+    "gsm8k_hash/grpo/tiny",
+    "gsm8k_xml/grpo/large",
+    "gsm8k_xml/sft/large",
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and speaks to glibc")
-@pytest.mark.parametrize("cases", [(GRPO,), pytest.param(MORE, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("cases", [(QUICK,), pytest.param(MORE, marks=pytest.mark.soak)])
 def test_the_estimate_is_what_a_run_takes(cases, tmp_path):
     """At the lengths that came up: the recipe's limits, which plans are made for, are longer."""
     command = ["-W", "ignore", "-m", "tests.machine.measured_memory", str(tmp_path), *cases]
@@ -177,5 +183,5 @@ def at_its_lengths(found):
     recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), **lengths)})
     parts = estimate(recipe, stage, shape, LAPTOP, found["device_batch"])
     if stage == "sft":  # a plan takes every token for a scored one
-        parts["logits"] = memory.logits(shape, LAPTOP, found["scored"], stage) / memory.GIB
+        parts["logits"] = logits(shape, LAPTOP, found["scored"], stage) / GIB
     return total(parts)
