@@ -45,13 +45,18 @@ def as_they_are(folder):
 
 def real_rows(folder):
     """A small random model with the real tokenizer, on GSM8K; one step a stage: learns nothing."""
-    model, data = folder / "model", SHARED / "data/gsm8k"
-    made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(model)], ROOT)
+    made = run(["-m", "helpers.tiny", "random", str(SHARED / "qwen3"), str(folder / "model")], ROOT)
     if made.returncode:
         return made
-    pairs = [f"MODEL={model}", f"DATASET={data}", f"OUTPUT={folder / 'out'}"]
-    pairs += ["MAX_STEPS=1", "PROBLEMS=4", "FORCE=true"]
-    return run(["-m", "helpers", "run", *pairs], ROOT)
+    pairs = {
+        "MODEL": folder / "model",
+        "DATASET": SHARED / "data/gsm8k",
+        "MAX_STEPS": 1,
+        "PROBLEMS": 4,
+        "OUTPUT": folder / "out",
+        "FORCE": "true",
+    }
+    return run(["-m", "helpers", "run", *(f"{name}={v}" for name, v in pairs.items())], ROOT)
 
 
 def two_steps(name, folder):
@@ -68,33 +73,26 @@ def test_all_four_as_they_are_and_the_answers_to_their_exercises(tmp_path):
     )
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """The four notebooks on GSM8K, real tokenizer and small random model, one step a stage."""
-    folder = tmp_path_factory.mktemp("real")
-    done = real_rows(folder)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    books = {name: (folder / "out/gsm8k_xml/notebooks" / name).read_text() for name in NOTEBOOKS}
-    return folder, done.stdout, books
-
-
 @needs_shared
-def test_real_rows_through_all_four(real, recipe):
-    folder, printed, books = real
-    assert (
-        "train: 7473 examples" in books["01_sft.ipynb"]
-        and "test: 1319 examples" in books["01_sft.ipynb"]
-    )
+@pytest.mark.soak
+def test_real_rows_through_all_four(tmp_path):
+    """GSM8K, the real tokenizer and a small random model, one step a stage."""
+    done = real_rows(tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    out = tmp_path / "out/gsm8k_xml"
+    books = {name: (out / "notebooks" / name).read_text() for name in NOTEBOOKS}
+    assert "train: 7473 examples" in books["01_sft.ipynb"]
+    assert "test: 1319 examples" in books["01_sft.ipynb"]
     assert "7473 golds earn 2.0 each" in books["02_grpo.ipynb"]
     assert "4 problems, 4 samples each" in books["03_eval.ipynb"]
-    for stage, steps in (("sft", 1), ("grpo", 1)):
-        manifest = json.loads((folder / "out/gsm8k_xml" / stage / "run.json").read_text())
-        assert (manifest["status"], manifest["steps"]) == ("finished", steps)
-    assert "base" in printed and "grpo" in printed
+    for stage in ("sft", "grpo"):
+        manifest = json.loads((out / stage / "run.json").read_text())
+        assert (manifest["status"], manifest["steps"]) == ("finished", 1)
+    assert "base" in done.stdout and "grpo" in done.stdout
 
 
 @needs_shared
-def test_real_template_and_mask(real, recipe):
+def test_real_template_and_mask(recipe):
     from transformers import AutoTokenizer
 
     from helpers import data
@@ -102,7 +100,7 @@ def test_real_template_and_mask(real, recipe):
     splits = data.load(recipe, str(SHARED / "data/gsm8k"), "tiny")
     with_comma = [e for split in splits.values() for e in split.examples if "," in e.answer]
     assert len(with_comma) == 93 and not splits["train"].dropped and not splits["test"].dropped
-    tokenizer = AutoTokenizer.from_pretrained(str(real[0] / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(str(SHARED / "qwen3"))
     example = with_comma[0]
     row = data.sft_dataset(recipe, [example])[0]
     prompt = tokenizer.apply_chat_template(

@@ -52,9 +52,7 @@ class Adapter:
             cure = "Train it again, or name another one."
             raise ValueError(f"The adapter in {folder} is damaged ({damage}).\n{cure}")
         if not isinstance(config, LoraConfig) or not config.base_model_name_or_path:
-            raise ValueError(
-                f"{settings} is not of LoRA on a base.\nName another adapter."
-            )
+            raise ValueError(f"{settings} is not of LoRA on a base.\nName another adapter.")
         own_base = str(config.base_model_name_or_path)
         if base is not None and not same_model(own_base, base):
             raise ValueError(
