@@ -6,11 +6,12 @@ stands behind it, and returns the node that it reads from there.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
-from helpers.answers.tokens import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, OTHER_NAMES, Token
-from helpers.answers.tree import Node, divide, multiply, number, symbol
+from helpers.answers.tokens import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, NAMES, Token
+from helpers.answers.tree import ONE, Node, number, symbol
 
 if TYPE_CHECKING:
     from helpers.answers.parser import Reader
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MATRICES = ("matrix", "pmatrix", "bmatrix", "smallmatrix")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
 INVERTIBLE = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")  # by ^{-1}
-ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
+ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
 
 def letters(reader: Reader, token: Token) -> Node:
@@ -96,11 +97,11 @@ def root(reader: Reader) -> Node:
     degree = reader.until("]") if reader.take("[") else number(2)
     if reader.sees("number") and len(reader.token().text) > 1:
         reader.fail("a root of several digits without braces")
-    return Node("power", reader.argument(), divide(number(1), degree))
+    return Node("power", reader.argument(), ONE / degree)
 
 
 COMMANDS = {
-    "frac": lambda reader: divide(reader.argument(), reader.argument()),
+    "frac": lambda reader: reader.argument() / reader.argument(),
     "binom": lambda reader: Node("call", "binom", reader.argument(), reader.argument()),
     "abs": lambda reader: Node("call", "abs", reader.atom()),
     "lfloor": lambda reader: Node("call", "floor", reader.until("rfloor")),
@@ -113,7 +114,7 @@ COMMANDS = {
 def command(reader: Reader, name: str) -> Node:
     if name in COMMANDS:
         return COMMANDS[name](reader)
-    if name in CONSTANTS or name in GREEK or name in OTHER_NAMES:
+    if name in CONSTANTS or name in NAMES:
         return reader.letter(name)
     if name in FUNCTIONS:
         return call(reader, name)
@@ -165,4 +166,4 @@ def arguments(reader: Reader) -> list[Node]:
         if not simple and reader.before() in ("}", ")"):
             break
         factors.append(reader.power())
-    return [multiply(*factors)]
+    return [math.prod(factors, start=ONE)]

@@ -25,17 +25,18 @@ def meanings(name: str) -> dict[str, str]:
 
 
 GREEK = frozenset(VOCABULARY["greek"])
+NAMES = GREEK | words("other_names")
 FUNCTIONS = words("functions")
-OTHER_NAMES = words("other_names")
 FONTS = words("fonts")
 ACCENTS = words("accents")
 SILENT = words("silent") | {"\\ "}
 CONSTANTS = meanings("constants")
 RELATIONS = meanings("relations")
 ALIASES = meanings("commands")
-UNICODE = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
-UNICODE |= {sign: f"\\{name} " for sign, name in meanings("greek").items()}
-UNICODE = str.maketrans(UNICODE)
+SIGNS = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
+for sign, name in meanings("greek").items():
+    SIGNS[sign] = f"\\{name} "
+SIGNS = str.maketrans(SIGNS)
 
 TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
@@ -67,7 +68,7 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Cuts a text. A comma or blank joins thousands outside brackets: `(100,200)` is a pair."""
     cut, at, depth, spaced = [], 0, 0, False
-    text = text.translate(UNICODE)
+    text = text.translate(SIGNS)
     while at < len(text):
         match = (INSIDE if depth else OUTSIDE).match(text, at)
         at, kind = match.end(), match.lastgroup
@@ -111,7 +112,6 @@ class Cursor:
         return self.cut[self.at]
 
     def next(self) -> Token:
-        """Steps over a token."""
         token = self.token()
         self.at += 1
         return token

@@ -1,11 +1,10 @@
 """The units of answers: how they are named, and what converts one into the other."""
 
-from __future__ import annotations
-
+import math
 import re
 
 from helpers.answers.tokens import VOCABULARY, meanings
-from helpers.answers.tree import Node, multiply, number, scaled
+from helpers.answers.tree import ONE, Node, number, scaled
 
 UNITS = {}  # name: (the unit it is measured in, how many of those it is)
 for base, scales in VOCABULARY["units"].items():
@@ -19,12 +18,16 @@ def split_unit(node: Node) -> tuple[Node, str]:
     r"""The bare expression and its unit: `\text{2 million dollars}` is 2000000 and `dollar`."""
     if node.kind == "multiply" and node[-1].kind == "unit":  # −5 cm
         value, name = split_unit(node[-1])
-        return scaled(multiply(*node[1:-1]), value), name
+        return scaled(math.prod(node[1:-1], start=ONE), value), name
     if node.kind != "unit":
         return node, ""
     value, unit = split_unit(node[1])
-    words = re.sub(r"\bper\b", "/", node[2]).replace("/", " / ").split()
-    parts = [singular(word) for word in words]
+    parts = []
+    for word in re.sub(r"\bper\b|/", " / ", node[2]).split():
+        name, caret, exponent = word.partition("^")
+        if name not in UNITS and name not in ALIASES:
+            name = name.removesuffix("s")
+        parts.append(ALIASES.get(name, name) + caret + exponent)
     while parts and parts[0] in MAGNITUDES:
         value = scaled(number(MAGNITUDES[parts.pop(0)]), value)
     if unit:
@@ -33,11 +36,3 @@ def split_unit(node: Node) -> tuple[Node, str]:
         power = "^3" if parts.pop(0) == "cubic" else "^2"
         parts[0] += power
     return value, "".join(parts)
-
-
-def singular(word: str) -> str:
-    """The name of a unit in the singular; its exponent stays."""
-    name, caret, exponent = word.partition("^")
-    if name not in UNITS and name not in ALIASES:
-        name = name.removesuffix("s")
-    return ALIASES.get(name, name) + caret + exponent
