@@ -10,8 +10,9 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from helpers.answers.tokens import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, NAMES, Token
+from helpers.answers.tokens import Token
 from helpers.answers.tree import ONE, Node, number, symbol
+from helpers.answers.vocabulary import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, NAMES
 
 if TYPE_CHECKING:
     from helpers.answers.parser import Reader

@@ -9,9 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from helpers.answers.tokens import VOCABULARY
-from helpers.answers.tree import ONE, Node, changed, found, number, scaled, symbol, walk
+from helpers.answers import isolation
+from helpers.answers.numbers import plain_number
+from helpers.answers.parser import read
+from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
 from helpers.answers.units import UNITS, split_unit
+from helpers.answers.vocabulary import VOCABULARY
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
@@ -27,6 +30,32 @@ MIRRORED = {">": "<", ">=": "<="}
 
 class NeedsSymbols(Exception):
     """Fractions cannot decide this pair."""
+
+
+def same_math(predicted: str | None, gold: str) -> float | None:
+    r"""1.0 if both texts, in TeX or typed, say the same answer, else 0.0; None when the gold cannot
+    be read.
+
+    Numbers, expressions, equations, pairs, sets, intervals, vectors, angles, units and words.
+    Rational numbers are compared here, exactly; all else by SymPy in a child process (`isolation`),
+    and what takes it too long is not equal. Never raises on a text.
+
+    >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
+    (1.0, 0.0, 1.0)
+    """
+    truth, answer = plain_number(gold), plain_number(predicted or "")
+    if truth is not None and answer is not None:
+        return float(answer == truth)
+    try:
+        truth = read(gold)
+    except Unreadable:
+        return None
+    try:
+        return float(predicted is not None and same(read(predicted), truth, exactly))
+    except Unreadable:
+        return 0.0
+    except NeedsSymbols:
+        return isolation.ask("same_symbols", predicted, gold) or 0.0
 
 
 def rational(node: Node) -> Fraction | None:

@@ -13,9 +13,9 @@ import re
 from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
-from helpers.answers.tokens import CONSTANTS, FONTS, FUNCTIONS, GREEK, RELATIONS
-from helpers.answers.tokens import Cursor, Token, tokens, words
+from helpers.answers.tokens import Cursor, Token, tokens
 from helpers.answers.tree import ONE, Node, Unreadable, joined, number, symbol
+from helpers.answers.vocabulary import CONSTANTS, FONTS, FUNCTIONS, GREEK, RELATIONS, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one

@@ -13,8 +13,8 @@ import sympy
 
 from helpers.answers.comparing import same
 from helpers.answers.parser import read
-from helpers.answers.tokens import FUNCTIONS, meanings
 from helpers.answers.tree import Node, Unreadable, found
+from helpers.answers.vocabulary import FUNCTIONS, meanings
 
 LARGEST = 20_000  # bits of a whole number that is written out
 LARGEST_FACTORIAL = 1000

@@ -1,42 +1,10 @@
-"""The words and signs of TeX, and of answers typed without it; and how a text is cut into them."""
-
-from __future__ import annotations
+"""How a mathematical text is cut into tokens, and a place among them."""
 
 import re
-import tomllib
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from helpers.answers.tree import Unreadable
-
-VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text("utf-8"))
-
-
-def words(name: str) -> frozenset[str]:
-    return frozenset(VOCABULARY[name].split())
-
-
-def meanings(name: str) -> dict[str, str]:
-    """What each spelling in a table means."""
-    found = {}
-    for meaning, spellings in VOCABULARY[name].items():
-        found |= dict.fromkeys(spellings.split(), meaning)
-    return found
-
-
-GREEK = frozenset(VOCABULARY["greek"])
-NAMES = GREEK | words("other_names")
-FUNCTIONS = words("functions")
-FONTS = words("fonts")
-ACCENTS = words("accents")
-SILENT = words("silent") | {"\\ "}
-CONSTANTS = meanings("constants")
-RELATIONS = meanings("relations")
-ALIASES = meanings("commands")
-SIGNS = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
-for sign, name in meanings("greek").items():
-    SIGNS[sign] = f"\\{name} "
-SIGNS = str.maketrans(SIGNS)
+from helpers.answers.vocabulary import ALIASES, SILENT, UNICODE
 
 TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
@@ -68,7 +36,7 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Cuts a text. A comma or blank joins thousands outside brackets: `(100,200)` is a pair."""
     cut, at, depth, spaced = [], 0, 0, False
-    text = text.translate(SIGNS)
+    text = text.translate(UNICODE)
     while at < len(text):
         match = (INSIDE if depth else OUTSIDE).match(text, at)
         at, kind = match.end(), match.lastgroup

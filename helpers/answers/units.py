@@ -3,8 +3,8 @@
 import math
 import re
 
-from helpers.answers.tokens import VOCABULARY, meanings
 from helpers.answers.tree import ONE, Node, number, scaled
+from helpers.answers.vocabulary import VOCABULARY, meanings
 
 UNITS = {}  # name: (the unit it is measured in, how many of those it is)
 for base, scales in VOCABULARY["units"].items():
