@@ -12,7 +12,7 @@ equations: the arithmetic that a text states, each an Equation; NUMBER: the patt
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
 Reading order: formats, boxes (where the answer stands); tree, tokens, parser, atoms (what it says);
-numbers, units, comparing, eed (whether it is right); isolation and symbolic (what only SymPy can
+numbers, comparing, eed (whether it is right); isolation and symbolic (what only SymPy can
 decide, in child processes).
 """
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from helpers.answers import isolation
-from helpers.answers.numbers import plain_number
+from helpers.answers.numbers import UNITS, plain_number, split_unit
 from helpers.answers.parser import read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
-from helpers.answers.units import UNITS, split_unit
 from helpers.answers.vocabulary import VOCABULARY
 
 Leaf = Callable[[Node, Node], bool]
@@ -71,7 +70,10 @@ def rational(node: Node) -> Fraction | None:
         case ("multiply", *_) if sum(map(bits, values)) < LARGEST:
             return math.prod(values)
         case ("power", *_):
-            return power(*values)
+            base, exponent = values
+            small = bits(base) * abs(exponent) <= LARGEST
+            if exponent.denominator == 1 and small and (base or exponent > 0):
+                return base ** int(exponent)
         case ("unit", _, "percent"):
             return values[0] / 100
         case ("call", "factorial", _) if values[0] in range(LARGEST_FACTORIAL + 1):
@@ -81,13 +83,6 @@ def rational(node: Node) -> Fraction | None:
 
 def bits(value: Fraction) -> int:
     return value.numerator.bit_length() + value.denominator.bit_length()
-
-
-def power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    undefined = base == 0 and exponent <= 0
-    if exponent.denominator != 1 or undefined or bits(base) * abs(exponent) > LARGEST:
-        return None
-    return base ** int(exponent)
 
 
 def exactly(a: Node, b: Node) -> bool:
@@ -322,10 +317,6 @@ def vector(node: Node, other: Node) -> Node:
     return node
 
 
-def same_union(p: Node, g: Node, leaf: Leaf) -> bool:
-    return p.kind == g.kind and matched(p.args, g.args, leaf)
-
-
 BY_KIND = {
     "unit": same_unit,
     "text": same_text,
@@ -337,5 +328,5 @@ BY_KIND = {
     "plusminus": same_items,
     "group": same_places,
     "matrix": same_places,
-    "union": same_union,
+    "union": lambda p, g, leaf: p.kind == g.kind and matched(p.args, g.args, leaf),
 }
