@@ -50,7 +50,7 @@ def group(reader: Reader, opener: Token) -> Node:
     reader.bars = bars
     if node.kind == "list":
         return Node("group", opener.kind, closer, *node.args)
-    return node if opener.kind + closer in ("()", "[]") else reader.fail(closer)
+    return node if opener.kind + closer in ("()", "[]") else reader.fail()
 
 
 def members(reader: Reader, token: Token) -> Node:
@@ -69,7 +69,7 @@ def absolute(reader: Reader, bar: Token) -> Node:
 
 def matrix(reader: Reader, begin: Token) -> Node:
     if begin.text not in MATRICES:
-        reader.fail(begin.text)
+        reader.fail()
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
@@ -97,7 +97,7 @@ ATOMS = {
 def root(reader: Reader) -> Node:
     degree = reader.until("]") if reader.take("[") else number(2)
     if reader.sees("number") and len(reader.token().text) > 1:
-        reader.fail("a root of several digits without braces")
+        reader.fail()
     return Node("power", reader.argument(), ONE / degree)
 
 
@@ -121,13 +121,9 @@ def command(reader: Reader, name: str) -> Node:
         return call(reader, name)
     if name in ACCENTS:
         return symbol(f"{name} {reader.raw()}")
-    if name in FONTS:
-        return font(reader, name)
-    return reader.fail("\\" + name)
-
-
-def font(reader: Reader, name: str) -> Node:
-    r"""`\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own."""
+    if name not in FONTS:
+        reader.fail()
+    # `\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own.
     if name == "boxed" or reader.kind(1) == "number":
         return reader.argument()
     inside = reader.raw()
@@ -150,7 +146,7 @@ def call(reader: Reader, name: str) -> Node:
     if name in ("log", "lg") and len(node.children) == 1:
         node = Node("call", "log", *node.children, base or number(10))
     elif name in ("log", "lg") or base:
-        reader.fail(name)
+        reader.fail()
     return Node("power", node, exponent) if exponent else node
 
 

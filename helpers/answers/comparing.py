@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from helpers.answers import isolation
-from helpers.answers.numbers import UNITS, plain_number, split_unit
+from helpers.answers.numbers import UNITS, split_unit
 from helpers.answers.parser import read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
 from helpers.answers.vocabulary import VOCABULARY
@@ -42,9 +42,6 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
     (1.0, 0.0, 1.0)
     """
-    truth, answer = plain_number(gold), plain_number(predicted or "")
-    if truth is not None and answer is not None:
-        return float(answer == truth)
     try:
         truth = read(gold)
     except Unreadable:

@@ -57,5 +57,5 @@ def formula(text: str) -> Node:
             node = last
     for part in walk(node):
         if part.kind not in FORMULAS or part[1] in NO_FORMULAS:
-            raise Unreadable(f"{part.kind} is no formula")
+            raise Unreadable
     return node

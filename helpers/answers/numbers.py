@@ -32,9 +32,6 @@ SIGNED = re.compile(
     r"-?\\[dt]?frac\{-?[0-9]+\}\{[0-9]+\}"
     rf"|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{TYPED}|{TYPED}"
 )
-PLAIN = re.compile(
-    r"\s*(-?)(?:([0-9]+(?:\.[0-9]*|/[0-9]+)?)|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\})\s*"
-)
 EQUATION = re.compile(
     rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+)"
     rf" ?= ?\$?(?P<right>(?>-?{DIGITS}))(?! ?[-+*/×])"
@@ -55,28 +52,13 @@ def stated_number(text: str) -> Fraction | None:
     >>> stated_number("1,2"), stated_number("3 + 4")
     (None, None)
     """
-    value = plain_number(text)
-    if value is not None or len(text) > LONGEST:
-        return value
+    if len(text) > LONGEST:
+        return None
     try:
         node, _ = split_unit(read(text))
     except Unreadable:
         return None
     return node[1] if node.kind == "number" else None
-
-
-def plain_number(text: str) -> Fraction | None:
-    """The value of the commonest ways to write a number: whole, with decimals, as a fraction."""
-    if len(text) > LONGEST:
-        return None
-    match = PLAIN.fullmatch(text)
-    if match is None:
-        return None
-    minus, typed, above, below = match.groups()
-    try:
-        return Fraction(minus + (typed or f"{above}/{below}"))
-    except ZeroDivisionError:
-        return None
 
 
 def split_unit(node: Node) -> tuple[Node, str]:

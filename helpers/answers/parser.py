@@ -55,7 +55,7 @@ def read(text: str, physics: bool = False) -> Node:
     except RecursionError:
         raise Unreadable("too deep") from None
     if reader.kind() is not None:
-        reader.fail(reader.token().text)
+        reader.fail()
     return node
 
 
@@ -70,11 +70,11 @@ class Reader(Cursor):
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > DEEPEST:
-            raise Unreadable("too deep")
+            self.fail()
 
     def marked(self, marks: int) -> int:
         """One mark more; a chain of marks would make a tree as deep as it is long."""
-        return marks + 1 if marks < MOST_MARKS else self.fail("a long chain of marks")
+        return marks + 1 if marks < MOST_MARKS else self.fail()
 
     def letter(self, name: str) -> Node:
         if name not in CONSTANTS or (name == "i" and self.physics):
@@ -147,12 +147,12 @@ class Reader(Cursor):
             whole = len(factors) == 1 and is_whole(factors[0])
             fraction = self.ahead("number", "/", "number") and self.kind(3) not in ("^", "_", "!")
             if self.sees("number") and factors and not (whole and fraction):
-                self.fail("a number after a factor")
+                self.fail()
             if fraction:
                 value = Fraction(self.next().text)
                 self.need("/")
                 below = Fraction(self.next().text)
-                value = value / below if below else self.fail("a division by zero")
+                value = value / below if below else self.fail()
                 factors = [number(value + sum(factor[1] for factor in factors))]
             elif whole and self.sees("frac") and self.before() == "number":
                 factors = [mixed(factors[0], self.power())]
@@ -161,7 +161,7 @@ class Reader(Cursor):
             if self.unit_word():
                 break
         if not factors:
-            self.fail(self.token().text)
+            self.fail()
         return math.prod(factors, start=ONE)
 
     def starts(self) -> bool:
@@ -189,7 +189,7 @@ class Reader(Cursor):
                 parts.append(self.need("/"))
         name = " ".join(parts).lower().strip(" .")
         if NO_UNITS & set(name.split()):
-            self.fail(name)
+            self.fail()
         return Node("unit", node, name) if name else node
 
     def unit_font(self, ahead: int = 0) -> bool:
@@ -280,13 +280,13 @@ class Reader(Cursor):
                 depth += 1 if token.kind == "{" else -1
             elif token.text not in FONTS:
                 text += token.text.strip()
-        return text or self.fail("an empty subscript")
+        return text or self.fail()
 
     def atom(self) -> Node:
         kind, token = self.kind(), self.next()
         if kind in ATOMS:
             return ATOMS[kind](self, token)
-        return command(self, kind) if token.kind == "command" else self.fail(token.text)
+        return command(self, kind) if token.kind == "command" else self.fail()
 
 
 def is_whole(node: Node) -> bool:

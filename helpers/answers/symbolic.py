@@ -68,14 +68,14 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return call(name, inside)
         case ("unit", _, name):
             return inside[0] * UNITS.get(name, sympy.Symbol(f"unit {name}", **assumptions))
-    raise Unreadable(f"{node.kind} is no expression")
+    raise Unreadable
 
 
 def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     if base.is_Rational and exponent.is_Rational:
         bits = max(abs(base.p), base.q).bit_length()
         if bits * abs(exponent.p) > LARGEST * exponent.q:
-            raise Unreadable("a number too large to write out")
+            raise Unreadable
     return sympy.Pow(base, exponent)
 
 
@@ -85,9 +85,9 @@ def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
     if name in ("factorial", "binom"):
         for value in args:
             if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
-                raise Unreadable("a factorial too large to write out")
+                raise Unreadable
     elif name not in FUNCTIONS | KINKS:
-        raise Unreadable(name)
+        raise Unreadable
     return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*args)
 
 

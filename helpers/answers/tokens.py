@@ -76,7 +76,7 @@ class Cursor:
 
     def token(self) -> Token:
         if self.at >= len(self.cut):
-            raise Unreadable("it stops too early")
+            self.fail()
         return self.cut[self.at]
 
     def next(self) -> Token:
@@ -124,7 +124,7 @@ class Cursor:
         return True
 
     def need(self, *kinds: str) -> str:
-        return self.take(*kinds) or self.fail(f"what is no {' or '.join(kinds)}")
+        return self.take(*kinds) or self.fail()
 
-    def fail(self, what: str) -> NoReturn:
-        raise Unreadable(f"{what[:20]!r} cannot be read here")
+    def fail(self) -> NoReturn:
+        raise Unreadable(f"what stands about token {self.at} cannot be read")
