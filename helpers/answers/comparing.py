@@ -19,7 +19,7 @@ Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
 LARGEST_FACTORIAL = 200
 LONGEST_LIST = 30  # members that are compared in any order
-NUMBER_WORDS = VOCABULARY["numbers"].split()
+NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
 PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
 BARE = {"": ONE, "degree": PI * number("1/180"), "percent": number("1/100")}
@@ -111,8 +111,8 @@ def same(p: Node, g: Node, leaf: Leaf) -> bool:
 
 def number_word(node: Node, other: Node) -> Node:
     """`two` is the number 2 where the other side is no word."""
-    if node.kind == "text" != other.kind and node[1].lower() in NUMBER_WORDS:
-        return number(NUMBER_WORDS.index(node[1].lower()))
+    if node.kind == "text" != other.kind:
+        return NUMBER_WORDS.get(node[1].lower(), node)
     return node
 
 

@@ -47,7 +47,10 @@ def tokens(text: str) -> list[Token]:
         if kind == "number":
             part = re.sub(r"[^0-9.eE+-]", "", part)
         elif kind == "repeating":
-            kind, part = "number", repeating(part)
+            # `0.1\overline{6}` is 15/90.
+            _, whole, fixed, period = re.fullmatch(REPEATING, part).groups()
+            above = int(whole + fixed + period) - int(f"0{whole}{fixed}")
+            kind, part = "number", f"{above}/{(10 ** len(period) - 1) * 10 ** len(fixed)}"
         elif kind in ("command", "other"):
             part = ALIASES.get(part, part)
             if part in SILENT:
@@ -57,14 +60,6 @@ def tokens(text: str) -> list[Token]:
         cut.append(Token(kind, part, spaced))
         spaced = False
     return cut
-
-
-def repeating(text: str) -> str:
-    r"""A repeating decimal as a fraction: `0.1\overline{6}` is 15/90."""
-    _, whole, fixed, period = re.fullmatch(REPEATING, text).groups()
-    below = (10 ** len(period) - 1) * 10 ** len(fixed)
-    above = int(whole + fixed + period) - int(f"0{whole}{fixed}")
-    return f"{above}/{below}"
 
 
 class Cursor:
@@ -118,10 +113,10 @@ class Cursor:
 
     def take_all(self, *kinds: str) -> bool:
         """Steps over the next tokens if they are of these kinds."""
-        if not self.ahead(*kinds):
-            return False
-        self.at += len(kinds)
-        return True
+        follow = self.ahead(*kinds)
+        if follow:
+            self.at += len(kinds)
+        return follow
 
     def need(self, *kinds: str) -> str:
         return self.take(*kinds) or self.fail()
