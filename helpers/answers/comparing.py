@@ -136,7 +136,7 @@ def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
     return True
 
 
-def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_unit(p, g, leaf):
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
     if first and second and first != second:
@@ -151,7 +151,7 @@ def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
     return False
 
 
-def same_text(p: Node, g: Node, _: Leaf) -> bool:
+def same_text(p, g, _):
     """Words are equal in any case of letters; a single letter is a name, and its case counts."""
     left, right = word(p), word(g)
     if not left or not right:
@@ -169,14 +169,14 @@ def word(node: Node) -> str | None:
     return None
 
 
-def same_digits(p: Node, g: Node, _: Leaf) -> bool:
+def same_digits(p, g, _):
     """The base of a number may be left out but not changed."""
     if p.kind == "number":
         p, g = g, p
     return g.kind == "number" and g == number(p[1]) and p[1] == str(int(p[1]))
 
 
-def same_ratio(p: Node, g: Node, _: Leaf) -> bool:
+def same_ratio(p, g, _):
     """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
     values = []
     for node in (p, g):
@@ -189,7 +189,7 @@ def same_ratio(p: Node, g: Node, _: Leaf) -> bool:
     return values[0] is not None and values[0] == values[1]
 
 
-def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_relation(p, g, leaf):
     r"""`x = 5` is `5`, `x > 2` an interval, and `x \in A` what A says."""
     p, g = without_in(p), without_in(g)
     kinds = {p.kind, g.kind}
@@ -227,7 +227,7 @@ def named(node: Node) -> tuple[Node | None, Node]:
     return None, node
 
 
-def same_relations(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_relations(p, g, leaf):
     """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
     equations = p[1] == g[1] == "="
     if not equations and "=" in f"{p[1]} {g[1]}".split():
@@ -266,7 +266,7 @@ def interval(node: Node) -> Node:
     return Node("group", BRACKETS[signs[0]][0], BRACKETS[signs[1]][1], sides[0], sides[2])
 
 
-def same_items(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_items(p, g, leaf):
     """Members in any order, but of a pair or triple in brackets in their own."""
     for one, other in ((p, g), (g, p)):
         if one.kind == "group" and other.kind == "list":
@@ -298,7 +298,7 @@ def minus(node: Node) -> Node:
     return Node("add", node[1], -node[2]) if node.kind == "plusminus" else node
 
 
-def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_places(p, g, leaf):
     """Pairs, intervals and matrices: brackets and each place count."""
     p, g = interval(vector(p, g)), interval(vector(g, p))
     if p.kind == g.kind == "matrix":
@@ -314,7 +314,7 @@ def vector(node: Node, other: Node) -> Node:
     return node
 
 
-BY_KIND = {
+BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
     "unit": same_unit,
     "text": same_text,
     "base": same_digits,

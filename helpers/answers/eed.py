@@ -12,9 +12,10 @@ from helpers.answers import isolation
 from helpers.answers.comparing import rational
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found, walk
+from helpers.answers.vocabulary import words
 
 LIMIT = 2.8  # seconds for one pair
-FORMULAS = {"number", "symbol", "constant", "add", "multiply", "power", "call", "unit"}
+FORMULAS = words("formulas")
 NO_FORMULAS = ("infinity", "cap", "setminus", "backslash")
 
 

@@ -22,11 +22,11 @@ DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor 
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 PLAIN = re.compile(r"([0-9]+)(?:/(0*[1-9][0-9]*))?|\\frac\{([0-9]+)\}\{(0*[1-9][0-9]*)\}")
 SIGNS = ("+", "-", "pm", "mp")
-MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
+MARKS = words("marks")
 
 SHORT_UNITS = words("short_units")
 WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
-AFTER_UNIT = ("word", "^", "number", "text", "/", ",")
+AFTER_UNIT = words("after_unit")
 NO_UNITS = words("no_units")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
 

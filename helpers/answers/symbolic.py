@@ -16,7 +16,7 @@ from helpers.answers.comparing import same
 from helpers.answers.eed import formula
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found
-from helpers.answers.vocabulary import FUNCTIONS, meanings
+from helpers.answers.vocabulary import FUNCTIONS, meanings, words
 
 LARGEST = 20_000  # bits of a whole number that is written out
 LARGEST_FACTORIAL = 1000
@@ -25,7 +25,7 @@ NEAR = sympy.Float(10) ** (5 - DIGITS)  # the relative error of equal values
 ZERO = sympy.Float(10) ** (-2 * DIGITS)
 POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
-KINKS = {"abs", "floor", "ceil", "max", "min"}
+KINKS = words("kinks")
 NAMES = meanings("sympy")
 UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
