@@ -15,7 +15,8 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-from helpers.answers import eed, eed_score, isolation, parser, same_math
+from helpers.answers import eed_score, isolation, parser, same_math
+from helpers.answers.symbolic import distance, size
 from tests.bench import Row, show
 
 GROUP = 8
@@ -122,7 +123,7 @@ def straight_eed(gold: str, answer: str) -> float:
     a, b = sympy.simplify(read(answer)), sympy.simplify(read(gold))
     if a == b or sympy.simplify(sympy.expand(a - b)) == 0 or a.equals(b):
         return 1.0
-    return max(0.0, 0.6 - eed.Tree(a).distance(eed.Tree(b)) / len(eed.Tree(b).labels))
+    return max(0.0, 0.6 - distance(a, b) / size(b))
 
 
 def edit_distances() -> tuple[float, float]:

@@ -5,28 +5,29 @@ Format: how a reply is written, recognised, and read.
 after_thinking: what of a reply may hold its answer.
 last_number: the last number anywhere in a reply.
 XML_TAGS, strict_xml: the tags of XML, and whether a reply has exactly the shape that SFT teaches.
-read_number: the one number that a text states.
+stated_number: the one number that a text states.
 same_number, same_math, eed_score: what an answer earns beside its gold.
 hallucinates: whether a reply states false arithmetic or a number from nowhere.
 equations: the arithmetic that a text states, each an Equation; NUMBER: the pattern of a number.
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
-Reading order: reading, xml, boxes, formats (where the answer stands); tree, tokens, parser, atoms
-(what it says); units, comparing, grading, arithmetic (whether it is right); symbolic,
-eed and isolation (what only SymPy can decide, in child processes).
+Reading order: formats, boxes (where the answer stands); tree, tokens, parser, atoms (what it says);
+numbers, comparing, eed (whether it is right); isolation and symbolic (what only SymPy can
+decide, in child processes).
 """
 
-from helpers.answers.arithmetic import (
+from helpers.answers.boxes import BOXED, THINK_BOXED
+from helpers.answers.comparing import same_math
+from helpers.answers.eed import eed_score
+from helpers.answers.formats import HASH, XML, XML_TAGS, Format, after_thinking, strict_xml
+from helpers.answers.numbers import (
     NUMBER,
     Equation,
     arithmetic_value,
     equations,
     hallucinates,
+    last_number,
     plain_arithmetic,
+    same_number,
+    stated_number,
 )
-from helpers.answers.eed import eed_score
-from helpers.answers.formats import BOXED, HASH, THINK_BOXED, XML, Format
-from helpers.answers.grading import last_number, read_number, same_math, same_number
-from helpers.answers.reading import after_thinking
-from helpers.answers.xml import TAGS as XML_TAGS
-from helpers.answers.xml import strict as strict_xml

@@ -1,27 +1,23 @@
 """What begins an expression: each sign and kind of token in ATOMS, each command in COMMANDS.
 
-To teach the reader one more, name it in a table, with a function that gets the reader, which
-stands behind it, and returns the node that it reads from there.
+To teach the reader one more, name it in a table, with a function that gets the `parser.Reader`,
+which stands behind it, and for an atom its token, and returns the node that it reads from there.
 """
 
-from __future__ import annotations
-
+import math
 import re
-from typing import TYPE_CHECKING
 
-from helpers.answers.tokens import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, OTHER_NAMES, Token
-from helpers.answers.tree import Node, divide, multiply, number, symbol
+from helpers.answers.tokens import Token
+from helpers.answers.tree import ONE, Node, number, symbol
+from helpers.answers.vocabulary import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, NAMES, words
 
-if TYPE_CHECKING:
-    from helpers.answers.parser import Reader
-
-MATRICES = ("matrix", "pmatrix", "bmatrix", "smallmatrix")
+MATRICES = words("matrices")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
-INVERTIBLE = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")  # by ^{-1}
-ARGUMENTS = GREEK | OTHER_NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
+INVERTIBLE = words("invertible")
+ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
 
-def letters(reader: Reader, token: Token) -> Node:
+def letters(reader, token):
     """A function, a constant, a Greek letter's name, or letters that are multiplied."""
     word = token.text
     if word in FUNCTIONS or (word in TYPED and reader.sees("(", "{")):
@@ -33,14 +29,14 @@ def letters(reader: Reader, token: Token) -> Node:
     return reader.letter(word[0])
 
 
-def text(reader: Reader, token: Token) -> Node:
+def text(reader, token):
     """A number in a text, or words without outer brackets, blanks and full stop."""
     if re.match(r"\s*[-$]?[0-9.]", token.text):
         return reader.read(token.text)
     return Node("text", " ".join(token.text.strip(" .()[]{}:,;").split()))
 
 
-def group(reader: Reader, opener: Token) -> Node:
+def group(reader, opener):
     """An expression in brackets; a pair or an interval where a comma stands in them."""
     bars, reader.bars = reader.bars, 0
     node = reader.items()
@@ -48,26 +44,26 @@ def group(reader: Reader, opener: Token) -> Node:
     reader.bars = bars
     if node.kind == "list":
         return Node("group", opener.kind, closer, *node.args)
-    return node if opener.kind + closer in ("()", "[]") else reader.fail(closer)
+    return node if opener.kind + closer in ("()", "[]") else reader.fail()
 
 
-def members(reader: Reader, token: Token) -> Node:
+def members(reader, token):
     if reader.take("\\}"):
         return symbol("emptyset")
     node = reader.until("\\}")
     return Node("set", *node.args) if node.kind == "list" else Node("set", node)
 
 
-def absolute(reader: Reader, bar: Token) -> Node:
+def absolute(reader, bar):
     reader.bars += 1
     node = reader.until(bar.kind)
     reader.bars -= 1
     return Node("call", "abs", node)
 
 
-def matrix(reader: Reader, begin: Token) -> Node:
+def matrix(reader, begin):
     if begin.text not in MATRICES:
-        reader.fail(begin.text)
+        reader.fail()
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
@@ -92,15 +88,15 @@ ATOMS = {
 }
 
 
-def root(reader: Reader) -> Node:
+def root(reader):
     degree = reader.until("]") if reader.take("[") else number(2)
     if reader.sees("number") and len(reader.token().text) > 1:
-        reader.fail("a root of several digits without braces")
-    return Node("power", reader.argument(), divide(number(1), degree))
+        reader.fail()
+    return Node("power", reader.argument(), ONE / degree)
 
 
 COMMANDS = {
-    "frac": lambda reader: divide(reader.argument(), reader.argument()),
+    "frac": lambda reader: reader.argument() / reader.argument(),
     "binom": lambda reader: Node("call", "binom", reader.argument(), reader.argument()),
     "abs": lambda reader: Node("call", "abs", reader.atom()),
     "lfloor": lambda reader: Node("call", "floor", reader.until("rfloor")),
@@ -110,22 +106,18 @@ COMMANDS = {
 }
 
 
-def command(reader: Reader, name: str) -> Node:
+def command(reader, name):
     if name in COMMANDS:
         return COMMANDS[name](reader)
-    if name in CONSTANTS or name in GREEK or name in OTHER_NAMES:
+    if name in CONSTANTS or name in NAMES:
         return reader.letter(name)
     if name in FUNCTIONS:
         return call(reader, name)
     if name in ACCENTS:
         return symbol(f"{name} {reader.raw()}")
-    if name in FONTS:
-        return font(reader, name)
-    return reader.fail("\\" + name)
-
-
-def font(reader: Reader, name: str) -> Node:
-    r"""`\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own."""
+    if name not in FONTS:
+        reader.fail()
+    # `\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own.
     if name == "boxed" or reader.kind(1) == "number":
         return reader.argument()
     inside = reader.raw()
@@ -134,7 +126,7 @@ def font(reader: Reader, name: str) -> Node:
     return symbol(f"mathbb {inside}" if name == "mathbb" else inside)
 
 
-def call(reader: Reader, name: str) -> Node:
+def call(reader, name):
     r"""A function with its argument: `\sin^2 x`, `\sin^{-1} x`, `\log_2 x`, `\max(1,2)`."""
     base = exponent = None
     while sign := reader.take("_", "^"):
@@ -148,11 +140,11 @@ def call(reader: Reader, name: str) -> Node:
     if name in ("log", "lg") and len(node.children) == 1:
         node = Node("call", "log", *node.children, base or number(10))
     elif name in ("log", "lg") or base:
-        reader.fail(name)
+        reader.fail()
     return Node("power", node, exponent) if exponent else node
 
 
-def arguments(reader: Reader) -> list[Node]:
+def arguments(reader):
     """What is in brackets, or the number and letters that follow."""
     if reader.sees("(", "["):
         node = group(reader, reader.next())
@@ -165,4 +157,4 @@ def arguments(reader: Reader) -> list[Node]:
         if not simple and reader.before() in ("}", ")"):
             break
         factors.append(reader.power())
-    return [multiply(*factors)]
+    return [math.prod(factors, start=ONE)]

@@ -5,42 +5,53 @@ numbers, without SymPy; for the others `same` takes a function, so that one desc
 "the same answer" means serves the fast path and the symbolic one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from helpers.answers.tokens import VOCABULARY
-from helpers.answers.tree import (
-    ONE,
-    Node,
-    divide,
-    found,
-    mapped,
-    multiply,
-    negative,
-    number,
-    scaled,
-    symbol,
-    walk,
-)
-from helpers.answers.units import UNITS, split_unit
+from helpers.answers import isolation
+from helpers.answers.numbers import UNITS, split_unit
+from helpers.answers.parser import read
+from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
+from helpers.answers.vocabulary import VOCABULARY
 
 Leaf = Callable[[Node, Node], bool]
 LARGEST = 4096  # bits of a number that is computed here
 LARGEST_FACTORIAL = 200
 LONGEST_LIST = 30  # members that are compared in any order
-NUMBER_WORDS = VOCABULARY["numbers"].split()
+NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
 PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
-BARE = {"": ONE, "degree": multiply(PI, number("1/180")), "percent": number("1/100")}
+BARE = {"": ONE, "degree": PI * number("1/180"), "percent": number("1/100")}
 BRACKETS = {"<": "()", "<=": "[]"}
 MIRRORED = {">": "<", ">=": "<="}
 
 
 class NeedsSymbols(Exception):
     """Fractions cannot decide this pair."""
+
+
+def same_math(predicted: str | None, gold: str) -> float | None:
+    r"""1.0 if both texts, in TeX or typed, say the same answer, else 0.0; None when the gold cannot
+    be read.
+
+    Numbers, expressions, equations, pairs, sets, intervals, vectors, angles, units and words.
+    Rational numbers are compared here, exactly; all else by SymPy in a child process (`isolation`),
+    and what takes it too long is not equal. Never raises on a text.
+
+    >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
+    (1.0, 0.0, 1.0)
+    """
+    try:
+        truth = read(gold)
+    except Unreadable:
+        return None
+    try:
+        return float(predicted is not None and same(read(predicted), truth, exactly))
+    except Unreadable:
+        return 0.0
+    except NeedsSymbols:
+        return isolation.ask("same_symbols", predicted, gold) or 0.0
 
 
 def rational(node: Node) -> Fraction | None:
@@ -56,7 +67,10 @@ def rational(node: Node) -> Fraction | None:
         case ("multiply", *_) if sum(map(bits, values)) < LARGEST:
             return math.prod(values)
         case ("power", *_):
-            return power(*values)
+            base, exponent = values
+            small = bits(base) * abs(exponent) <= LARGEST
+            if exponent.denominator == 1 and small and (base or exponent > 0):
+                return base ** int(exponent)
         case ("unit", _, "percent"):
             return values[0] / 100
         case ("call", "factorial", _) if values[0] in range(LARGEST_FACTORIAL + 1):
@@ -66,13 +80,6 @@ def rational(node: Node) -> Fraction | None:
 
 def bits(value: Fraction) -> int:
     return value.numerator.bit_length() + value.denominator.bit_length()
-
-
-def power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    undefined = base == 0 and exponent <= 0
-    if exponent.denominator != 1 or undefined or bits(base) * abs(exponent) > LARGEST:
-        return None
-    return base ** int(exponent)
 
 
 def exactly(a: Node, b: Node) -> bool:
@@ -102,6 +109,13 @@ def same(p: Node, g: Node, leaf: Leaf) -> bool:
     return leaf(p, g)
 
 
+def number_word(node: Node, other: Node) -> Node:
+    """`two` is the number 2 where the other side is no word."""
+    if node.kind == "text" != other.kind:
+        return NUMBER_WORDS.get(node[1].lower(), node)
+    return node
+
+
 def each_same(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
     """Whether two rows are the same, place by place."""
     return len(p) == len(g) and all(same(a, b, leaf) for a, b in zip(p, g, strict=True))
@@ -113,26 +127,22 @@ def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
         return False
     rest = list(g)
     for member in p:
-        partner = next((other for other in rest if same(member, other, leaf)), None)
-        if partner is None:
+        for other in rest:
+            if same(member, other, leaf):
+                rest.remove(other)
+                break
+        else:
             return False
-        rest.remove(partner)
     return True
 
 
-def number_word(node: Node, other: Node) -> Node:
-    """`two` is the number 2 where the other side is no word."""
-    if node.kind == "text" != other.kind and node[1].lower() in NUMBER_WORDS:
-        return number(NUMBER_WORDS.index(node[1].lower()))
-    return node
-
-
-def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_unit(p, g, leaf):
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
     if first and second and first != second:
-        (base, scale), (other, other_scale) = (UNITS.get(u, (u, ONE)) for u in (first, second))
-        return base == other and same(multiply(left, scale), multiply(right, other_scale), leaf)
+        base, scale = UNITS.get(first, (first, ONE))
+        other, other_scale = UNITS.get(second, (second, ONE))
+        return base == other and same(left * scale, right * other_scale, leaf)
     in_pi = {first, second} == {"degree", ""} and PI in walk(left) + walk(right)
     if not in_pi and same(left, right, leaf):
         return True
@@ -141,7 +151,7 @@ def same_unit(p: Node, g: Node, leaf: Leaf) -> bool:
     return False
 
 
-def same_text(p: Node, g: Node, _: Leaf) -> bool:
+def same_text(p, g, _):
     """Words are equal in any case of letters; a single letter is a name, and its case counts."""
     left, right = word(p), word(g)
     if not left or not right:
@@ -159,34 +169,53 @@ def word(node: Node) -> str | None:
     return None
 
 
-def same_digits(p: Node, g: Node, _: Leaf) -> bool:
+def same_digits(p, g, _):
     """The base of a number may be left out but not changed."""
     if p.kind == "number":
         p, g = g, p
     return g.kind == "number" and g == number(p[1]) and p[1] == str(int(p[1]))
 
 
-def same_relation(p: Node, g: Node, leaf: Leaf) -> bool:
-    """`x = 5` is `5`, and `x > 2` an interval."""
+def same_ratio(p, g, _):
+    """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
+    values = []
+    for node in (p, g):
+        if node.kind == "ratio":
+            above, below = node.args
+            if below.kind == "number" and 10 <= below[1] < 60:
+                return False
+            node = above / below
+        values.append(rational(node))
+    return values[0] is not None and values[0] == values[1]
+
+
+def same_relation(p, g, leaf):
+    r"""`x = 5` is `5`, `x > 2` an interval, and `x \in A` what A says."""
     p, g = without_in(p), without_in(g)
     kinds = {p.kind, g.kind}
     if "relation" not in kinds:
         return same(p, g, leaf)
     (left, p_value), (right, g_value) = named(p), named(g)
-    if kinds == {"relation"} and (left is None or left != right):
+    if len(kinds) == 1 and (left is None or left != right):
         return same_relations(p, g, leaf)
     if left or right:
         return same(p_value, g_value, leaf)
-    if kinds & {"group", "union"}:
+    if "group" in kinds:
         return same_places(p, g, leaf)
     return bool(kinds & {"list", "set"}) and same_items(p, g, leaf)
+
+
+def without_in(node: Node) -> Node:
+    if node.kind == "relation" and node[1] == "in" and is_name(node[2]):
+        return node[-1]
+    return node
 
 
 def is_name(node: Node) -> bool:
     r"""What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\text{Area}`."""
     if node.kind in ("symbol", "text"):
         return True
-    return node.kind in ("multiply", "add") and all(is_name(part) for part in node.args)
+    return node.kind in ("multiply", "add") and all(map(is_name, node.args))
 
 
 def named(node: Node) -> tuple[Node | None, Node]:
@@ -198,10 +227,28 @@ def named(node: Node) -> tuple[Node | None, Node]:
     return None, node
 
 
+def same_relations(p, g, leaf):
+    """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
+    equations = p[1] == g[1] == "="
+    if not equations and "=" in f"{p[1]} {g[1]}".split():
+        return False
+    names = found(p, "symbol")
+    alike = names == found(g, "symbol")
+    if equations and alike and len(names) > 1:
+        point = {symbol(name): number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(names))}
+        first, second = Node("add", p[2], -p[3]), Node("add", g[2], -g[3])
+        there = changed(first, lambda part: point.get(part, part))
+        here = changed(second, lambda part: point.get(part, part))
+        return not same(here, number(0), leaf) and leaf(first * here, second * there)
+    if alike and interval(p).kind == interval(g).kind == "group":
+        return same_places(p, g, leaf)
+    return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
+
+
 def interval(node: Node) -> Node:
     """The interval that `2 < x ≤ 5` or `x > 2` or ℝ describes; anything else as it is."""
     if node == symbol("mathbb R"):
-        return Node("group", "(", ")", negative(ENDLESS), ENDLESS)
+        return Node("group", "(", ")", -ENDLESS, ENDLESS)
     if node.kind != "relation":
         return node
     signs, sides = node[1].split(), list(node[2:])
@@ -210,67 +257,16 @@ def interval(node: Node) -> Node:
         sides.reverse()
     if len(sides) == 2 and is_name(sides[0]):
         signs.insert(0, "<")
-        sides.insert(0, negative(ENDLESS))
+        sides.insert(0, -ENDLESS)
     elif len(sides) == 2:
         signs.append("<")
         sides.append(ENDLESS)
     if len(sides) != 3 or not is_name(sides[1]) or not BRACKETS.keys() >= set(signs):
         return node
-    (opener, _), (_, closer) = BRACKETS[signs[0]], BRACKETS[signs[1]]
-    return Node("group", opener, closer, sides[0], sides[2])
+    return Node("group", BRACKETS[signs[0]][0], BRACKETS[signs[1]][1], sides[0], sides[2])
 
 
-def without_in(node: Node) -> Node:
-    r"""`x \in A` says what A says."""
-    if node.kind == "relation" and node[1] == "in" and is_name(node[2]):
-        return node[-1]
-    return node
-
-
-def same_relations(p: Node, g: Node, leaf: Leaf) -> bool:
-    if p[1] == g[1] == "=":
-        return same_equation(p, g, leaf)
-    if "=" in p[1].split() or "=" in g[1].split():
-        return False
-    if interval(p).kind == interval(g).kind == "group" and found(p, "symbol") == found(g, "symbol"):
-        return same_places(p, g, leaf)
-    return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
-
-
-def same_equation(p: Node, g: Node, leaf: Leaf) -> bool:
-    """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
-    if len(found(g, "symbol")) < 2 or found(p, "symbol") != found(g, "symbol"):
-        return each_same(p[2:], g[2:], leaf)
-    first = Node("add", p[2], multiply(number(-1), p[3]))
-    second = Node("add", g[2], multiply(number(-1), g[3]))
-    point = {name: number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(found(g, "symbol")))}
-    there, here = at(first, point), at(second, point)
-    if same(here, number(0), leaf):
-        return False
-    return leaf(multiply(first, here), multiply(second, there))
-
-
-def at(node: Node, point: dict[str, Node]) -> Node:
-    """The node with numbers in place of its symbols."""
-    if node.kind == "symbol":
-        return point[node[1]]
-    return mapped(node, lambda child: at(child, point))
-
-
-def same_ratio(p: Node, g: Node, _: Leaf) -> bool:
-    """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
-    values = []
-    for node in (p, g):
-        match node:
-            case ("ratio", _, ("number", minutes)) if 10 <= minutes < 60:
-                return False
-            case ("ratio", above, below):
-                node = divide(above, below)
-        values.append(rational(node))
-    return values[0] is not None and values[0] == values[1]
-
-
-def same_items(p: Node, g: Node, leaf: Leaf) -> bool:
+def same_items(p, g, leaf):
     """Members in any order, but of a pair or triple in brackets in their own."""
     for one, other in ((p, g), (g, p)):
         if one.kind == "group" and other.kind == "list":
@@ -288,21 +284,21 @@ def items(node: Node) -> list[Node]:
         for member in node.args:
             members += items(named(member)[1] if len(labels) == 1 else member)
         return members
-    if found(node, "plusminus"):
-        value = named(node)[1]
-        return [branch(value, 1), branch(value, -1)]
-    return [node]
+    if not found(node, "plusminus"):
+        return [node]
+    value = named(node)[1]
+    return [changed(value, plus), changed(value, minus)]
 
 
-def branch(node: Node, sign: int) -> Node:
-    """The node with every ± read as + (sign 1) or as − (sign −1)."""
-    node = mapped(node, lambda child: branch(child, sign))
-    if node.kind != "plusminus":
-        return node
-    return Node("add", node[1], multiply(number(sign), node[2]))
+def plus(node: Node) -> Node:
+    return Node("add", *node.args) if node.kind == "plusminus" else node
 
 
-def same_places(p: Node, g: Node, leaf: Leaf) -> bool:
+def minus(node: Node) -> Node:
+    return Node("add", node[1], -node[2]) if node.kind == "plusminus" else node
+
+
+def same_places(p, g, leaf):
     """Pairs, intervals and matrices: brackets and each place count."""
     p, g = interval(vector(p, g)), interval(vector(g, p))
     if p.kind == g.kind == "matrix":
@@ -318,7 +314,7 @@ def vector(node: Node, other: Node) -> Node:
     return node
 
 
-BY_KIND = {
+BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
     "unit": same_unit,
     "text": same_text,
     "base": same_digits,

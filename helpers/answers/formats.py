@@ -1,31 +1,67 @@
-"""Answer formats: how a reply is written, recognised, and read.
+"""Answer formats: how a reply is written, recognised, and read. Those with boxes are in `boxes`.
 
 The text comes from a model, so every function takes time linear in its length, and nothing but
 `write` ever raises.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from helpers.answers import boxes, xml
-from helpers.answers.grading import last_number
-from helpers.answers.reading import LONGEST, after_thinking, single_value
-from helpers.answers.tokens import VOCABULARY
+from helpers.answers.numbers import LONGEST_REPLY, last_number
+from helpers.answers.vocabulary import VOCABULARY
+
+LONGEST_VALUE = 3_000  # characters
+SENTENCE = re.compile(r"(?:the )?(?:final )?answer is:? +(?P<value>\S.*)", re.IGNORECASE)
+CANDIDATES = re.compile(r"\s(?:or|and|either|maybe)\s|[;?=]|\n", re.IGNORECASE)
+
+XML_TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
+SHAPE = re.compile(
+    r"\s*<reasoning>(?P<steps>.*)</reasoning>\s*<answer>(?P<answer>.*)</answer>\s*", re.DOTALL
+)
+TAUGHT = re.compile(
+    r"<reasoning>\n.+\n</reasoning>\n<answer>\nThe final answer is [^\n]*\.\n</answer>\s*",
+    re.DOTALL,
+)
+MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
+LABEL = re.compile(r"^(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+def after_thinking(text: str) -> str:
+    """What follows the last `</think>`; the whole text where there is no thinking.
+
+    Empty while thinking is still open, and for a text longer than any reply.
+
+    >>> after_thinking("<think>18?</think> It is 18."), after_thinking("<think>It is 18.")
+    (' It is 18.', '')
+    """
+    rest = text.rpartition("</think>")[2]
+    return "" if "<think>" in rest or len(text) > LONGEST_REPLY else rest
+
+
+def single_value(text: str) -> str | None:
+    """The value that an answer part states; None when it is empty or holds more than one."""
+    text = text.strip()
+    if len(text) > LONGEST_VALUE:
+        return None
+    sentence = SENTENCE.fullmatch(text)
+    if sentence:
+        text = sentence["value"]
+    text = text.removesuffix(".").rstrip()
+    if not text or "<" in text or CANDIDATES.search(text):
+        return None
+    return text
+
+
 class Format:
-    """Five functions of a text: how it is written, whether it fits, and where its answer stands."""
+    """How a reply is written, recognised, and read.
+
+    A format of your own also needs its `name`, and
+
+    target(solution, answer): what SFT teaches, unchecked.
+    follows(text): whether it is exactly the shape asked for; for log and evaluation.
+    extract(text): the answer, from the place where it belongs, or None.
+    """
 
     name: str
-    target: Callable[[str, str], str]  # what SFT teaches, of solution and answer; unchecked
-    follows: Callable[[str], bool]  # exactly the shape asked for: for log and evaluation
-    holds: Callable[[str], bool]  # the parts are there at all: what `format_reward` pays for
-    extract: Callable[[str], str | None]  # the answer, from the place where it belongs
-    extract_flexible: Callable[[str], str | None]  # the last box or number; for evaluation only
 
     @property
     def instruction(self) -> str:
@@ -49,84 +85,81 @@ class Format:
             )
         return text
 
+    def holds(self, text: str) -> bool:
+        """Whether the parts are there at all: what `format_reward` pays for."""
+        return self.follows(text)
 
-MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
-LABEL = re.compile(r"^(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
+    def extract_flexible(self, text: str) -> str | None:
+        """The last number anywhere; for evaluation only."""
+        return last_number(text)
 
 
-def hash_target(solution: str, answer: str) -> str:
-    return f"{solution}\n#### {answer}"
+class Xml(Format):
+    """Of `gsm8k_xml`: `<reasoning>steps</reasoning>`, then `<answer>…</answer>`."""
 
+    name = "xml"
 
-def hash_extract(text: str) -> str | None:
-    """The value after the last `####`.
+    def target(self, solution: str, answer: str) -> str:
+        answer = f"The final answer is {answer}."
+        return f"<reasoning>\n{solution}\n</reasoning>\n<answer>\n{answer}\n</answer>"
 
-    None when it is missing, names several values, or when text with numbers follows it.
-    """
-    rest = after_thinking(text) or ""
-    found, end = None, 0
-    for mark in MARK.finditer(rest):
-        value = hash_value(mark["value"].strip())
-        if value is None or found not in (None, value):
+    def follows(self, text: str) -> bool:
+        """Each part once, in order, not empty, and nothing around them but white space."""
+        if any(text.count(tag) != 1 for tag in XML_TAGS):
+            return False
+        shape = SHAPE.fullmatch(text)
+        if shape is None or not shape["steps"].strip():
+            return False
+        return single_value(shape["answer"]) is not None
+
+    def extract(self, text: str) -> str | None:
+        """The last answer; None if its part is missing, cut off, in the reasoning, or hedged."""
+        after = after_thinking(text).rpartition("</reasoning>")[2]
+        if "<reasoning>" in after:
             return None
-        found, end = value, mark.end()
-    return None if re.search(r"[0-9]", rest[end:]) else found
+        values = set()
+        for block in after.split("<answer>")[1:]:
+            inside, end, _ = block.partition("</answer>")
+            values.add(single_value(inside) if end else None)
+        return values.pop() if len(values) == 1 else None
 
 
-def hash_value(line: str) -> str | None:
-    """The one value on a marked line: `Answer: 18 dollars` is `18 dollars`."""
-    return None if "#" in line else single_value(LABEL.sub("", line, count=1))
+def strict_xml(text: str) -> bool:
+    """Exactly the shape that SFT teaches, to the line break and the sentence.
 
-
-def hash_follows(text: str) -> bool:
-    """Some reasoning, then one `#### value` line, and nothing after it."""
-    if text.count("####") != 1 or hash_extract(text) is None:
-        return False
-    before, _, line = after_thinking(text).rstrip().rpartition("####")
-    return bool(before.strip()) and "\n" not in line
-
-
-def last_box_or_number(text: str) -> str | None:
-    r"""The last filled box anywhere, else the last number anywhere.
-
-    >>> last_box_or_number(r"<think>\boxed{x+1}</think> 18"), last_box_or_number("It is 18.")
-    ('x+1', '18')
+    White space after the end is forgiven.
     """
-    found = last_number(text)
-    for box in boxes.boxes(text[-LONGEST:]):
-        found = box.value or found
-    return found
+    return XML.follows(text) and TAUGHT.fullmatch(text) is not None
 
 
-XML = Format(
-    "xml",
-    target=xml.target,
-    follows=xml.follows,
-    holds=xml.follows,
-    extract=xml.extract,
-    extract_flexible=last_number,
-)
-HASH = Format(
-    "hash",
-    target=hash_target,
-    follows=hash_follows,
-    holds=hash_follows,
-    extract=hash_extract,
-    extract_flexible=last_number,
-)
-BOXED = Format(
-    "boxed",
-    target=boxes.target,
-    follows=boxes.follows,
-    holds=boxes.holds,
-    extract=boxes.extract,
-    extract_flexible=last_box_or_number,
-)
-THINK_BOXED = Format(
-    "think_boxed",
-    target=boxes.think_target,
-    follows=boxes.think_follows,
-    holds=boxes.think_holds,
-    extract=boxes.extract,
-    extract_flexible=last_box_or_number,
-)
+class Hash(Format):
+    """Of `gsm8k_hash`: steps, then a line `#### value`."""
+
+    name = "hash"
+
+    def target(self, solution: str, answer: str) -> str:
+        return f"{solution}\n#### {answer}"
+
+    def follows(self, text: str) -> bool:
+        """Some reasoning, then one `#### value` line, and nothing after it."""
+        if text.count("####") != 1 or self.extract(text) is None:
+            return False
+        before, _, line = after_thinking(text).rstrip().rpartition("####")
+        return bool(before.strip()) and "\n" not in line
+
+    def extract(self, text: str) -> str | None:
+        """The value after the last `####`: `Answer: 18 dollars` is `18 dollars`.
+
+        None when it is missing, names several values, or when text with numbers follows it.
+        """
+        rest, found, end = after_thinking(text), None, 0
+        for mark in MARK.finditer(rest):
+            value = single_value(LABEL.sub("", mark["value"].strip(), count=1))
+            if value is None or "#" in mark["value"] or found not in (None, value):
+                return None
+            found, end = value, mark.end()
+        return None if re.search(r"[0-9]", rest[end:]) else found
+
+
+XML = Xml()
+HASH = Hash()

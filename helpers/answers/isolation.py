@@ -8,8 +8,6 @@ under `accelerate launch`; the pools of `concurrent.futures` and `multiprocessin
 `__main__` again or fork, and cannot lose one process and go on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import functools
@@ -28,58 +26,53 @@ KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # no
 ROOT = str(Path(__file__).resolve().parents[2])
 
 
-class Worker:
-    """One child: a line in, a line out. It ends when nobody holds the other end of its input."""
-
-    def __init__(self):
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join([ROOT, *sys.path])
-        environment["PYTHONHASHSEED"] = "0"
-        self.warm = False
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", BOOT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
-
-    def ask(self, request: str) -> str:
-        """The child's reply; empty when it has ended, by its limit or otherwise."""
-        if not self.warm and self.process.stdout.readline() != "ready\n":
-            raise RuntimeError(
-                "The process for symbolic answers does not start.\n"
-                f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
-            )
-        self.warm = True
-        self.process.stdin.write(request)
-        self.process.stdin.flush()
-        return self.process.stdout.readline()
-
-
 class Pool:
-    """The children of this process, started by the first question; they end with it."""
+    """The children of this process, started by the first question; they end with it.
+
+    A child reads a line and writes one, and ends when nobody holds the other end of its input.
+    """
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.idle: list[Worker] = []  # the warmest first
+        self.idle: list[subprocess.Popen] = []  # the warmest first
 
     def fill(self) -> None:
-        self.idle = [worker for worker in self.idle if worker.process.poll() is None]
+        """Starts children in place of those that have ended."""
+        self.idle = [child for child in self.idle if child.poll() is None]
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join([ROOT, *sys.path])
+        environment["PYTHONHASHSEED"] = "0"
         while len(self.idle) < WORKERS:
-            self.idle.append(Worker())
+            child = subprocess.Popen(
+                [sys.executable, "-c", BOOT],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
+            child.warm = False
+            self.idle.append(child)
 
     def ask(self, request: str) -> str:
+        """A child's reply; empty when it has ended, by its limit or otherwise."""
         with self.lock:
             self.fill()
-            worker = self.idle.pop(0)
-            reply = worker.ask(request)
+            child = self.idle.pop(0)
+            if not child.warm and child.stdout.readline() != "ready\n":
+                raise RuntimeError(
+                    "The process for symbolic answers does not start.\n"
+                    f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
+                )
+            child.warm = True
+            child.stdin.write(request)
+            child.stdin.flush()
+            reply = child.stdout.readline()
             if reply:
-                self.idle.insert(0, worker)
+                self.idle.insert(0, child)
             else:
-                worker.process.wait()
+                child.wait()
                 self.fill()
             return reply
 
@@ -87,9 +80,9 @@ class Pool:
         """Ends the children; the next question starts new ones."""
         with self.lock:
             while self.idle:
-                process = self.idle.pop().process
-                process.kill()
-                process.wait()
+                child = self.idle.pop()
+                child.kill()
+                child.wait()
 
 
 POOL = Pool()
@@ -116,12 +109,12 @@ def serve() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    from helpers.answers import eed, symbolic
+    from helpers.answers import symbolic
 
-    tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": eed.edit_distance}
+    tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": symbolic.edit_distance}
     for first in (r"2\sin x\cos x", r"\sqrt{12}+e^x", r"x^2-x"):  # SymPy is slow the first time
         symbolic.same_symbols(first, r"\sin 2x + \frac{\pi}{3}")
-        eed.edit_distance(first, r"\sin 2x")
+        symbolic.edit_distance(first, r"\sin 2x")
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         name, predicted, gold, limit = json.loads(line)

@@ -7,51 +7,33 @@ What begins an expression is read in `atoms`, what stands between or behind expr
 method of its level here.
 """
 
-from __future__ import annotations
-
 import functools
+import math
 import re
 from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
-from helpers.answers.tokens import (
-    CONSTANTS,
-    FONTS,
-    FUNCTIONS,
-    GREEK,
-    RELATIONS,
-    Cursor,
-    Token,
-    tokens,
-    words,
-)
-from helpers.answers.tree import (
-    Node,
-    Unreadable,
-    divide,
-    joined,
-    multiply,
-    negative,
-    number,
-    symbol,
-)
+from helpers.answers.tokens import Cursor, Token, tokens
+from helpers.answers.tree import ONE, Node, Unreadable, joined, number, symbol
+from helpers.answers.vocabulary import CONSTANTS, FONTS, FUNCTIONS, GREEK, RELATIONS, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
-SIGNS = ("+", "-", "pm", "mp")
-MARKS = ("_", "^", "**", "'", "!", "%", "\\%")
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
+PLAIN = re.compile(r"([0-9]+)(?:/(0*[1-9][0-9]*))?|\\frac\{([0-9]+)\}\{(0*[1-9][0-9]*)\}")
+SIGNS = ("+", "-", "pm", "mp")
+MARKS = words("marks")
 
 SHORT_UNITS = words("short_units")
 WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
-AFTER_UNIT = frozenset(("word", "^", "number", "text", "/", ","))
+AFTER_UNIT = words("after_unit")
 NO_UNITS = words("no_units")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
 
-FACTORS = frozenset(("number", "word", "(", "[", "{", "\\{", "begin", "\\$", "\\|"))
-NO_FACTORS = ("cup", "cap", "setminus", "backslash", "pm", "mp", "circ", "rfloor", "rceil")
-BEFORE_BAR = (None, "+", "-", "*", "/", "(", "|", "=", "{")  # here it opens an absolute value
-BEFORE_TEXT = (None, ",", ";", "=", "(", "+", "-", "{", "\\{")
+FACTORS = words("factors")
+NO_FACTORS = words("no_factors") | RELATIONS.keys()
+BEFORE_BAR = words("before_bar") | {None}  # here it opens an absolute value
+BEFORE_TEXT = words("before_text") | {None}
 
 
 @functools.lru_cache(maxsize=8192)
@@ -67,37 +49,36 @@ def read(text: str, physics: bool = False) -> Node:
     """
     if len(text) > LONGEST:
         raise Unreadable("too long")
-    reader = Reader(tokens(text.strip().removesuffix(".").rstrip()), physics)
+    plain = PLAIN.fullmatch(text)
+    if plain:  # the commonest answers need no reader
+        return number("/".join(part for part in plain.groups() if part))
+    reader = Reader(tokens(text.strip().removesuffix(".").rstrip()))
+    reader.physics = physics
     try:
         node = reader.items()
     except RecursionError:
         raise Unreadable("too deep") from None
     if reader.kind() is not None:
-        reader.fail(reader.token().text)
+        reader.fail()
     return node
 
 
 class Reader(Cursor):
     """Recursive descent: items → relation → union → sum → term → product → power → atom."""
 
-    def __init__(self, cut: list[Token], physics: bool):
-        super().__init__(cut)
-        self.physics = physics
-        self.depth = 0
-        self.bars = 0  # absolute values that are open
+    physics = False
+    depth = 0
+    bars = 0  # absolute values that are open
+    read = staticmethod(read)  # a text within this one
 
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > DEEPEST:
-            raise Unreadable("too deep")
+            self.fail()
 
     def marked(self, marks: int) -> int:
         """One mark more; a chain of marks would make a tree as deep as it is long."""
-        return marks + 1 if marks < MOST_MARKS else self.fail("a long chain of marks")
-
-    def read(self, text: str) -> Node:
-        """The tree of a text within this one."""
-        return read(text)
+        return marks + 1 if marks < MOST_MARKS else self.fail()
 
     def letter(self, name: str) -> Node:
         if name not in CONSTANTS or (name == "i" and self.physics):
@@ -115,6 +96,11 @@ class Reader(Cursor):
                 found.append(self.relation())
         self.depth -= 1
         return joined("list", found)
+
+    def until(self, closer: str) -> Node:
+        node = self.items()
+        self.need(closer)
+        return node
 
     def relation(self) -> Node:
         first = self.union()
@@ -144,7 +130,7 @@ class Reader(Cursor):
                 marks = self.marked(marks)
                 parts = [Node("plusminus", joined("add", parts or [number(0)]), term)]
             else:
-                parts.append(negative(term) if sign == "-" else term)
+                parts.append(-term if sign == "-" else term)
             sign = self.take(*SIGNS)
         return joined("add", parts)
 
@@ -154,8 +140,8 @@ class Reader(Cursor):
             minus = self.take("-")
             factor = self.product()
             if minus:
-                factor = negative(factor)
-            total = divide(total, factor) if sign == "/" else multiply(total, factor)
+                factor = -factor
+            total = total / factor if sign == "/" else total * factor
         return self.with_unit(total)
 
     def product(self) -> Node:
@@ -165,26 +151,22 @@ class Reader(Cursor):
             whole = len(factors) == 1 and is_whole(factors[0])
             fraction = self.ahead("number", "/", "number") and self.kind(3) not in ("^", "_", "!")
             if self.sees("number") and factors and not (whole and fraction):
-                self.fail("a number after a factor")
-            if whole and self.sees("frac") and self.before() == "number":
-                factors.append(mixed(factors.pop(), self.power()))
-            elif not fraction:
-                factors.append(self.power())
-            elif whole:
-                factors.append(number(factors.pop()[1] + self.slash()))
+                self.fail()
+            if fraction:
+                value = Fraction(self.next().text)
+                self.need("/")
+                below = Fraction(self.next().text)
+                value = value / below if below else self.fail()
+                factors = [number(value + sum(factor[1] for factor in factors))]
+            elif whole and self.sees("frac") and self.before() == "number":
+                factors = [mixed(factors[0], self.power())]
             else:
-                factors.append(number(self.slash()))
+                factors.append(self.power())
             if self.unit_word():
                 break
         if not factors:
-            self.fail(self.token().text)
-        return multiply(*factors)
-
-    def slash(self) -> Fraction:
-        above = Fraction(self.next().text)
-        self.need("/")
-        below = Fraction(self.next().text)
-        return above / below if below else self.fail("a division by zero")
+            self.fail()
+        return math.prod(factors, start=ONE)
 
     def starts(self) -> bool:
         """Whether a factor can begin here."""
@@ -193,31 +175,26 @@ class Reader(Cursor):
             return self.bars == 0 or self.before() in BEFORE_BAR
         if kind == "text":
             return self.before() in BEFORE_TEXT
-        if kind is None or kind in NO_FACTORS or kind in RELATIONS:
+        if kind is None or kind in NO_FACTORS:
             return False
         return kind in FACTORS or self.token().kind == "command"
 
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
-        words = []
-        while self.unit_follows(bool(words)):
+        parts = []
+        while self.sees("text") or self.unit_font() or self.unit_word(begun=bool(parts)):
             if self.unit_font():
                 self.at += 2
-            words.append(self.next().text.strip())
+            parts.append(self.next().text.strip())
             self.take("}")
             if self.take("^"):
-                words[-1] += "^" + self.raw()
+                parts[-1] += "^" + self.raw()
             if self.sees("/") and (self.kind(1) in ("word", "text") or self.unit_font(1)):
-                words.append(self.need("/"))
-        name = " ".join(words).lower().strip(" .")
+                parts.append(self.need("/"))
+        name = " ".join(parts).lower().strip(" .")
         if NO_UNITS & set(name.split()):
-            self.fail(name)
+            self.fail()
         return Node("unit", node, name) if name else node
-
-    def unit_follows(self, begun: bool) -> bool:
-        if self.sees("text") or self.unit_font():
-            return True
-        return self.sees("word") if begun else self.unit_word()
 
     def unit_font(self, ahead: int = 0) -> bool:
         r"""`\mathrm{cm}` after a number or in a quotient of units."""
@@ -227,8 +204,13 @@ class Reader(Cursor):
             return False
         return self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"}
 
-    def unit_word(self) -> bool:
-        """A bare word, of lower-case letters with a vowel, that ends the answer after a number."""
+    def unit_word(self, begun: bool = False) -> bool:
+        """A bare word, of lower-case letters with a vowel, that ends the answer after a number.
+
+        Any word where a unit has begun.
+        """
+        if begun:
+            return self.sees("word")
         if self.physics or not self.sees("word") or self.before() != "number":
             return False
         _, word, spaced = self.token()
@@ -250,14 +232,17 @@ class Reader(Cursor):
         return node
 
     def mark(self, node: Node, start: Token) -> Node:
-        """The node with the mark that follows it."""
+        """The node with the mark that follows it; a number with a subscript is in that base."""
         if self.take_all("^", "circ") or self.take_all("^", "{", "circ", "}"):
             return Node("unit", node, "degree")
         if self.take("'") or self.take_all("^", "prime") or self.take_all("^", "{", "prime", "}"):
             return renamed(node, "'")
         match self.take(*MARKS):
             case "_":
-                return subscript(node, self.raw(), start)
+                index = self.raw()
+                if node.kind == "number" and start.text.isdigit() and index.isdigit():
+                    return Node("base", start.text, index)
+                return renamed(node, f"_{index}")
             case "^" | "**":
                 return Node("power", node, self.exponent())
             case "!":
@@ -267,28 +252,21 @@ class Reader(Cursor):
 
     def exponent(self) -> Node:
         if self.take("-"):
-            return negative(self.power())
-        if self.take("{"):
-            return self.until("}")
-        return self.first_letter() or self.power()
+            return -self.power()
+        return self.braces_or_letter() or self.power()
 
     def argument(self) -> Node:
         r"""What `\frac` or `\sqrt` takes: an expression in braces, a digit, letter, or command."""
         token = self.token()
-        if self.take("{"):
-            return self.until("}")
         if token.kind == "number" and token.text.isdigit() and len(token.text) > 1:
             self.cut[self.at] = Token("number", token.text[1:], False)
             return number(token.text[0])
-        return self.first_letter() or self.atom()
+        return self.braces_or_letter() or self.atom()
 
-    def until(self, closer: str) -> Node:
-        node = self.items()
-        self.need(closer)
-        return node
-
-    def first_letter(self) -> Node | None:
-        """The first letter of a word, which TeX takes alone; None where no such word stands."""
+    def braces_or_letter(self) -> Node | None:
+        """An expression in braces, or the first letter of a word, which TeX takes alone."""
+        if self.take("{"):
+            return self.until("}")
         token = self.token()
         if token.kind != "word" or len(token.text) == 1 or token.text in WHOLE_WORDS:
             return None
@@ -306,13 +284,17 @@ class Reader(Cursor):
                 depth += 1 if token.kind == "{" else -1
             elif token.text not in FONTS:
                 text += token.text.strip()
-        return text or self.fail("an empty subscript")
+        return text or self.fail()
 
     def atom(self) -> Node:
         kind, token = self.kind(), self.next()
         if kind in ATOMS:
             return ATOMS[kind](self, token)
-        return command(self, kind) if token.kind == "command" else self.fail(token.text)
+        return command(self, kind) if token.kind == "command" else self.fail()
+
+
+def is_whole(node: Node) -> bool:
+    return node.kind == "number" and node[1].denominator == 1 and node[1] >= 0
 
 
 def mixed(units: Node, part: Node) -> Node:
@@ -321,21 +303,10 @@ def mixed(units: Node, part: Node) -> Node:
         return Node("unit", mixed(units, part[1]), part[2])
     if part.kind == "number" and 0 < part[1] < 1:
         return number(units[1] + part[1])
-    return multiply(units, part)
-
-
-def is_whole(node: Node) -> bool:
-    return node.kind == "number" and node[1].denominator == 1 and node[1] >= 0
+    return units * part
 
 
 def renamed(node: Node, mark: str) -> Node:
     if node.kind not in ("symbol", "constant"):
         raise Unreadable(f"{mark!r} on something that is no symbol")
     return symbol(f"{node[1]}{mark}")
-
-
-def subscript(node: Node, mark: str, start: Token) -> Node:
-    """A symbol with its subscript; a number with one is written in that base."""
-    if node.kind == "number" and start.text.isdigit() and mark.isdigit():
-        return Node("base", start.text, mark)
-    return renamed(node, f"_{mark}")

@@ -1,20 +1,22 @@
-"""Compares answers that no exact arithmetic on fractions decides; runs in a child of `isolation`.
+"""What exact arithmetic on fractions cannot decide; runs in a child of `isolation`.
 
 Two expressions are equal if SymPy finds them identical, or if they have the same value, to 40
 digits, at several random points. Such a test cannot take a rounded number for an exact one, needs
 no `simplify`, and so costs milliseconds.
 """
 
-from __future__ import annotations
-
+import functools
+import itertools
 import random
+import signal
 
 import sympy
 
 from helpers.answers.comparing import same
+from helpers.answers.eed import formula
 from helpers.answers.parser import read
-from helpers.answers.tokens import FUNCTIONS, meanings
 from helpers.answers.tree import Node, Unreadable, found
+from helpers.answers.vocabulary import FUNCTIONS, meanings, words
 
 LARGEST = 20_000  # bits of a whole number that is written out
 LARGEST_FACTORIAL = 1000
@@ -23,10 +25,27 @@ NEAR = sympy.Float(10) ** (5 - DIGITS)  # the relative error of equal values
 ZERO = sympy.Float(10) ** (-2 * DIGITS)
 POINTS = 3
 SCALES = (1, 12, sympy.Rational(1, 5))
-KINKS = {"abs", "floor", "ceil", "max", "min"}
+KINKS = words("kinks")
 NAMES = meanings("sympy")
 UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
+PATIENCE = 1.0  # seconds for one simplification
+MOST_NODES = 300  # of an answer's tree
+
+
+def same_symbols(predicted: str, gold: str) -> float:
+    """`same_math` with SymPy at the leaves."""
+    return float(same(read(predicted), read(gold), same_leaf))
+
+
+def same_leaf(a: Node, b: Node) -> bool:
+    """Symbols stand for positive numbers, as in physics, unless a kink says that signs matter."""
+    kinks = KINKS & (found(a, "call") | found(b, "call"))
+    assumptions = {"real": True} if kinks else {"positive": True}
+    try:
+        return equal(expression(a, **assumptions), expression(b, **assumptions))
+    except Unreadable:
+        return False
 
 
 def expression(node: Node, **assumptions) -> sympy.Expr:
@@ -39,24 +58,25 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return sympy.Symbol(name, **assumptions)
         case ("constant", name) if name in CONSTANTS:
             return CONSTANTS[name]
-        case (kind, *_) if kind in OPERATIONS:
-            return OPERATIONS[kind](*inside)
+        case ("add", *_):
+            return sympy.Add(*inside)
+        case ("multiply", *_):
+            return sympy.Mul(*inside)
+        case ("power", *_):
+            return power(*inside)
         case ("call", name, *_):
             return call(name, inside)
         case ("unit", _, name):
             return inside[0] * UNITS.get(name, sympy.Symbol(f"unit {name}", **assumptions))
-    raise Unreadable(f"{node.kind} is no expression")
+    raise Unreadable
 
 
 def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     if base.is_Rational and exponent.is_Rational:
         bits = max(abs(base.p), base.q).bit_length()
         if bits * abs(exponent.p) > LARGEST * exponent.q:
-            raise Unreadable("a number too large to write out")
+            raise Unreadable
     return sympy.Pow(base, exponent)
-
-
-OPERATIONS = {"add": sympy.Add, "multiply": sympy.Mul, "power": power}
 
 
 def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
@@ -65,14 +85,17 @@ def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
     if name in ("factorial", "binom"):
         for value in args:
             if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
-                raise Unreadable("a factorial too large to write out")
+                raise Unreadable
     elif name not in FUNCTIONS | KINKS:
-        raise Unreadable(name)
+        raise Unreadable
     return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*args)
 
 
 def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
-    """Same form, or same value at random points; if it has none at any point, unequal."""
+    """Same form, or same value at random points; if it has none at any point, unequal.
+
+    A coordinate is about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x; of either sign.
+    """
     if a == b:
         return True
     symbols = sorted(a.free_symbols | b.free_symbols, key=str)
@@ -80,7 +103,10 @@ def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
     points = POINTS if all(s.is_positive for s in symbols) else 8 * POINTS
     dice, agreed = random.Random(0), 0
     for turn in range(3 * points if symbols else 1):
-        point = {symbol: coordinate(symbol, dice, SCALES[turn % 3]) for symbol in symbols}
+        point = {}
+        for symbol in symbols:
+            size = sympy.Rational(dice.randint(2 * 10**5, 3 * 10**6), 2 * 10**6) * SCALES[turn % 3]
+            point[symbol] = size if symbol.is_positive or dice.random() < 0.5 else -size
         verdict = agree(a, b, point)
         if verdict is False:
             return False
@@ -88,12 +114,6 @@ def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
         if agreed == points:
             break
     return agreed > 0
-
-
-def coordinate(symbol: sympy.Symbol, dice: random.Random, scale: sympy.Rational) -> sympy.Rational:
-    """A random number about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x; of either sign."""
-    size = sympy.Rational(dice.randint(2 * 10**5, 3 * 10**6), 2 * 10**6) * scale
-    return size if symbol.is_positive or dice.random() < 0.5 else -size
 
 
 def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
@@ -109,16 +129,79 @@ def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
         return None
 
 
-def same_leaf(a: Node, b: Node) -> bool:
-    """Symbols stand for positive numbers, as in physics, unless a kink says that signs matter."""
-    kinks = KINKS & (found(a, "call") | found(b, "call"))
-    assumptions = {"real": True} if kinks else {"positive": True}
+def edit_distance(predicted: str, gold: str) -> float:
+    """`eed_score` of a pair that is not trivially equal."""
+    answer = expression(formula(predicted), positive=True)
+    truth = expression(formula(gold), positive=True)
+    if equal(answer, truth):
+        return 1.0
+    goal, tree = simplified(truth), simplified(answer)
+    if size(tree) > MOST_NODES:
+        return 0.0
+    return max(0.0, 0.6 - distance(tree, goal) / size(goal))
+
+
+@functools.lru_cache(maxsize=256)
+def simplified(formula: sympy.Expr) -> sympy.Expr:
+    """SymPy's `simplify`, or the formula as it is where that takes more than PATIENCE seconds."""
+    if not hasattr(signal, "setitimer"):  # Windows
+        return sympy.simplify(formula)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
-        return equal(expression(a, **assumptions), expression(b, **assumptions))
-    except Unreadable:
-        return False
+        return sympy.simplify(formula)
+    except KeyboardInterrupt:
+        return formula
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def same_symbols(predicted: str, gold: str) -> float:
-    """`grading.same_math` with SymPy for what exact fractions cannot decide."""
-    return float(same(read(predicted), read(gold), same_leaf))
+def size(tree: sympy.Expr) -> int:
+    return sum(1 for _ in sympy.postorder_traversal(tree))
+
+
+def postorder(tree: sympy.Expr) -> tuple[list[str], list[int], list[int]]:
+    """Of each node a label and the index of its leftmost leaf; and which have a left sibling.
+
+    The root counts among the latter.
+    """
+    parts = list(sympy.postorder_traversal(tree))
+    labels = [type(part).__name__ if part.args else str(part) for part in parts]
+    left = [index + 1 - size(part) for index, part in enumerate(parts)]
+    highest = {leaf: node for node, leaf in enumerate(left)}
+    return labels, left, sorted(highest.values())
+
+
+def distance(tree: sympy.Expr, goal: sympy.Expr) -> float:
+    """The least cost to turn one tree into another; after Zhang and Shasha (1989).
+
+    To insert, delete or change one node costs 1, to insert or delete a whole subtree `bulk`.
+    """
+    labels, left, roots = postorder(tree)
+    goal_labels, goal_left, goal_roots = postorder(goal)
+    done = [[0.0] * len(goal_labels) for _ in labels]  # of the pairs of subtrees
+    for i, j in itertools.product(roots, goal_roots):
+        first, second = left[i], goal_left[j]
+        rows, columns = i - first + 2, j - second + 2
+        cost = [[0.0] * columns for _ in range(rows)]
+        for x, y in itertools.product(range(rows), range(columns)):
+            a, b = first + x - 1, second + y - 1
+            options = []
+            if x:
+                above = left[a] - first
+                options += [cost[x - 1][y] + 1, cost[above][y] + bulk(x - above)]
+            if y:
+                beside = goal_left[b] - second
+                options += [cost[x][y - 1] + 1, cost[x][beside] + bulk(y - beside)]
+            if x and y and above == beside == 0:  # two whole trees
+                options.append(cost[x - 1][y - 1] + (labels[a] != goal_labels[b]))
+                done[a][b] = min(options)
+            elif x and y:
+                options.append(cost[above][beside] + done[a][b])
+            cost[x][y] = min(options, default=0.0)
+    return done[-1][-1]
+
+
+def bulk(nodes: int) -> float:
+    """What it costs to insert or delete a whole subtree at once."""
+    return min(nodes, 0.6 * (nodes - 5) + 5)

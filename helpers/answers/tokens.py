@@ -1,41 +1,10 @@
-"""The words and signs of TeX, and of answers typed without it; and how a text is cut into them."""
-
-from __future__ import annotations
+"""How a mathematical text is cut into tokens, and a place among them."""
 
 import re
-import tomllib
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from helpers.answers.tree import Unreadable
-
-VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text("utf-8"))
-
-
-def words(name: str) -> frozenset[str]:
-    return frozenset(VOCABULARY[name].split())
-
-
-def meanings(name: str) -> dict[str, str]:
-    """What each spelling in a table means."""
-    found = {}
-    for meaning, spellings in VOCABULARY[name].items():
-        found |= dict.fromkeys(spellings.split(), meaning)
-    return found
-
-
-GREEK = frozenset(VOCABULARY["greek"])
-FUNCTIONS = words("functions")
-OTHER_NAMES = words("other_names")
-FONTS = words("fonts")
-ACCENTS = words("accents")
-SILENT = words("silent") | {"\\ "}
-CONSTANTS = meanings("constants")
-RELATIONS = meanings("relations")
-ALIASES = meanings("commands")
-UNICODE = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
-UNICODE |= {sign: f"\\{name} " for sign, name in meanings("greek").items()}
-UNICODE = str.maketrans(UNICODE)
+from helpers.answers.vocabulary import ALIASES, SILENT, UNICODE
 
 TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
@@ -78,7 +47,10 @@ def tokens(text: str) -> list[Token]:
         if kind == "number":
             part = re.sub(r"[^0-9.eE+-]", "", part)
         elif kind == "repeating":
-            kind, part = "number", repeating(part)
+            # `0.1\overline{6}` is 15/90.
+            _, whole, fixed, period = re.fullmatch(REPEATING, part).groups()
+            above = int(whole + fixed + period) - int(f"0{whole}{fixed}")
+            kind, part = "number", f"{above}/{(10 ** len(period) - 1) * 10 ** len(fixed)}"
         elif kind in ("command", "other"):
             part = ALIASES.get(part, part)
             if part in SILENT:
@@ -90,14 +62,6 @@ def tokens(text: str) -> list[Token]:
     return cut
 
 
-def repeating(text: str) -> str:
-    r"""A repeating decimal as a fraction: `0.1\overline{6}` is 15/90."""
-    _, whole, fixed, period = re.fullmatch(REPEATING, text).groups()
-    below = (10 ** len(period) - 1) * 10 ** len(fixed)
-    above = int(whole + fixed + period) - int(f"0{whole}{fixed}")
-    return f"{above}/{below}"
-
-
 class Cursor:
     """A place in a list of tokens."""
 
@@ -107,11 +71,10 @@ class Cursor:
 
     def token(self) -> Token:
         if self.at >= len(self.cut):
-            raise Unreadable("it stops too early")
+            self.fail()
         return self.cut[self.at]
 
     def next(self) -> Token:
-        """Steps over a token."""
         token = self.token()
         self.at += 1
         return token
@@ -150,13 +113,13 @@ class Cursor:
 
     def take_all(self, *kinds: str) -> bool:
         """Steps over the next tokens if they are of these kinds."""
-        if not self.ahead(*kinds):
-            return False
-        self.at += len(kinds)
-        return True
+        follow = self.ahead(*kinds)
+        if follow:
+            self.at += len(kinds)
+        return follow
 
     def need(self, *kinds: str) -> str:
-        return self.take(*kinds) or self.fail(f"what is no {' or '.join(kinds)}")
+        return self.take(*kinds) or self.fail()
 
-    def fail(self, what: str) -> NoReturn:
-        raise Unreadable(f"{what[:20]!r} cannot be read here")
+    def fail(self) -> NoReturn:
+        raise Unreadable(f"what stands about token {self.at} cannot be read")

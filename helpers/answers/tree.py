@@ -36,6 +36,25 @@ class Node(tuple):
         """The arguments that are nodes; the rows of a matrix are not."""
         return [part for part in self if isinstance(part, Node)]
 
+    def __mul__(self, other: Node) -> Node:
+        """A product, with the factors of both in one row and without those that are 1."""
+        factors = []
+        for side in (self, other):
+            if side.kind == "multiply":
+                factors += side.args
+            elif side != ONE:
+                factors.append(side)
+        return joined("multiply", factors or [ONE])
+
+    def __truediv__(self, below: Node) -> Node:
+        """A quotient; two whole numbers make one number, other than a division by zero."""
+        if self.kind == below.kind == "number" and below[1]:
+            return number(self[1] / below[1])
+        return self * Node("power", below, number(-1))
+
+    def __neg__(self) -> Node:
+        return scaled(number(-1), self)
+
 
 def number(value: int | str | Fraction) -> Node:
     return Node("number", Fraction(value))
@@ -53,33 +72,11 @@ def joined(kind: str, parts: list[Node]) -> Node:
     return parts[0] if len(parts) == 1 else Node(kind, *parts)
 
 
-def multiply(*factors: Node) -> Node:
-    """A product, with the factors of its factors in one row and without those that are 1."""
-    flat = []
-    for factor in factors:
-        if factor.kind == "multiply":
-            flat += factor.args
-        elif factor != ONE:
-            flat.append(factor)
-    return joined("multiply", flat or [ONE])
-
-
-def divide(above: Node, below: Node) -> Node:
-    """A quotient; two whole numbers make one number, other than a division by zero."""
-    if above.kind == below.kind == "number" and below[1]:
-        return number(above[1] / below[1])
-    return multiply(above, Node("power", below, number(-1)))
-
-
 def scaled(factor: Node, value: Node) -> Node:
     """The product, as one number where both are."""
     if factor.kind == value.kind == "number":
         return number(factor[1] * value[1])
-    return multiply(factor, value)
-
-
-def negative(node: Node) -> Node:
-    return scaled(number(-1), node)
+    return factor * value
 
 
 def walk(node: Node) -> list[Node]:
@@ -95,6 +92,7 @@ def found(node: Node, kind: str) -> set:
     return {part[1] for part in walk(node) if part.kind == kind}
 
 
-def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
-    """The node with every child changed."""
-    return Node(*(change(part) if isinstance(part, Node) else part for part in node))
+def changed(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The node after a change of each of its parts, the innermost first, and of itself."""
+    parts = [changed(part, change) if isinstance(part, Node) else part for part in node]
+    return change(Node(*parts))

@@ -23,7 +23,7 @@ from helpers.answers import (
     arithmetic_value,
     equations,
     plain_arithmetic,
-    read_number,
+    stated_number,
 )
 from helpers.data import Split, normalised
 from helpers.evaluation import statistics
@@ -85,14 +85,14 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     if not steps or not all(step.true for step in steps):
         return None
     truth = steps[-1].value
-    numbers = [read_number(text) for text in NUMBER.findall(question)]
-    free = [read_number(text) for text in FREE.findall(question)]
+    numbers = [stated_number(text) for text in NUMBER.findall(question)]
+    free = [stated_number(text) for text in FREE.findall(question)]
     free = [number for number in free if number > 1 and not 1900 <= number <= 2100]
     in_words = spoken(question)
     sure = uses(steps, in_words.union(numbers)) - in_words
     if not free or len(numbers) > len(set(numbers)) or not sure.issuperset(free):
         return None
-    if truth != read_number(example.answer):
+    if truth != stated_number(example.answer):
         return None
     for _ in range(TRIES):
         changed = {number: Fraction(other_than(int(number), rng)) for number in free}
@@ -106,7 +106,7 @@ def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction
     """The text with what the numbers in it have become."""
 
     def now(match: re.Match) -> str:
-        number = read_number(match.group())
+        number = stated_number(match.group())
         return written(changed.get(number, number))
 
     return numbers.sub(now, text)
@@ -120,7 +120,7 @@ def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
     """
     results, used, went_on = set(), set(), set()
     for step in steps:
-        for number in map(read_number, NUMBER.findall(step.left)):
+        for number in map(stated_number, NUMBER.findall(step.left)):
             if (number in given) == (number in results) or (number in used and number <= SMALL):
                 return set()
             if number in given:

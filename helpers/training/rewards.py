@@ -19,10 +19,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
-from helpers.answers import xml
-from helpers.answers.formats import Format
-from helpers.answers.grading import last_number, same_number
-from helpers.answers.reading import after_thinking
+from helpers.answers import (
+    XML,
+    XML_TAGS,
+    Format,
+    after_thinking,
+    last_number,
+    same_number,
+    strict_xml,
+)
 from helpers.recipes import Recipe
 from helpers.rows import Example
 
@@ -37,17 +42,17 @@ def texts(completions: Sequence) -> list[str]:
 
 def r_strict(completions, **_) -> list[float]:
     """1 for exactly the shape that SFT taught, to the line break."""
-    return [float(xml.strict(text)) for text in texts(completions)]
+    return [float(strict_xml(text)) for text in texts(completions)]
 
 
 def r_soft(completions, **_) -> list[float]:
     """1 for all four tags once, in order and filled, with any white space."""
-    return [float(xml.follows(text)) for text in texts(completions)]
+    return [float(XML.follows(text)) for text in texts(completions)]
 
 
 def r_xmlcount(completions, **_) -> list[float]:
     """A quarter for each of the four tags that is there exactly once."""
-    return [sum(text.count(tag) == 1 for tag in xml.TAGS) / 4 for text in texts(completions)]
+    return [sum(text.count(tag) == 1 for tag in XML_TAGS) / 4 for text in texts(completions)]
 
 
 def r_correctness(completions, answer, **_) -> list[float | None]:
@@ -57,8 +62,7 @@ def r_correctness(completions, answer, **_) -> list[float | None]:
     """
     rewards = []
     for text, gold in zip(texts(completions), answer, strict=True):
-        reply = after_thinking(text) or ""
-        rewards.append(same_number(last_number(reply), gold))
+        rewards.append(same_number(last_number(after_thinking(text)), gold))
     return rewards
 
 

@@ -81,7 +81,7 @@ def reasons(name, ours, text):
 
 
 def test_verdicts_equal_the_harness_but_for_documented_reasons():
-    completions = harness.made(4000) + sampled(1000)
+    completions = harness.made(4000) + sampled(320)
     found, counts = differences(completions)
     print(f"{len(completions)} completions: {dict(counts)}")
     unexplained = [
@@ -94,8 +94,8 @@ def test_verdicts_equal_the_harness_but_for_documented_reasons():
         reason for name, ours, _, text, _ in found for reason in reasons(name, ours, text)
     )
     assert set(seen) == {*STRICTER, *READING}, seen  # no reason is documented that does not occur
-    assert min(counts[name, True, True] for name in ("strict-match", "flexible-extract")) > 500
-    assert min(counts[name, False, False] for name in ("strict-match", "flexible-extract")) > 500
+    assert min(counts[name, True, True] for name in ("strict-match", "flexible-extract")) > 400
+    assert min(counts[name, False, False] for name in ("strict-match", "flexible-extract")) > 400
 
 
 @needs_shared

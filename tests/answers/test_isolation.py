@@ -45,7 +45,7 @@ def workers():
     """The process ids of the children, which have answered a question."""
     isolation.ask.cache_clear()
     assert isolation.ask("same_symbols", r"\sqrt{18}", r"3\sqrt{2}") == 1.0
-    return [worker.process.pid for worker in isolation.POOL.idle]
+    return [child.pid for child in isolation.POOL.idle]
 
 
 def grade_all(found):
@@ -109,9 +109,9 @@ def test_an_interrupted_question_leaves_no_stale_reply():
 
 def test_children_that_die_are_replaced():
     workers()
-    for worker in list(isolation.POOL.idle):
-        worker.process.kill()
-        worker.process.wait()
+    for child in list(isolation.POOL.idle):
+        child.kill()
+        child.wait()
     assert workers()
 
 
@@ -177,7 +177,7 @@ import os
 print("script runs", flush=True)
 from helpers.answers import isolation, same_math
 assert same_math(r"\sqrt{8}", r"2\sqrt{2}") == 1.0
-print(*[worker.process.pid for worker in isolation.POOL.idle], flush=True)
+print(*[child.pid for child in isolation.POOL.idle], flush=True)
 """
 
 

@@ -165,12 +165,11 @@ def test_results_hold_all_that_is_read_later(recipe, graded):
     assert list(table.loc["grpo, fresh"]) == ["-10.0 points [-20.0, +0.0]", 4]
 
 
-READERS = "last_number read_number same_number same_math eed_score latex2sympy sympify parse_expr"
+READERS = "last_number stated_number same_number same_math eed_score latex2sympy sympify parse_expr"
 ALLOWED = {
     "recipes.py": {"same_number", "same_math", "eed_score"},
     "rewards.py": {"last_number", "same_number"},
-    "controls.py": {"read_number"},
-    "settings.py": {"read_number"},  # of a setting
+    "controls.py": {"stated_number"},
     "card.py": {"last_number"},
 }
 NAMES = ("extract", "is_correct", "same_answer", "check_answer", "grade_", "normalize_", "score_")

@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from helpers.answers import eed_score
-from helpers.answers.arithmetic import equations
-from helpers.answers.grading import same_number
+from helpers.answers import eed_score, equations, same_number
 from helpers.recipes import RECIPES
 from helpers.rows import read_gsm8k
 from helpers.tiny.corpus import documents

@@ -1,0 +1,180 @@
+"""Reads the numbers, units and arithmetic of a text, exactly: no rounding, no near misses."""
+
+import functools
+import math
+import re
+from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+
+from helpers.answers.parser import read
+from helpers.answers.tokens import DRESSED
+from helpers.answers.tree import ONE, Node, Unreadable, number, scaled
+from helpers.answers.vocabulary import VOCABULARY, meanings
+
+LONGEST_REPLY = 200_000  # characters; a reply of 32,000 tokens has fewer
+LONGEST_TEXT = 100_000  # where arithmetic is searched
+LONGEST = 200  # a number in words and units, or one side of an equation
+WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is searched
+
+UNITS = {}  # name: (the unit it is measured in, how many of those it is)
+for base, scales in VOCABULARY["units"].items():
+    for name, scale in scales.items():
+        UNITS[name] = (base, number(scale))
+UNIT_NAMES = meanings("unit_names")
+MAGNITUDES = VOCABULARY["magnitudes"]
+
+DASHES = str.maketrans("−–﹣\u00a0\u202f\u2009", "---   ")
+DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+NUMBER = re.compile(DIGITS)
+TYPED = rf"{DIGITS}(?: ?/ ?{DIGITS})?"
+SIGNED = re.compile(
+    r"-?\\[dt]?frac\{-?[0-9]+\}\{[0-9]+\}"
+    rf"|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{TYPED}|{TYPED}"
+)
+EQUATION = re.compile(
+    rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+)"
+    rf" ?= ?\$?(?P<right>(?>-?{DIGITS}))(?! ?[-+*/×])"
+)
+TOKEN = re.compile(rf"{DIGITS}|[-+*/x×]")
+DRESS = (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/"))
+
+
+@functools.lru_cache(maxsize=8192)
+def stated_number(text: str) -> Fraction | None:
+    """The one number that a text states, exactly; None when it states none, or several.
+
+    Currency signs, thousands separators in plain text and TeX, a unit, `million`, and a full stop
+    are understood; 50 % reads as 50.
+
+    >>> stated_number("1,234"), stated_number("−3.50 dollars"), stated_number("10{,}080")
+    (Fraction(1234, 1), Fraction(-7, 2), Fraction(10080, 1))
+    >>> stated_number("1,2"), stated_number("3 + 4")
+    (None, None)
+    """
+    if len(text) > LONGEST:
+        return None
+    try:
+        node, _ = split_unit(read(text))
+    except Unreadable:
+        return None
+    return node[1] if node.kind == "number" else None
+
+
+def split_unit(node: Node) -> tuple[Node, str]:
+    r"""The bare expression and its unit: `\text{2 million dollars}` is 2000000 and `dollar`."""
+    if node.kind == "multiply" and node[-1].kind == "unit":  # −5 cm
+        value, name = split_unit(node[-1])
+        return scaled(math.prod(node[1:-1], start=ONE), value), name
+    if node.kind != "unit":
+        return node, ""
+    value, unit = split_unit(node[1])
+    parts = []
+    for word in re.sub(r"\bper\b|/", " / ", node[2]).split():
+        name, caret, exponent = word.partition("^")
+        if name not in UNITS and name not in UNIT_NAMES:
+            name = name.removesuffix("s")
+        parts.append(UNIT_NAMES.get(name, name) + caret + exponent)
+    while parts and parts[0] in MAGNITUDES:
+        value = scaled(number(MAGNITUDES[parts.pop(0)]), value)
+    if unit:
+        parts.insert(0, unit)
+    if len(parts) > 1 and parts[0] in ("square", "sq", "cubic"):
+        power = "^3" if parts.pop(0) == "cubic" else "^2"
+        parts[0] += power
+    return value, "".join(parts)
+
+
+def last_number(text: str) -> str | None:
+    r"""The last number written anywhere in a text; None when there is none.
+
+    >>> last_number("5 - 3 = 2, so she has 1,200."), last_number("half is 1/2"), last_number("none")
+    ('1,200', '1/2', None)
+    """
+    text = text[-LONGEST_REPLY:]
+    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    for length in WINDOWS:  # from the end, so that a long reply need not be searched whole
+        tail = text[max(0, end - length) : end + 1].translate(DASHES)
+        found = deque(SIGNED.finditer(tail), maxlen=1)
+        if found and (found[0].start() > length // 2 or length >= end):
+            break
+    return found[0].group() if found else None
+
+
+def same_number(predicted: str | None, gold: str) -> float | None:
+    """1.0 if both texts state the same number, else 0.0; None when the gold cannot be read.
+
+    >>> same_number("$1,234.50", "1234.5"), same_number("72 or 73", "72"), same_number("72", "many")
+    (1.0, 0.0, None)
+    """
+    truth = stated_number(gold)
+    if truth is None:
+        return None
+    return float(predicted is not None and stated_number(predicted) == truth)
+
+
+def plain_arithmetic(text: str) -> str:
+    """The text with one kind of minus and blank, and without TeX's dress around numbers."""
+    text = text.translate(DASHES)
+    for dress, bare in DRESS:
+        text = text.replace(dress, bare)
+    return text
+
+
+@dataclass(frozen=True)
+class Equation:
+    text: str
+    left: str
+    value: Fraction  # of the right side
+    true: bool
+
+
+def equations(text: str) -> list[Equation]:
+    """Every `number operation number … = number` in a text; division by zero counts as false.
+
+    >>> [(e.text, e.true) for e in equations("3 + 4 = 7, then 7 - 2 = 6.")]
+    [('3 + 4 = 7', True), ('7 - 2 = 6', False)]
+    """
+    found = []
+    for match in EQUATION.finditer(plain_arithmetic(text[:LONGEST_TEXT])):
+        left, right = match["left"], stated_number(match["right"])
+        if right is not None and len(left) <= LONGEST:
+            found.append(Equation(match.group(), left, right, arithmetic_value(left) == right))
+    return found
+
+
+def arithmetic_value(expression: str) -> Fraction | None:
+    """What sums and products come to, products first; None for a division by zero."""
+    total, product, operation = Fraction(0), Fraction(0), "+"
+    for token in TOKEN.findall(expression):
+        if token in "+-*/x×":
+            operation = token
+            continue
+        number = Fraction(re.sub(r"[^0-9.]", "", token))
+        if operation in "+-":
+            total += product
+            product = -number if operation == "-" else number
+        elif operation != "/":
+            product *= number
+        elif number == 0:
+            return None
+        else:
+            product /= number
+    return total + product
+
+
+def hallucinates(question: str, completion: str) -> bool:
+    """Our operational definition: a stated equation is false, or the answer is a number that
+    neither the question holds nor any equation of the reply gives.
+
+    >>> hallucinates("3 and 4?", "3 + 4 = 7. It is 7."), hallucinates("3 and 4?", "3 + 4 = 8.")
+    (False, True)
+    """
+    stated = equations(completion)
+    if not all(equation.true for equation in stated):
+        return True
+    answer = stated_number(last_number(completion) or "")
+    if answer is None or answer in {equation.value for equation in stated}:
+        return False
+    asked = NUMBER.findall(plain_arithmetic(question[:LONGEST_TEXT]))
+    return answer not in map(stated_number, asked)

@@ -1,0 +1,33 @@
+"""The words and signs of TeX, and of answers typed without it, from `vocabulary.toml`."""
+
+import tomllib
+from pathlib import Path
+
+VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text("utf-8"))
+
+
+def words(name: str) -> frozenset[str]:
+    return frozenset(VOCABULARY[name].split())
+
+
+def meanings(name: str) -> dict[str, str]:
+    """What each spelling in a table means."""
+    found = {}
+    for meaning, spellings in VOCABULARY[name].items():
+        found |= dict.fromkeys(spellings.split(), meaning)
+    return found
+
+
+GREEK = frozenset(VOCABULARY["greek"])
+NAMES = GREEK | words("other_names")
+FUNCTIONS = words("functions")
+FONTS = words("fonts")
+ACCENTS = words("accents")
+SILENT = words("silent") | {"\\ "}
+CONSTANTS = meanings("constants")
+RELATIONS = meanings("relations")
+ALIASES = meanings("commands")
+UNICODE = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
+for sign, name in meanings("greek").items():
+    UNICODE[sign] = f"\\{name} "
+UNICODE = str.maketrans(UNICODE)
