@@ -13,7 +13,7 @@ from helpers.answers.tree import ONE, Node, Unreadable, number, scaled
 from helpers.answers.vocabulary import VOCABULARY, meanings
 
 LONGEST_REPLY = 200_000  # characters; a reply of 32,000 tokens has fewer
-LONGEST_TEXT = 100_000  # where arithmetic is searched
+LONGEST_TEXT = 50_000  # where arithmetic is searched
 LONGEST = 200  # a number in words and units, or one side of an equation
 WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is searched
 
