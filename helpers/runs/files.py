@@ -18,11 +18,10 @@ def read_lines(path: str | Path) -> list[dict]:
     lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
     found = []
     for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
         try:
-            found.append(json.loads(text))
-        except (ValueError, RecursionError) as error:
+            if text.strip():
+                found.append(json.loads(text))
+        except ValueError as error:
             if number < len(lines):  # the last line of a whole file is empty
                 cure = "The file is damaged; delete that line."
                 raise ValueError(f"Line {number} of {path} is not JSON.\n{cure}") from error
@@ -83,7 +82,7 @@ def read_object(path: Path, holds: Mapping[str, type], cure: str) -> dict | None
         for key, kind in holds.items():
             if not isinstance(found.get(key), kind):
                 raise ValueError(f"{key} is missing")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}).\n{cure}") from error
     return found
 
@@ -123,11 +122,10 @@ def finite(line: Mapping) -> dict:
 
     NaN is no JSON.
     """
-    found, bad = dict(line), []
+    bad = []
     for key, value in line.items():
         if isinstance(value, float) and not math.isfinite(value):
-            found[key] = None
             bad.append(key)
-    if bad:
-        found["not_finite"] = bad
-    return found
+    if not bad:
+        return dict(line)
+    return {**line, **dict.fromkeys(bad), "not_finite": bad}

@@ -25,36 +25,11 @@ NAMES = {
     "completions/clipped_ratio": "truncated",
     "clip_ratio/region_mean": "clip_ratio",
 }
-PUBLISHED = (  # the keys of grpo_training_logs.jsonl, as gsm8k_hash's system has them
-    "timestamp_iso",
-    "step",
-    "epoch",
-    "device",
-    "seed",
-    "grpo_loss",
-    "policy_loss",
-    "kl_loss",
-    "reward_mean",
-    "reward_std",
-    "adv_mean",
-    "adv_std",
-    "grad_norm",
-    "learning_rate",
-    "time_per_step_s",
-    "generation_time_s",
-    "backward_time_s",
-    "other_time_s",
-    "tokens_generated",
-)
-TIMES = (  # what differs between two runs of one seed
-    "timestamp_iso",
-    "time_per_step_s",
-    "tokens_per_second",
-    "memory_gb",
-    "generation_time_s",
-    "backward_time_s",
-    "other_time_s",
-)
+# The keys of grpo_training_logs.jsonl, as gsm8k_hash's system has them.
+PUBLISHED = ("timestamp_iso", "step", "epoch", "device", "seed", "grpo_loss", "policy_loss")
+PUBLISHED += ("kl_loss", "reward_mean", "reward_std", "adv_mean", "adv_std", "grad_norm")
+PUBLISHED += ("learning_rate", "time_per_step_s", "generation_time_s", "backward_time_s")
+PUBLISHED += ("other_time_s", "tokens_generated")
 
 
 def rename(logs: Mapping, stage: str, beta: float) -> dict:
@@ -123,16 +98,13 @@ def summary(log: Sequence[Mapping]) -> pd.DataFrame:
 
 def completions_table(samples: Sequence[Mapping]) -> pd.DataFrame:
     """The best and the worst completion with its rewards, early, midway and late in the run."""
-    table = pd.DataFrame(samples)
+    table = pd.DataFrame(samples).drop(columns="answer", errors="ignore")
     steps = sorted(table["step"].unique())
-    moments = {"early": steps[0], "middle": steps[len(steps) // 2], "late": steps[-1]}
-    rows = []
-    for when, step in moments.items():
-        ranked = table[table["step"] == step].sort_values("reward", kind="stable")
-        rows.append({"when": when, "which": "worst", **ranked.iloc[0]})
-        rows.append({"when": when, "which": "best", **ranked.iloc[-1]})
-    found = pd.DataFrame(rows).drop_duplicates(["step", "which"])
-    return found.drop(columns="answer", errors="ignore").set_index(["when", "which"])
+    when = {steps[-1]: "late", steps[len(steps) // 2]: "middle", steps[0]: "early"}
+    ranked = table[table["step"].isin(when)].sort_values(["step", "reward"])
+    ends = ranked.groupby("step").nth([0, -1])
+    which = ["worst", "best"] * len(when)
+    return ends.set_index([ends["step"].map(when).rename("when"), pd.Index(which, name="which")])
 
 
 def duration(minutes: float) -> str:

@@ -225,7 +225,7 @@ class LiveCurves:
         begun = time.perf_counter()
         if begun < self.next or len(log) < 2:
             return
-        a_step = runs.mean(log[-10:], "time_per_step_s") or 0.0
+        a_step = runs.means(log[-10:]).get("time_per_step_s", 0.0)
         left = runs.duration((steps - log[-1]["step"]) * a_step / 60)
         now = runs.console(log[-1], self.run.recipe)
         title = f"{now}   of {steps} steps, about {left} left"
