@@ -22,6 +22,7 @@ stop_if_ruined     ends a run whose weights are no numbers
 
 from helpers.runs.completions import figures
 from helpers.runs.files import (
+    Run,
     append_lines,
     finite,
     free_name,
@@ -36,4 +37,3 @@ from helpers.runs.files import (
 )
 from helpers.runs.health import RULES, history, means, report, stop_if_ruined, unjudged, verdicts
 from helpers.runs.log import PUBLISHED, completions_table, console, duration, rename, summary
-from helpers.runs.run import Run

@@ -24,6 +24,7 @@ WINDOW = 5  # steps that a figure is averaged over, or more:
 GROUPS = 32  # a window holds at least so many groups, else a step of one or two is all chance
 TREND = 15  # steps, and at least three windows, before the first window is held against the last
 FILE = Path(__file__).with_name("rules.json")
+TOO_FAST = "learning rate too high"
 RULES = json.loads(FILE.read_text(encoding="utf-8").replace("{AFRESH}", AFRESH))
 
 Log = Sequence[Mapping]
@@ -60,12 +61,13 @@ def verdicts(log: Log, recipe: Recipe) -> list[Verdict]:
         if grpo:
             if len(log) >= max(TREND, 3 * window):
                 seen |= trends(means(log[:window]), now, recipe)
-            seen |= limits_reached(now)
+            seen |= limits_reached(now, recipe)
             seen |= reward_fell(log, window, recipe)
-            seen |= gap_closed(now, recipe)
             seen |= collapsed(means(log[:1]), now)
         else:
-            seen |= loss_rose(means(log[:3]), now)
+            before, after = means(log[:3]).get("loss", math.inf), now.get("loss", 0.0)
+            if after > max(1.5 * before, before + 0.05):  # a small loss may double
+                seen[TOO_FAST] = f"loss rose from {before:.2f} to {after:.2f}"
     return [Verdict(name, last["step"], seen[name]) for name in RULES if name in seen]
 
 
@@ -79,13 +81,13 @@ def history(log: Log, recipe: Recipe) -> list[Verdict]:
     return list(first.values())
 
 
+def groups_of(recipe: Recipe) -> float:
+    return recipe.grpo.batch / recipe.grpo.generations
+
+
 def window_of(recipe: Recipe) -> int:
     """The steps of a window: five, or as many as hold 32 groups."""
     return max(WINDOW, math.ceil(GROUPS / groups_of(recipe)))
-
-
-def groups_of(recipe: Recipe) -> float:
-    return recipe.grpo.batch / recipe.grpo.generations
 
 
 def means(lines: Log) -> dict[str, float]:
@@ -115,59 +117,45 @@ def stop_if_ruined(line: Mapping) -> None:
         raise FloatingPointError(f"At step {line['step']} {evidence}.\n{cure}")
 
 
-def loss_rose(first: Means, now: Means) -> Seen:
-    before, after = first.get("loss", math.inf), now.get("loss", 0.0)
-    if after > 1.5 * before and after > before + 0.05:  # a small loss may double
-        return {"learning rate too high": f"loss rose from {before:.2f} to {after:.2f}"}
-    return {}
-
-
-def limits_reached(now: Means) -> Seen:
+def limits_reached(now: Means, recipe: Recipe) -> Seen:
     seen = {}
     for name, rule in RULES.items():
-        if "limit" not in rule:
-            continue
-        key = rule["reads"][0]
-        if now.get(key, 0.0) >= rule["limit"]:
+        key = (rule["reads"] or [""])[0]
+        if now.get(key, 0.0) >= rule.get("limit", math.inf):
             seen[name] = shown(now, key)
     if "zero-variance groups" in seen:
         seen["zero-variance groups"] = shown(now, "zero_std_groups", "correct")
         if now.get("correct", 0.0) >= 0.9:  # nothing is left to learn, and nothing wrong
             del seen["zero-variance groups"]
+    # Right and wrong replies earn the same: the length of a reply decides, or its form.
+    if now.get("reward_gap", math.inf) <= 0.05 * recipe.maximum:
+        if abs(now.get("reward_length_corr", 0.0)) > 0.9:
+            seen["length-only reward"] = shown(now, "reward_gap", "reward_length_corr")
+        else:
+            meaning = "(right replies earn that much more than wrong ones)"
+            seen["format-only learning"] = f"{shown(now, 'reward_gap')} {meaning}"
     return seen
 
 
 def reward_fell(log: Log, window: int, recipe: Recipe) -> Seen:
     """Less than half is left of what the first eight groups, or the best window, earned.
 
-    And by more than chance explains: four standard errors.
+    And by more than chance explains: four standard errors, a group's replies counted as one.
     """
-    parts = [log[: math.ceil(8 / groups_of(recipe))]]
+    groups = groups_of(recipe)
+    parts = [log[: math.ceil(8 / groups)]]
     for start in range(0, len(log) - window + 1, window):
         parts.append(log[start : start + window])
-    before, error_before = max(reward_level(part, recipe) for part in parts)
-    now, error_now = reward_level(log[-window:], recipe)
-    chance = 4 * math.hypot(error_before, error_now)
-    if now < 0.5 * before and before - now > chance:
-        return {"learning rate too high": f"reward_mean fell from {before:.2f} to {now:.2f}"}
+    levels = []
+    for part in [*parts, log[-window:]]:
+        rewards = [line["reward_mean"] for line in part if line.get("reward_mean") is not None]
+        variance = sum((line.get("reward_std") or 0.0) ** 2 for line in part) / groups
+        levels.append((np.mean(rewards or [0.0]), math.sqrt(variance) / len(part)))
+    before, error_before = max(levels[:-1])
+    now, error_now = levels[-1]
+    if now < 0.5 * before and before - now > 4 * math.hypot(error_before, error_now):
+        return {TOO_FAST: f"reward_mean fell from {before:.2f} to {now:.2f}"}
     return {}
-
-
-def reward_level(lines: Log, recipe: Recipe) -> tuple[float, float]:
-    """Mean reward and its standard error, a group's replies counted as one."""
-    rewards = [line["reward_mean"] for line in lines if line.get("reward_mean") is not None]
-    variance = sum((line.get("reward_std") or 0.0) ** 2 for line in lines) / groups_of(recipe)
-    return float(np.mean(rewards or [0.0])), math.sqrt(variance) / len(lines)
-
-
-def gap_closed(now: Means, recipe: Recipe) -> Seen:
-    """Right and wrong replies earn the same; the length of a reply decides, or its form."""
-    if now.get("reward_gap", math.inf) > 0.05 * recipe.maximum:
-        return {}
-    if abs(now.get("reward_length_corr", 0.0)) > 0.9:
-        return {"length-only reward": shown(now, "reward_gap", "reward_length_corr")}
-    meaning = "(right replies earn that much more than wrong ones)"
-    return {"format-only learning": f"{shown(now, 'reward_gap')} {meaning}"}
 
 
 def collapsed(first: Means, now: Means) -> Seen:

@@ -98,7 +98,7 @@ def found(log, recipe):
 def test_a_verdict_names_the_key_that_shows_it(name, figures, evidence, recipe):
     [verdict] = runs.verdicts(log_of(6, **figures), recipe)
     assert (verdict.name, verdict.step, verdict.evidence) == (name, 6, evidence)
-    assert str(verdict) == f"⚠ {name}, at step 6: {evidence}.\n  {runs.RULES[name].cure}"
+    assert str(verdict) == f"⚠ {name}, at step 6: {evidence}.\n  {runs.RULES[name]['cure']}"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,6 @@ def test_small_batches_are_no_illness(groups, size):
                 reward_std=float(right.std()),
                 correct=share,
                 score=share,
-                completions=groups * size,
                 zero_std_groups=float((right.std(axis=1) == 0).mean()),
             )
         assert runs.history(log, recipe) == []
