@@ -32,15 +32,8 @@ def draw_run(name: str, out: str) -> None:
     seconds = sum(line.get("time_per_step_s", 0) for line in log)
     print(f"{len(log)} steps, {seconds:.0f} s, {run.manifest.get('status', 'status unknown')}")
     print(runs.summary(log).to_string(float_format="{:.4g}".format))
-    unknown = runs.unjudged(log, recipe)
-    found = runs.history(log, recipe)
-    for verdict in found:
-        print(verdict)
-    if not found:
-        judged = [name for name in runs.RULES if name not in unknown]
-        print(f"healthy: nothing was seen of {', '.join(judged)}")
-    for name, why in unknown.items():
-        print(f"not judged: {name} ({why})")
+    for name, seen in runs.report(log, recipe)["seen"].items():
+        print(f"{name}: {seen}")
     weights = recipe.rewards if run.manifest else ()
     for picture in plots.save_all(log, Path(out or folder / "plots"), weights):
         print(picture)

@@ -108,14 +108,6 @@ def legends(axes) -> None:
             legend(axis, 0.22)
 
 
-def picture(figure: Figure) -> dict[str, str]:
-    """The figure as a PNG in the form that IPython's display takes."""
-    from IPython.core.pylabtools import print_figure  # a notebook has it
-
-    encoded = print_figure(figure, dpi=90, base64=True)
-    return {"image/png": encoded, "text/plain": "the run's curves"}
-
-
 def save(figure: Figure, path: str | Path) -> Figure:
     """Writes the figure as PNG and returns it."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ figures            what a step's completions say beyond their rewards
 means              the mean of each figure over some steps
 RULES              what can go wrong with a run, and what helps
 verdicts           what is wrong at the end of a log; history: in a whole run
-report             a table of all rules; unjudged: those that a log says nothing about
+report             a table of all rules: seen, not seen, or why not judged
 stop_if_ruined     ends a run whose weights are no numbers
 """
 
@@ -35,5 +35,5 @@ from helpers.runs.files import (
     write_lines,
     writing,
 )
-from helpers.runs.health import RULES, history, means, report, stop_if_ruined, unjudged, verdicts
+from helpers.runs.health import RULES, history, means, report, stop_if_ruined, verdicts
 from helpers.runs.log import PUBLISHED, completions_table, console, duration, rename, summary

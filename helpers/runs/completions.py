@@ -32,15 +32,23 @@ def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str,
     found = {
         "repetition": table["completion"].map(repeated).mean(),
         "distinct": (completions.nunique() / completions.size()).mean(),
+        "follows": table["follows"].mean(),
     }
     if table["answer"].notna().all():
         table["score"] = [score(recipe, sample) for sample in samples]
         table["right"] = table["follows"] * (table["score"] == 1.0)
-        found["correct"] = table["right"].mean()
-        found["score"] = table["score"].mean()
+        found |= {"correct": table["right"].mean(), "score": table["score"].mean()}
+        # What each reply has more than the mean of its group, form and length (or rightness) equal;
+        # left out where too little of that differs.
         columns = table[["right", "follows", "reward", "tokens"]].astype(float)
-        found |= what_is_paid(columns - columns.groupby(group_of).transform("mean"))
-    found["follows"] = table["follows"].mean()
+        centred = columns - columns.groupby(group_of).transform("mean")
+        reward, right = without(centred, ["follows", "tokens"], ["reward", "right"])
+        if right @ right > 0.5:
+            found["reward_gap"] = reward @ right / (right @ right)
+        left = without(centred, ["right", "follows"], ["reward", "tokens"])
+        differing = np.sum(abs(left) > 1e-6, axis=1)
+        if min(differing) >= len(table) / 4:
+            found["reward_length_corr"] = np.corrcoef(left)[0, 1]
     return {key: round(float(value), 4) for key, value in found.items()}
 
 
@@ -49,22 +57,6 @@ def score(recipe: Recipe, sample: Mapping) -> float:
     if sample.get("accuracy_reward") is not None:
         return sample["accuracy_reward"]
     return recipe.score(recipe.format.extract(sample["completion"]), sample["answer"]) or 0.0
-
-
-def what_is_paid(centred: pd.DataFrame) -> dict[str, float]:
-    """reward_gap and reward_length_corr, each where there is enough that differs within groups.
-
-    centred: what each reply has more than the mean of its group.
-    """
-    found = {}
-    reward, right = without(centred, ["follows", "tokens"], ["reward", "right"])
-    if right @ right > 0.5:  # else rightness hardly differs where form and length do not
-        found["reward_gap"] = reward @ right / (right @ right)
-    left = without(centred, ["right", "follows"], ["reward", "tokens"])
-    differing = np.sum(abs(left) > 1e-6, axis=1)
-    if min(differing) >= len(centred) / 4:
-        found["reward_length_corr"] = np.corrcoef(left)[0, 1]
-    return found
 
 
 def without(table: pd.DataFrame, explaining: list[str], names: list[str]) -> np.ndarray:

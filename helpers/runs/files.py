@@ -41,11 +41,10 @@ class Run:
     @classmethod
     def read_finished(cls, folder: str | Path, cure: str) -> Run:
         """The run in a folder. Raises FileNotFoundError, with `cure`, unless it ended well."""
-        run = cls.read(folder)
-        if run is None:
-            raise FileNotFoundError(f"The run {folder} does not exist.\n{cure}")
+        run = cls.read(folder) or cls(folder)
         if not run.finished:
-            raise FileNotFoundError(f"The run {folder} is {run.manifest['status']}.\n{cure}")
+            status = run.manifest.get("status", "not there")
+            raise FileNotFoundError(f"The run {folder} is {status}.\n{cure}")
         return run
 
     @property

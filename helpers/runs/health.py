@@ -193,30 +193,22 @@ def trends(first: Means, now: Means, recipe: Recipe) -> Seen:
 
 def report(log: Log, recipe: Recipe) -> pd.DataFrame:
     """A row for every rule: what is looked for, and whether it was seen, or why not judged."""
-    table = pd.DataFrame.from_dict(RULES, orient="index", columns=["looked for"])
-    table["seen"] = "no"
-    for name, why in unjudged(log, recipe).items():
-        table.loc[name, "seen"] = f"not judged: {why}"
-    for verdict in history(log, recipe):
-        evidence = f"step {verdict.step}: {verdict.evidence}. {verdict.cure}"
-        table.loc[verdict.name, "seen"] = evidence
-    return table.rename_axis("verdict")
-
-
-def unjudged(log: Log, recipe: Recipe) -> dict[str, str]:
-    """The rules that this log says nothing about, and why."""
     known = pd.DataFrame(log).dropna(axis="columns", how="all").columns
     grpo = "reward_mean" in known
     window = window_of(recipe) if grpo else WINDOW
     steps = {"NaN": 0, "reward up, correctness not": max(TREND, 3 * window)}
-    found = {}
+    table = pd.DataFrame.from_dict(RULES, orient="index", columns=["looked for"])
+    table["seen"] = "no"
     for name, rule in RULES.items():
         needed = steps.get(name, window)
         missing = [key for key in rule["reads"] if key not in known]
         if rule["reads"] and not grpo:
-            found[name] = "for GRPO only"
+            table.loc[name, "seen"] = "not judged: for GRPO only"
         elif len(log) < needed:
-            found[name] = f"it takes {needed} steps"
+            table.loc[name, "seen"] = f"not judged: it takes {needed} steps"
         elif missing:
-            found[name] = f"this log has no {' and '.join(missing)}"
-    return found
+            table.loc[name, "seen"] = f"not judged: this log has no {' and '.join(missing)}"
+    for verdict in history(log, recipe):
+        evidence = f"step {verdict.step}: {verdict.evidence}. {verdict.cure}"
+        table.loc[verdict.name, "seen"] = evidence
+    return table.rename_axis("verdict")

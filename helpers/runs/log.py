@@ -108,14 +108,8 @@ def summary(log: Sequence[Mapping]) -> pd.DataFrame:
     table = pd.DataFrame(log).select_dtypes("number")
     table = table.drop(columns=["step", "seed", "epoch"], errors="ignore")
     tenth = max(1, len(table) // 10)
-    return pd.DataFrame(
-        {
-            "first tenth": table.head(tenth).mean(),
-            "last tenth": table.tail(tenth).mean(),
-            "least": table.min(),
-            "most": table.max(),
-        }
-    )
+    parts = [table.head(tenth).mean(), table.tail(tenth).mean(), table.min(), table.max()]
+    return pd.concat(parts, axis="columns", keys=["first tenth", "last tenth", "least", "most"])
 
 
 def completions_table(samples: Sequence[Mapping]) -> pd.DataFrame:

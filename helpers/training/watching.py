@@ -230,7 +230,7 @@ class LiveCurves:
         now = runs.console(log[-1], self.run.recipe)
         title = f"{now}   of {steps} steps, about {left} left"
         figure = plots.live(log, self.run.recipe.rewards, title)
-        self.handle.update(plots.picture(figure), raw=True)
+        self.handle.update(figure)
         ended = time.perf_counter()
         self.next = ended + (ended - begun) / DRAWING_SHARE
 

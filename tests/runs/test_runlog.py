@@ -79,7 +79,7 @@ def test_an_unfinished_run_is_not_taken_for_whole(new_run, tmp_path):
     begin(run, {})
     with pytest.raises(FileNotFoundError, match="is running.\nRun 01"):
         Run.read_finished(run.folder, "Run 01")
-    with pytest.raises(FileNotFoundError, match="does not exist.\nRun 01"):
+    with pytest.raises(FileNotFoundError, match="is not there.\nRun 01"):
         Run.read_finished(tmp_path / "none", "Run 01")
 
 
