@@ -29,7 +29,7 @@ def draw_run(name: str, out: str) -> None:
     folder = folder_of(Path(name))
     run = runs.Run.read(folder) or runs.Run(folder)
     recipe = recipe_of(run.manifest)
-    seconds = sum(line.get("time_per_step_s", 0) for line in log)
+    seconds = sum(line.get("time_per_step_s") or 0 for line in log)
     print(f"{len(log)} steps, {seconds:.0f} s, {run.manifest.get('status', 'status unknown')}")
     print(runs.summary(log).to_string(float_format="{:.4g}".format))
     for name, seen in runs.report(log, recipe)["seen"].items():

@@ -166,8 +166,8 @@ def collapsed(first: Means, now: Means) -> Seen:
     if now.get("distinct", 1.0) > 0.3 or now.get("correct", 0.0) > 0.7:
         return {}
     evidence = shown(now, "distinct", "correct")
-    if "entropy" in first and "entropy" in now:
-        before, entropy = first["entropy"], now["entropy"]
+    before, entropy = first.get("entropy"), now.get("entropy")
+    if before and entropy is not None:
         if entropy > 0.5 * before:
             return {}
         evidence = f"entropy {before:.3f} → {entropy:.3f}, {evidence}"

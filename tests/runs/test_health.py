@@ -148,7 +148,7 @@ def test_what_is_infinite_stops_a_run_but_for_a_gradient_under_loss_scaling(reci
 def test_small_batches_are_no_illness(groups, size):
     """A step of one group is all chance: slowly improving runs of 300 steps raise no alarm."""
     recipe = lab.changed(RECIPES["gsm8k_hash"], batch=groups * size, generations=size)
-    for seed in range(4):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         log = []
         for step in range(300):
