@@ -6,13 +6,12 @@ compare_runs  several runs over each other
 save_all      writes every figure of a log
 accuracy_bars, outcomes, token_counts, scores, calibration: figures of an evaluation
 save          writes a figure as PNG
-picture       a figure in the form that IPython's display takes
 lab           curves of runs that were made ill on purpose
 """
 
 from helpers.plots import lab
 from helpers.plots.evaluation import accuracy_bars, calibration, outcomes, scores, token_counts
-from helpers.plots.panels import picture, save
+from helpers.plots.panels import save
 from helpers.plots.training import (
     compare_runs,
     live,

@@ -25,7 +25,7 @@ def runs(stage: str) -> dict[str, dict]:
 def beside(stage: str, unit: str) -> tuple[Figure, list[tuple]]:
     """A figure of a stage's runs; for each the axis of its panel, the run, its log as a table."""
     found = runs(stage)
-    parts = [{"title": f"{name}\n{found[name]['cause']}", "unit": unit} for name in found]
+    parts = [{"title": f"{name}\n{run['cause']}", "unit": unit} for name, run in found.items()]
     figure, axes = panels(parts)
     logs = [table(run["log"]) for run in found.values()]
     return figure, list(zip(axes, found.values(), logs, strict=True))
@@ -49,7 +49,7 @@ def grpo_figure() -> Figure:
     for axis, run, data in parts:
         line(axis, data, "paid", "blue", "paid (1 = all)")
         line(axis, data, "correct", "green", "right, and in shape", "--")
-        line(axis, data, run["shown_by"], "orange", run.get("label"), ":")
+        line(axis, data, run["shown_by"], "orange", run["label"], ":")
         if run["step"]:
             axis.axvline(run["step"], color=RED, linewidth=1)
         axis.set_ylim(-0.03, 1.03)
@@ -61,6 +61,6 @@ def verdicts() -> dict[str, dict]:
     """For each GRPO run its cause, and the verdict with its step."""
     found = {}
     for name, run in runs("grpo").items():
-        verdict = {"verdict": run["verdict"] or "none", "after step": run["step"] or ""}
-        found[name] = {"cause": run["cause"], **verdict}
+        verdict, step = run["verdict"] or "none", run["step"] or ""
+        found[name] = {"cause": run["cause"], "verdict": verdict, "after step": step}
     return found

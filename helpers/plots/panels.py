@@ -1,9 +1,12 @@
-"""What the figures share: colours, smoothed lines, panels, legends, and PNG files."""
+"""What the figures share: colours, smoothed lines, panels, legends, and PNG files.
+
+`figures.json` holds their data: titles, units, looks, and for each figure of a log its panels. A
+line of a panel is what `line` takes: key of the log, colour, label, stroke, key of its band.
+"""
 
 from __future__ import annotations
 
-import base64
-import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from math import ceil
@@ -17,11 +20,10 @@ from matplotlib.ticker import MaxNLocator
 # Okabe and Ito's colours, told apart by colour-blind people; in grey lines are told apart by their
 # strokes, areas by their hatches.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#999999"
-COLOURS = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED, "purple": PURPLE, "sky": SKY}
+COLOURS = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED}
+COLOURS |= {"purple": "#CC79A7", "sky": "#56B4E9"}
 STROKES = ("-", "--", "-.", ":", (0, (5, 1)))
-EDGE = {"edgecolor": "white", "linewidth": 0}  # of areas with hatches
-HATCHES = ("", "//", "..", "xx", "\\\\")
+FIGURES = json.loads(Path(__file__).with_name("figures.json").read_text(encoding="utf-8"))
 
 
 def table(log: Sequence[Mapping]) -> pd.DataFrame:
@@ -52,8 +54,8 @@ def line(axis, data: pd.DataFrame, key: str, colour: str, label="", style="-", s
     smoothed = values.rolling(window, min_periods=1, center=True).mean()
     axis.plot(smoothed, color=colour, linewidth=2, linestyle=style, label=label)
     if std in data:
-        shade = {"color": colour, "alpha": 0.12, "label": "± std over the batch"}
-        axis.fill_between(data.index, values - data[std], values + data[std], **shade)
+        low, high = values - data[std], values + data[std]
+        axis.fill_between(data.index, low, high, color=colour, **FIGURES["band"])
 
 
 def subplots(width: float, height: float, rows=1, columns=1, **more) -> tuple[Figure, list]:
@@ -80,7 +82,7 @@ def panels(parts: Sequence[Mapping]) -> tuple[Figure, list]:
 
 
 def curves(data: pd.DataFrame, parts: Sequence[Mapping]) -> Figure:
-    """A panel for each part; its lines are what `line` takes."""
+    """A panel for each part, with its lines."""
     figure, axes = panels(parts)
     for axis, part in zip(axes, parts, strict=True):
         for one in part["lines"]:
@@ -93,26 +95,17 @@ def curves(data: pd.DataFrame, parts: Sequence[Mapping]) -> Figure:
 
 def legend(axis, down: float, columns: int = 2, loc: str = "upper center") -> None:
     """A legend below the panel; with a negative distance and "lower center" above it."""
-    place = {"loc": loc, "bbox_to_anchor": (0.5, -down)}
-    axis.legend(fontsize="small", ncols=columns, frameon=False, **place)
+    place = (0.5, -down)
+    axis.legend(fontsize="small", ncols=columns, frameon=False, loc=loc, bbox_to_anchor=place)
 
 
 def legends(axes) -> None:
     """A legend where something has a name; a word where the log had nothing to draw."""
     for axis in axes:
         if not axis.lines:
-            middle = {"ha": "center", "va": "center", "transform": axis.transAxes}
-            axis.text(0.5, 0.5, "not in this log", color="grey", **middle)
+            axis.text(0.5, 0.5, "not in this log", transform=axis.transAxes, **FIGURES["word"])
         if axis.get_legend_handles_labels()[1]:
             legend(axis, 0.22)
-
-
-def picture(figure: Figure) -> dict[str, str]:
-    """The figure as a PNG in the form that IPython's display takes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=90, bbox_inches="tight")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return {"image/png": encoded, "text/plain": "the run's curves"}
 
 
 def save(figure: Figure, path: str | Path) -> Figure:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots.panels import (
-    BLUE,
-    EDGE,
-    HATCHES,
-    ORANGE,
-    curves,
-    legends,
-    line,
-    looks,
-    panels,
-    save,
-    table,
-)
+from helpers.plots.panels import FIGURES, curves, legends, line, looks, panels, save, table
 
 Log = Sequence[Mapping]
-# A list of panels for each figure. A line: key of the log, colour, label, stroke, key of its band.
-FIGURES = json.loads(Path(__file__).with_name("figures.json").read_text())
 
 
 def losses(log: Log) -> Figure:
@@ -42,21 +28,18 @@ def rewards(log: Log, weights: Collection[str] = ()) -> Figure:
 
     weights: the recipe's rewards, for their order; without them those that the log has.
     """
-    data, names = table(log), list(weights)
-    if not names:
-        for key in data:
-            if key.startswith("reward/") and not key.endswith("_std"):
-                names.append(key.removeprefix("reward/"))
+    data = table(log)
     total, each, advantage = FIGURES["rewards"]
-    return curves(data, [total, with_rewards(each, names), advantage])
+    return curves(data, [total, with_rewards(each, data, weights), advantage])
 
 
-def with_rewards(panel: Mapping, names: Collection[str]) -> dict:
+def with_rewards(panel: Mapping, data: pd.DataFrame, weights: Collection[str]) -> dict:
     """The panel with a line more for each of the rewards."""
-    lines = list(panel["lines"])
-    for name, colour, style in looks(names):
-        lines.append((f"reward/{name}", colour, name, style))
-    return {**panel, "lines": lines}
+    names = list(weights)
+    if not names:
+        names = data.filter(regex="^reward/.*(?<!_std)$").columns.str.removeprefix("reward/")
+    lines = [(f"reward/{name}", colour, name, style) for name, colour, style in looks(names)]
+    return {**panel, "lines": panel["lines"] + lines}
 
 
 def spread(log: Log) -> Figure:
@@ -72,15 +55,14 @@ def replies(log: Log) -> Figure:
 def timing(log: Log) -> Figure:
     """Where a step's seconds go."""
     data = table(log)
-    figure, axes = panels([{"title": "Time of a step", "unit": "seconds"}])
+    figure, [axis] = panels([{"title": "Time of a step", "unit": "seconds"}])
     parts = data.filter(["generation_time_s", "backward_time_s", "other_time_s"]).fillna(0)
     if len(parts.columns):
-        style = {"colors": (BLUE, ORANGE, "#BBBBBB"), "hatch": HATCHES, **EDGE}
-        style["labels"] = parts.columns.str.removesuffix("_time_s")
-        axes[0].stackplot(data.index, parts.T, **style)
+        names = parts.columns.str.removesuffix("_time_s")
+        axis.stackplot(data.index, parts.T, labels=names, **FIGURES["times"])
     if "time_per_step_s" in data:
-        axes[0].plot(data["time_per_step_s"], color="black", linewidth=1, label="whole step")
-    legends(axes)
+        axis.plot(data["time_per_step_s"], color="black", linewidth=1, label="whole step")
+    legends([axis])
     return figure
 
 
@@ -100,7 +82,7 @@ def live(log: Log, weights: Collection[str], title: str) -> Figure:
     data, parts = table(log), FIGURES["live"]
     if "reward_mean" in data:
         reward, low = FIGURES["live GRPO"]
-        parts = [with_rewards(reward, weights), low]
+        parts = [with_rewards(reward, data, weights), low]
     figure = curves(data, parts)
     figure.suptitle(title, fontsize="small")
     return figure
@@ -126,8 +108,9 @@ def save_all(log: Log, folder: str | Path, weights: Collection[str] = ()) -> lis
     """Writes every figure that a log of SFT or GRPO gives as PNG, and returns the files."""
     figures = {"losses": losses(log), "timing": timing(log), "tokens": tokens(log)}
     if any("reward_mean" in step for step in log):
-        figures |= {"rewards": rewards(log, weights)}
-        figures |= {"spread": spread(log), "replies": replies(log)}
+        figures["rewards"] = rewards(log, weights)
+        figures["spread"] = spread(log)
+        figures["replies"] = replies(log)
     files = []
     for name, figure in figures.items():
         files.append(Path(folder, f"{name}.png"))

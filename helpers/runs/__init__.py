@@ -7,21 +7,22 @@ read_summary       what an evaluation's folder says
 writing            turns what goes wrong while something is written into two lines
 part_of, free_name where a file is made before it has its name, and where an old one is kept
 finite             a line with null for what is no number
-rename             a trainer's log row under the log's names; PUBLISHED, TIMES are lists of those
+rename             a trainer's log row under the log's names; PUBLISHED: those of GRPO's second file
 console            a step on one line
 summary            each figure of a log, first and last
 completions_table  the best and the worst completions
 duration           minutes in words
 figures            what a step's completions say beyond their rewards
-mean               the mean of a figure over some steps
+means              the mean of each figure over some steps
 RULES              what can go wrong with a run, and what helps
 verdicts           what is wrong at the end of a log; history: in a whole run
-report             a table of all rules; unjudged: those that a log says nothing about
+report             a table of all rules: seen, not seen, or why not judged
 stop_if_ruined     ends a run whose weights are no numbers
 """
 
 from helpers.runs.completions import figures
 from helpers.runs.files import (
+    Run,
     append_lines,
     finite,
     free_name,
@@ -34,6 +35,5 @@ from helpers.runs.files import (
     write_lines,
     writing,
 )
-from helpers.runs.health import RULES, history, mean, report, stop_if_ruined, unjudged, verdicts
-from helpers.runs.log import PUBLISHED, TIMES, completions_table, console, duration, rename, summary
-from helpers.runs.run import Run
+from helpers.runs.health import RULES, history, means, report, stop_if_ruined, verdicts
+from helpers.runs.log import PUBLISHED, completions_table, console, duration, rename, summary

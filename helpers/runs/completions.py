@@ -26,53 +26,44 @@ def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str,
     samples: a line a completion, a group's side by side, as in samples.jsonl.
     """
     table = pd.DataFrame(samples)
-    table["group"] = np.arange(len(table)) // group
+    group_of = np.arange(len(table)) // group
     table["follows"] = table["completion"].map(recipe.format.follows).astype(float)
-    completions = table.groupby("group")["completion"]
+    completions = table["completion"].groupby(group_of)
     found = {
         "repetition": table["completion"].map(repeated).mean(),
         "distinct": (completions.nunique() / completions.size()).mean(),
+        "follows": table["follows"].mean(),
     }
     if table["answer"].notna().all():
         table["score"] = [score(recipe, sample) for sample in samples]
         table["right"] = table["follows"] * (table["score"] == 1.0)
-        found["correct"] = table["right"].mean()
-        found["score"] = table["score"].mean()
-        found |= what_is_paid(table)
-    found["follows"] = table["follows"].mean()
+        found |= {"correct": table["right"].mean(), "score": table["score"].mean()}
+        # What each reply has more than the mean of its group, form and length (or rightness) equal;
+        # left out where too little of that differs.
+        columns = table[["right", "follows", "reward", "tokens"]].astype(float)
+        centred = columns - columns.groupby(group_of).transform("mean")
+        reward, right = without(centred, ["follows", "tokens"], ["reward", "right"])
+        if right @ right > 0.5:
+            found["reward_gap"] = reward @ right / (right @ right)
+        left = without(centred, ["right", "follows"], ["reward", "tokens"])
+        differing = np.sum(abs(left) > 1e-6, axis=1)
+        if min(differing) >= len(table) / 4:
+            found["reward_length_corr"] = np.corrcoef(left)[0, 1]
     return {key: round(float(value), 4) for key, value in found.items()}
-
-
-def what_is_paid(table: pd.DataFrame) -> dict[str, float]:
-    """reward_gap and reward_length_corr, each where there is enough that differs within groups."""
-    columns = table[["right", "follows", "reward", "tokens"]].astype(float)
-    centred = columns - columns.groupby(table["group"]).transform("mean")
-    found = {}
-    pay = without(centred, "reward", ["follows", "tokens"])
-    right = without(centred, "right", ["follows", "tokens"])
-    if right @ right > 0.5:  # else rightness hardly differs where form and length do not
-        found["reward_gap"] = pay @ right / (right @ right)
-    rest = without(centred, "reward", ["right", "follows"])
-    length = without(centred, "tokens", ["right", "follows"])
-    differing = min(np.sum(abs(rest) > 1e-6), np.sum(abs(length) > 1e-6))
-    if differing >= len(table) / 4:
-        found["reward_length_corr"] = np.corrcoef(rest, length)[0, 1]
-    return found
-
-
-def without(table: pd.DataFrame, name: str, others: list[str]) -> np.ndarray:
-    """What is left of a column when the others have explained what they can (least squares)."""
-    column, explaining = table[name].to_numpy(), table[others].to_numpy()
-    weights = np.linalg.lstsq(explaining, column, rcond=None)[0]
-    return column - explaining @ weights
 
 
 def score(recipe: Recipe, sample: Mapping) -> float:
     """A reply's score: its accuracy reward, which is the same function, where that is paid."""
-    paid = sample.get("accuracy_reward")
-    if paid is not None:
-        return paid
+    if sample.get("accuracy_reward") is not None:
+        return sample["accuracy_reward"]
     return recipe.score(recipe.format.extract(sample["completion"]), sample["answer"]) or 0.0
+
+
+def without(table: pd.DataFrame, explaining: list[str], names: list[str]) -> np.ndarray:
+    """What is left of columns when others have explained what they can (least squares); as rows."""
+    known, columns = table[explaining].to_numpy(), table[names].to_numpy()
+    weights = np.linalg.lstsq(known, columns, rcond=None)[0]
+    return (columns - known @ weights).T
 
 
 def repeated(text: str) -> float:

@@ -1,13 +1,75 @@
-"""JSON files that survive a kill: written whole or not at all, read up to the last whole line."""
+"""A stage's folder, read; and JSON files that survive a kill.
+
+`run.json` says what was trained and how, `log.jsonl` has a line a step. Plots, notebooks, verdicts
+and the model card read these files and nothing else. A file is written whole or not at all, or by
+whole lines, and read up to the last whole line.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+
+class Run:
+    """A stage's folder, `<output>/<recipe>/<stage>/`.
+
+    manifest: what `run.json` holds; {} where there is none yet.
+    """
+
+    def __init__(self, folder: str | Path, manifest: dict | None = None):
+        self.folder = Path(folder)
+        self.manifest = manifest or {}
+        self.log = self.folder / "log.jsonl"
+        self.samples = self.folder / "samples.jsonl"
+        self.published = self.folder / "grpo_training_logs.jsonl"
+        self.adapter = self.folder / "adapter"
+        self.checkpoints = self.folder / "checkpoints"
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Run | None:
+        """The run in a folder; None if there is none. Raises ValueError if it is damaged."""
+        cure = "Move the run's folder away, or set OUTPUT to another one."
+        manifest = read_object(Path(folder) / "run.json", {"status": str}, cure)
+        return None if manifest is None else Run(folder, manifest)
+
+    @classmethod
+    def read_finished(cls, folder: str | Path, cure: str) -> Run:
+        """The run in a folder. Raises FileNotFoundError, with `cure`, unless it ended well."""
+        run = cls.read(folder) or cls(folder)
+        if not run.finished:
+            status = run.manifest.get("status", "not there")
+            raise FileNotFoundError(f"The run {folder} is {status}.\n{cure}")
+        return run
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.get("status") == "finished"
+
+    @property
+    def hash(self) -> str | None:
+        """Twelve hex digits that name a run, of its fingerprint; None for none.
+
+        Runs that give equal weights have equal hashes.
+        """
+        fingerprint = self.manifest.get("fingerprint")
+        if not fingerprint:
+            return None
+        text = json.dumps(fingerprint, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def read_log(self) -> list[dict]:
+        """One line a step, oldest first."""
+        return read_lines(self.log)
+
+    def read_samples(self) -> list[dict]:
+        """One line a completion that GRPO drew, with its rewards."""
+        return read_lines(self.samples)
 
 
 def read_lines(path: str | Path) -> list[dict]:
@@ -18,11 +80,10 @@ def read_lines(path: str | Path) -> list[dict]:
     lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
     found = []
     for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
         try:
-            found.append(json.loads(text))
-        except (ValueError, RecursionError) as error:
+            if text.strip():
+                found.append(json.loads(text))
+        except ValueError as error:
             if number < len(lines):  # the last line of a whole file is empty
                 cure = "The file is damaged; delete that line."
                 raise ValueError(f"Line {number} of {path} is not JSON.\n{cure}") from error
@@ -83,7 +144,7 @@ def read_object(path: Path, holds: Mapping[str, type], cure: str) -> dict | None
         for key, kind in holds.items():
             if not isinstance(found.get(key), kind):
                 raise ValueError(f"{key} is missing")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}).\n{cure}") from error
     return found
 
@@ -123,11 +184,10 @@ def finite(line: Mapping) -> dict:
 
     NaN is no JSON.
     """
-    found, bad = dict(line), []
+    bad = []
     for key, value in line.items():
         if isinstance(value, float) and not math.isfinite(value):
-            found[key] = None
             bad.append(key)
-    if bad:
-        found["not_finite"] = bad
-    return found
+    if not bad:
+        return dict(line)
+    return {**line, **dict.fromkeys(bad), "not_finite": bad}

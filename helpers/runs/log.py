@@ -1,4 +1,32 @@
-"""The log's names, and what is shown of a log: the console's line, a summary, completions."""
+"""The log's names, and what is shown of a log: the console's line, a summary, completions.
+
+`log.jsonl` has a line a step. All its keys, by the file that writes them; what is unknown is
+absent, never 0:
+
+here, `rename`, from what the trainer logs
+    epoch, learning_rate, grad_norm   where it stands, and how far it steps
+    entropy, token_accuracy           how unsure it is, nats per token; share of tokens foreseen
+    loss                              SFT's, nats per token
+    grpo_loss, policy_loss, kl_loss   GRPO's: the sum, the policy's part, beta times kl
+    kl                                from where it began, nats per token
+    reward_mean, reward_std           of the weighted sum of the rewards
+    reward/NAME, reward/NAME_std      of each reward, before its weight
+    zero_std_groups, clip_ratio       share of groups with equal rewards, of tokens clipped
+    completion_mean, completion_max   length in tokens
+    truncated                         share of completions cut off at the limit
+training/watching.py, `on_log` and `times`
+    step, fp16                        its number; true where the loss is scaled
+    adv_mean, adv_std, completions    GRPO's advantages, and how many there were
+    time_per_step_s                   seconds; its parts are generation_time_s, backward_time_s
+                                      and other_time_s
+    tokens_generated                  by GRPO; tokens_per_second: those, or what SFT reads
+    memory_gb                         the most held so far, GiB
+runs/completions.py, `figures`, for GRPO
+    correct, score, follows, distinct, repetition, reward_gap, reward_length_corr
+training/training_run.py, `record`
+    timestamp_iso, device, seed       when and where
+    not_finite                        the keys of what was NaN or infinite, which is null
+"""
 
 from __future__ import annotations
 
@@ -25,59 +53,28 @@ NAMES = {
     "completions/clipped_ratio": "truncated",
     "clip_ratio/region_mean": "clip_ratio",
 }
-PUBLISHED = (  # the keys of grpo_training_logs.jsonl, as gsm8k_hash's system has them
-    "timestamp_iso",
-    "step",
-    "epoch",
-    "device",
-    "seed",
-    "grpo_loss",
-    "policy_loss",
-    "kl_loss",
-    "reward_mean",
-    "reward_std",
-    "adv_mean",
-    "adv_std",
-    "grad_norm",
-    "learning_rate",
-    "time_per_step_s",
-    "generation_time_s",
-    "backward_time_s",
-    "other_time_s",
-    "tokens_generated",
-)
-TIMES = (  # what differs between two runs of one seed
-    "timestamp_iso",
-    "time_per_step_s",
-    "tokens_per_second",
-    "memory_gb",
-    "generation_time_s",
-    "backward_time_s",
-    "other_time_s",
-)
+# The keys of grpo_training_logs.jsonl, as gsm8k_hash's system has them.
+PUBLISHED = ("timestamp_iso", "step", "epoch", "device", "seed", "grpo_loss", "policy_loss")
+PUBLISHED += ("kl_loss", "reward_mean", "reward_std", "adv_mean", "adv_std", "grad_norm")
+PUBLISHED += ("learning_rate", "time_per_step_s", "generation_time_s", "backward_time_s")
+PUBLISHED += ("other_time_s", "tokens_generated")
 
 
 def rename(logs: Mapping, stage: str, beta: float) -> dict:
     """A trainer's log row under the names of log.jsonl. What is unknown is absent, never 0."""
-    line = {}
-    for theirs, ours in NAMES.items():
-        if logs.get(theirs) is not None:
-            line[ours] = logs[theirs]
+    line = {ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs}
     for key, value in logs.items():
-        if key.startswith("rewards/") and value is not None:
-            name, _, kind = key.removeprefix("rewards/").rpartition("/")
-            suffix = "_std" if kind == "std" else ""
-            line[f"reward/{name}{suffix}"] = value
+        if key.startswith("rewards/"):
+            name = key.removeprefix("rewards/").removesuffix("/mean").replace("/std", "_std")
+            line[f"reward/{name}"] = value
     if stage != "grpo":
         line["loss"] = logs["loss"]
         return line
     line["grpo_loss"] = logs["loss"]
     if not beta:
         line.pop("kl", None)  # Unsloth logs a 0 that nobody measured
-        line["kl_loss"] = 0.0
-    elif logs.get("kl") is not None:
-        line["kl_loss"] = beta * logs["kl"]
-    if "kl_loss" in line:
+    if "kl" in line or not beta:
+        line["kl_loss"] = beta * line.get("kl", 0.0)
         line["policy_loss"] = logs["loss"] - line["kl_loss"]
     return line
 
@@ -111,28 +108,19 @@ def summary(log: Sequence[Mapping]) -> pd.DataFrame:
     table = pd.DataFrame(log).select_dtypes("number")
     table = table.drop(columns=["step", "seed", "epoch"], errors="ignore")
     tenth = max(1, len(table) // 10)
-    return pd.DataFrame(
-        {
-            "first tenth": table.head(tenth).mean(),
-            "last tenth": table.tail(tenth).mean(),
-            "least": table.min(),
-            "most": table.max(),
-        }
-    )
+    parts = [table.head(tenth).mean(), table.tail(tenth).mean(), table.min(), table.max()]
+    return pd.concat(parts, axis="columns", keys=["first tenth", "last tenth", "least", "most"])
 
 
 def completions_table(samples: Sequence[Mapping]) -> pd.DataFrame:
     """The best and the worst completion with its rewards, early, midway and late in the run."""
-    table = pd.DataFrame(samples)
+    table = pd.DataFrame(samples).drop(columns="answer", errors="ignore")
     steps = sorted(table["step"].unique())
-    moments = {"early": steps[0], "middle": steps[len(steps) // 2], "late": steps[-1]}
-    rows = []
-    for when, step in moments.items():
-        ranked = table[table["step"] == step].sort_values("reward", kind="stable")
-        rows.append({"when": when, "which": "worst", **ranked.iloc[0]})
-        rows.append({"when": when, "which": "best", **ranked.iloc[-1]})
-    found = pd.DataFrame(rows).drop_duplicates(["step", "which"])
-    return found.drop(columns="answer", errors="ignore").set_index(["when", "which"])
+    when = {steps[-1]: "late", steps[len(steps) // 2]: "middle", steps[0]: "early"}
+    ranked = table[table["step"].isin(when)].sort_values(["step", "reward"])
+    ends = ranked.groupby("step").nth([0, -1])
+    which = ["worst", "best"] * len(when)
+    return ends.set_index([ends["step"].map(when).rename("when"), pd.Index(which, name="which")])
 
 
 def duration(minutes: float) -> str:

@@ -219,11 +219,10 @@ class LiveCurves:
         if begun < self.next or len(log) < 2:
             return
         recipe, last = self.run.recipe, log[-1]
-        a_step = runs.mean(log[-10:], "time_per_step_s")
+        a_step = runs.means(log[-10:]).get("time_per_step_s", 0.0)
         left = runs.duration((steps - last["step"]) * a_step / 60)
         title = f"{runs.console(last, recipe)}   of {steps} steps, about {left} left"
-        figure = plots.live(log, recipe.rewards, title)
-        self.handle.update(plots.picture(figure), raw=True)
+        self.handle.update(plots.live(log, recipe.rewards, title))
         ended = time.perf_counter()
         self.next = ended + (ended - begun) / DRAWING_SHARE
 

@@ -1,6 +1,5 @@
 """Each figure is drawn from what a log holds, with names and units on its axes."""
 
-import base64
 from types import SimpleNamespace
 
 import pytest
@@ -105,9 +104,3 @@ def test_every_figure_of_a_run_is_written(tmp_path):
     assert {path.name for path in plots.save_all(GRPO, tmp_path, WEIGHTS)} == always | grpo
     assert {path.name for path in tmp_path.iterdir()} == always | grpo
     assert {path.name for path in plots.save_all(SFT, tmp_path / "sft")} == always
-
-
-def test_a_picture_is_a_png_and_no_widget():
-    shown = plots.picture(plots.live(GRPO, WEIGHTS, "now"))
-    assert set(shown) == {"image/png", "text/plain"}
-    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")

@@ -98,7 +98,7 @@ def found(log, recipe):
 def test_a_verdict_names_the_key_that_shows_it(name, figures, evidence, recipe):
     [verdict] = runs.verdicts(log_of(6, **figures), recipe)
     assert (verdict.name, verdict.step, verdict.evidence) == (name, 6, evidence)
-    assert str(verdict) == f"⚠ {name}, at step 6: {evidence}.\n  {runs.RULES[name].cure}"
+    assert str(verdict) == f"⚠ {name}, at step 6: {evidence}.\n  {runs.RULES[name]['cure']}"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_is_infinite_stops_a_run_but_for_a_gradient_under_loss_scaling(reci
 def test_small_batches_are_no_illness(groups, size):
     """A step of one group is all chance: slowly improving runs of 300 steps raise no alarm."""
     recipe = lab.changed(RECIPES["gsm8k_hash"], batch=groups * size, generations=size)
-    for seed in range(4):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         log = []
         for step in range(300):
@@ -162,7 +162,6 @@ def test_small_batches_are_no_illness(groups, size):
                 reward_std=float(right.std()),
                 correct=share,
                 score=share,
-                completions=groups * size,
                 zero_std_groups=float((right.std(axis=1) == 0).mean()),
             )
         assert runs.history(log, recipe) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers import data
 from helpers.machine import file_hash
-from helpers.runs import TIMES, Run
+from helpers.runs import Run
 from helpers.tiny import TINY_MODEL
 from helpers.training import Adapter, models, rewards
 from helpers.training import trainers as training
@@ -16,6 +16,9 @@ from transformers import TrainerCallback  # isort: skip  (after Unsloth)
 from trl import GRPOTrainer, SFTTrainer  # isort: skip
 
 BASE = str(TINY_MODEL)
+# What differs between two runs of one seed.
+TIMES = ("timestamp_iso", "time_per_step_s", "tokens_per_second", "memory_gb")
+TIMES += ("generation_time_s", "backward_time_s", "other_time_s")
 
 
 def questions(recipe, count: int):
