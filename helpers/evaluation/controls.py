@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from helpers.answers import (
     NUMBER,
@@ -27,7 +29,7 @@ from helpers.answers import (
 )
 from helpers.data import Split, normalised
 from helpers.evaluation import statistics
-from helpers.evaluation.grading import Record
+from helpers.evaluation.generating import Record
 from helpers.evaluation.records import per_problem
 from helpers.recipes import Recipe
 from helpers.rows import Example
@@ -39,39 +41,36 @@ FREE = re.compile(
     r"(?![0-9A-Za-z/:%^_{}]|[.,][0-9]| ?%| percent| ?/"
     r"|[ -]days? (?:in|month|week|year)|[ -]?(?:day|hour|minute)s? in )"
 )
-# Numbers that a question can give in words.
-SPOKEN = {
-    2: "twice|double|two|half|halve|pair|couple|both",
-    3: "triple|three|third|thrice",
-    4: "four|quarter|fourth",
-    5: "five|fifth|weekday",
-    6: "six|sixth",
-    7: "seven|week",
-    8: "eight",
-    9: "nine",
-    10: "ten|dime",
-    12: "twelve|dozen|year|month|foot|feet|inch",
-    14: "two weeks|fortnight",
-    24: "day|hour",
-    25: "quarter",
-    30: "month|thirty",
-    52: "year|week",
-    60: "hour|minute|second",
-    100: "percent|hundred|dollar|cent|meter|metre",
-    365: "year|day",
-    1000: "thousand|kilo|gram|liter",
-}
+SPOKEN = tomllib.loads(Path(__file__).with_name("spoken.toml").read_text("utf-8"))
 TRIES = 200
 SMALL = 12
 MOST_FRESH = 200  # of generated problems there are as many as one likes
 
 
-def twins(examples: Sequence[Example], known: Iterable[Example], seed: int = 0) -> list[Example]:
-    """A twin with the same id for every example that has one, unless it is among the known."""
-    asked = {normalised(example.question) for example in (*known, *examples)}
+def control_problems(
+    recipe: Recipe, asked: Sequence[Example], splits: Mapping[str, Split], seed: int
+) -> dict[str, list[Example]]:
+    """Twins of the problems asked, where there are any, and about as many fresh ones.
+
+    A twin has the id of its problem. None of them is among the problems of the splits.
+    """
+    known = set()
+    for example in (*splits["train"].examples, *splits["test"].examples):
+        known.add(normalised(example.question))
+    twins, fresh = [], []
     rng = random.Random(seed)
-    found = [twin(example, rng) for example in examples]
-    return [other for other in found if other and normalised(other.question) not in asked]
+    for example in asked:
+        other = twin(example, rng)
+        if other and normalised(other.question) not in known:
+            twins.append(other)
+    count = min(len(asked), MOST_FRESH)
+    kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
+    for problem in generate("test", 3 * count, 1_000 + seed, kind):
+        if normalised(problem.question) not in known:
+            name = f"fresh-{seed}-{len(fresh)}"
+            fresh.append(Example(name, problem.question, "", problem.result))
+    found = {"twins": twins, "fresh": fresh[:count]}
+    return {kind: examples for kind, examples in found.items() if examples}
 
 
 def twin(example: Example, rng: random.Random) -> Example | None:
@@ -95,21 +94,26 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     if truth != read_number(example.answer):
         return None
     for _ in range(TRIES):
-        changed = {number: Fraction(other_than(int(number), rng)) for number in free}
+        changed = {number: Fraction(other_than(number, rng)) for number in free}
         answer = follow(steps, changed)
         if answer is not None and answer != truth:
             return Example(example.id, exchange(FREE, question, changed), "", written(answer))
     return None
 
 
-def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction]) -> str:
-    """The text with what the numbers in it have become."""
+def spoken(question: str) -> set[Fraction]:
+    """The numbers that a question gives in words."""
+    found = set()
+    for number, words in SPOKEN.items():
+        if re.search(rf"\b(?:{words})", question.replace("%", " percent"), re.IGNORECASE):
+            found.add(Fraction(number))
+    return found
 
-    def now(match: re.Match) -> str:
-        number = read_number(match.group())
-        return written(changed.get(number, number))
 
-    return numbers.sub(now, text)
+def other_than(number: int, rng: random.Random) -> int:
+    """Another number with as many digits, from two thirds to three halves."""
+    near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
+    return rng.choice([n for n in near if n != number and len(str(n)) == len(str(number))])
 
 
 def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
@@ -133,23 +137,6 @@ def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
     return used if results - went_on == {steps[-1].value} else set()
 
 
-def spoken(question: str) -> set[Fraction]:
-    """The numbers that a question gives in words."""
-    text = question.replace("%", " percent")
-    found = set()
-    for number, words in SPOKEN.items():
-        if re.search(rf"\b(?:{words})", text, re.IGNORECASE):
-            found.add(Fraction(number))
-    return found
-
-
-def other_than(number: int, rng: random.Random) -> int:
-    """Another number with as many digits, from two thirds to three halves, where there is one."""
-    near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
-    near = [n for n in near if n != number and len(str(n)) == len(str(number))]
-    return rng.choice(near) if near else number
-
-
 def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> Fraction | None:
     """The last result from other numbers; None where a step is not as whole, or positive."""
     now = dict(changed)
@@ -164,31 +151,19 @@ def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> F
     return result
 
 
+def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction]) -> str:
+    """The text with what the numbers in it have become."""
+
+    def now(match: re.Match) -> str:
+        number = read_number(match.group())
+        return written(changed.get(number, number))
+
+    return numbers.sub(now, text)
+
+
 def written(number: Fraction) -> str:
     """As people write it, with at most two decimals where it is not whole."""
     return str(number) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
-
-
-def fresh(recipe: Recipe, count: int, known: Iterable[Example], seed: int) -> list[Example]:
-    """Generated problems of the recipe's kind that are not among the known examples."""
-    asked = {normalised(example.question) for example in known}
-    kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    new = []
-    for problem in generate("test", 3 * count, 1_000 + seed, kind):
-        if normalised(problem.question) not in asked:
-            name = f"fresh-{seed}-{len(new)}"
-            new.append(Example(name, problem.question, "", problem.result))
-    return new[:count]
-
-
-def control_problems(
-    recipe: Recipe, asked: Sequence[Example], splits: Mapping[str, Split], seed: int
-) -> dict[str, list[Example]]:
-    """Twins of the problems asked, where there are any, and about as many fresh ones."""
-    known = [*splits["train"].examples, *splits["test"].examples]
-    found = {"twins": twins(asked, known, seed)}
-    found["fresh"] = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
-    return {kind: examples for kind, examples in found.items() if examples}
 
 
 def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:

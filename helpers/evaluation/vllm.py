@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 from helpers.training import END_OF_TURN, Adapter, Completion, adapter_identity
-
-from safetensors.torch import load_file  # isort: skip  (after Unsloth)
 
 CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done is kept in between
 
@@ -19,7 +20,8 @@ class Engine:
     adapter: Adapter | None = None
     number = 0
 
-    def __init__(self, base: str, recipe: Recipe, machine: Machine, tokenizer):
+    def __init__(self, first: Adapter | str, base: str, recipe: Recipe, machine: Machine):
+        """first: the adapter whose tokenizer is used, or the base."""
         try:
             import vllm.lora.request
         except ImportError as error:
@@ -28,9 +30,9 @@ class Engine:
             raise ImportError(f"{what}\n{cure}") from error
         self.vllm = vllm
         self.base = base
-        self.ends = []
-        if END_OF_TURN in tokenizer.get_vocab():
-            self.ends.append(tokenizer.convert_tokens_to_ids(END_OF_TURN))
+        self.tokenizer = AutoTokenizer.from_pretrained(getattr(first, "folder", first))
+        vocabulary = self.tokenizer.get_vocab()
+        self.ends = [vocabulary[token] for token in [END_OF_TURN] if token in vocabulary]
         self.model = vllm.LLM(
             model=base,
             dtype=machine.dtype,
@@ -43,7 +45,7 @@ class Engine:
 
     @property
     def identity(self) -> dict:
-        """What stands for the weights in an evaluation's fingerprint."""
+        """What stands for the weights in what an evaluation is made of."""
         values = ""
         if self.adapter:
             values = adapter_identity(load_file(self.adapter.weights).items())
