@@ -9,8 +9,7 @@ compare           two evaluations of the same problems, in pairs
 results           all of this, of several models: what summary.json holds
 per_problem       one number a problem
 show, show_rewards, show_tries, show_control, percent, points   tables and cells for people
-share, interval_of_mean, wilson   a mean over problems with its interval; of any numbers; a share's
-paired_p          the p of a paired permutation test
+share, wilson     a mean over problems with its interval; the interval of a share
 pass_at_k, majority_at_k   that one of k answers is right; that their most frequent one is
 problems_needed   how many problems show a step
 control_problems  problems that nobody can have learned by heart
@@ -38,12 +37,4 @@ from helpers.evaluation.records import (
     summarise,
 )
 from helpers.evaluation.report import conclude
-from helpers.evaluation.statistics import (
-    interval_of_mean,
-    majority_at_k,
-    paired_p,
-    pass_at_k,
-    problems_needed,
-    share,
-    wilson,
-)
+from helpers.evaluation.statistics import majority_at_k, pass_at_k, problems_needed, share, wilson

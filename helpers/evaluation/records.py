@@ -25,13 +25,17 @@ Answers = tuple[Records, Records]  # greedy and drawn ones
 
 def by_problem(records: Records) -> pd.DataFrame:
     """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
-    rows = pd.DataFrame(records, dtype=object)  # a reply need not be Unicode
-    measured = pd.DataFrame(list(rows["rewards"]))
-    measured = measured.join(rows[["score", "reward"]])
-    measured["strict"] = rows["outcome"] == "correct"
-    measured["flexible"] = rows["flexible_right"]
-    measured["format"] = rows["follows"]
-    return measured.astype(float).groupby(rows["id"]).mean()
+    rows = []
+    for record in records:
+        row = dict(record.rewards)
+        row["strict"] = record.outcome == "correct"
+        row["flexible"] = record.flexible_right
+        row["format"] = record.follows
+        row["score"] = record.score
+        row["reward"] = record.reward
+        rows.append(row)
+    ids = [record.id for record in records]
+    return pd.DataFrame(rows).astype(float).groupby(ids).mean()
 
 
 def per_problem(records: Records, key: str = "strict") -> pd.Series:
@@ -41,22 +45,20 @@ def per_problem(records: Records, key: str = "strict") -> pd.Series:
 
 def summarise(records: Records) -> dict:
     """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
-    rows = pd.DataFrame(records, dtype=object)
-    tokens = rows["tokens"].astype(float)
-    counts = rows["outcome"].value_counts()
-    lengths = tokens.groupby(rows["outcome"]).mean()
-    invented = rows.apply(lambda row: hallucinates(row["question"], row["completion"]), axis=1)
     problems = by_problem(records)
     shares = problems.apply(statistics.share).to_dict()
+    tokens = pd.Series([float(record.tokens) for record in records])
+    by_outcome = tokens.groupby([record.outcome for record in records])
+    invented = [hallucinates(record.question, record.completion) for record in records]
     return {
         "n": len(problems),
-        "completions": len(rows),
+        "completions": len(records),
         **{key: shares[key] for key in MEASURES},
         "rewards": {name: shares[name] for name in records[0].rewards},
-        "outcomes": counts.reindex(OUTCOMES, fill_value=0).to_dict(),
+        "outcomes": by_outcome.size().reindex(OUTCOMES, fill_value=0).to_dict(),
         "tokens": float(tokens.mean()),
-        "tokens_by_outcome": lengths.reindex(OUTCOMES).dropna().to_dict(),
-        "hallucination": float(invented.mean()),
+        "tokens_by_outcome": by_outcome.mean().reindex(OUTCOMES).dropna().to_dict(),
+        "hallucination": sum(invented) / len(invented),
     }
 
 
@@ -102,7 +104,7 @@ def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
 
     pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
     """
-    found = {"pass": {}, "majority": {}}
+    passes, majorities = {}, {}
     correct = Counter(record.id for record in records if record.outcome == "correct")
     voted = sorted(votes(records, same).items())
     samples = len(voted[0][1])
@@ -111,9 +113,9 @@ def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
         for problem, answers in voted:
             passed.append(statistics.pass_at_k(samples, correct[problem], k))
             agreed.append(statistics.majority_at_k(answers, RIGHT.__eq__, k))
-        found["pass"][str(k)] = statistics.share(passed)
-        found["majority"][str(k)] = statistics.share(agreed)
-    return found
+        passes[str(k)] = statistics.share(passed)
+        majorities[str(k)] = statistics.share(agreed)
+    return {"pass": passes, "majority": majorities}
 
 
 def agreement(records: Records, same: Same) -> dict:
@@ -176,8 +178,7 @@ def show_changes(changes: Mapping[str, Mapping]) -> pd.DataFrame:
     """A row a comparison: the difference with its interval, p, and n."""
     rows = {}
     for name, change in changes.items():
-        p = f"{change['p']:.2g}"
-        rows[name] = {"difference": points(change), "p": p, "n": change["n"]}
+        rows[name] = {"difference": points(change), "p": f"{change['p']:.2g}", "n": change["n"]}
     return pd.DataFrame(rows).T
 
 
@@ -196,8 +197,8 @@ def points(change: Mapping[str, float]) -> str:
     >>> points({"difference": 0.412, "low": 0.352, "high": 0.47})
     '+41.2 points [+35.2, +47.0]'
     """
-    difference, low, high = (100 * change[key] for key in ("difference", "low", "high"))
-    return f"{difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    percentages = {name: 100 * change[name] for name in ("difference", "low", "high")}
+    return "{difference:+.1f} points [{low:+.1f}, {high:+.1f}]".format(**percentages)
 
 
 def percent(part: Mapping[str, float]) -> str:

@@ -31,8 +31,10 @@ def conclude(
 
     where: the place of the problems. remembered: what `memory` says of each model; {} for nothing.
     """
-    weights = {name: adapter_hash(name, folder) for name in found}
-    weights = {name: hashed for name, hashed in weights.items() if hashed != ""}
+    greedy, sampled, weights = {}, {}, {}
+    for name, answers in found.items():
+        greedy[name], sampled[name] = answers
+        weights |= adapter_hash(name, folder)
     results = records.results(found, recipe.score)
     results |= {"recipe": recipe.name, "data": where, "weights": weights}
     if remembered:
@@ -42,30 +44,31 @@ def conclude(
     parent = grpo.manifest.get("parent_hash") if grpo else None
     if "sft" in weights and weights.get("grpo") and weights["sft"] != parent:
         print("grpo was trained from another sft: their comparison says nothing; run 02 again")
-    sampled = {name: answers[1] for name, answers in found.items()}
+    summaries = results["sampled"]
     figures = {
-        "accuracy": plots.accuracy_bars(results["sampled"]),
-        "outcomes": plots.outcomes(results["sampled"]),
+        "accuracy": plots.accuracy_bars(summaries),
+        "outcomes": plots.outcomes(summaries),
         "scores": plots.scores(sampled),
-        "tokens": plots.token_counts(results["sampled"]),
+        "tokens": plots.token_counts(summaries),
         "agreement": plots.calibration(results["agreement"]),
     }
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
-    greedy = {name: answers[0] for name, answers in found.items()}
     write_page(folder, recipe.title, greedy, results, figures)
     return results
 
 
-def adapter_hash(label: str, folder: Path) -> str | None:
-    """SHA-256 of the adapter of the run beside `folder`; "" for none, None if another answered."""
+def adapter_hash(label: str, folder: Path) -> dict[str, str | None]:
+    """SHA-256 of the adapter of the run beside `folder`, where there is one, by the run's name.
+
+    None where another adapter answered than the one that lies there now.
+    """
     file = folder.parent / label / "adapter" / "adapter_model.safetensors"
     answered = stored_state(folder / f"{label}_sampled.jsonl").get("adapter")
     if not file.is_file() or not answered:
-        return ""
-    dtype = answered.split()[0]
-    now = adapter_identity(load_file(file).items(), dtype)
-    return file_hash(file) if now == answered else None
+        return {}
+    now = adapter_identity(load_file(file).items(), dtype=answered.split()[0])
+    return {label: file_hash(file) if now == answered else None}
 
 
 def write_page(

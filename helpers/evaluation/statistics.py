@@ -46,9 +46,9 @@ def interval_of_mean(values: Sequence[float], least: float = 0.0) -> tuple[float
         low = value - missed * (value - min(value, least))
         return low, value + missed * (max(value, 1.0) - value)
     rng = np.random.default_rng(0)
-    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": rng}
-    found = stats.bootstrap((values,), np.mean, **settings).confidence_interval
-    return float(found.low), float(found.high)
+    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    low, high = found.confidence_interval
+    return float(low), float(high)
 
 
 def share(values: Sequence[float]) -> dict[str, float]:
@@ -71,13 +71,10 @@ def paired(before: pd.Series, after: pd.Series) -> dict:
     found = {"n": len(before), "difference": difference, "low": low, "high": high}
     if not {*before, *after} <= {0.0, 1.0}:
         return found | {"p": paired_p(before, after)}
-    table = {
-        "both": int((before * after).sum()),
-        "only_before": int((before > after).sum()),
-        "only_after": int((before < after).sum()),
-        "neither": int((before + after == 0).sum()),
-    }
-    test = mcnemar(np.reshape(list(table.values()), (2, 2)), exact=True)
+    both, neither = int((before * after).sum()), int((before + after == 0).sum())
+    lost, won = int((before > after).sum()), int((before < after).sum())
+    test = mcnemar([[both, lost], [won, neither]], exact=True)
+    table = {"both": both, "only_before": lost, "only_after": won, "neither": neither}
     return found | {"p": float(test.pvalue), "table": table}
 
 
@@ -97,10 +94,11 @@ def paired_p(before: pd.Series, after: pd.Series) -> float:
 
 def apart(one: pd.Series, other: pd.Series) -> dict[str, float]:
     """The means' difference over different problems: Newcombe's hybrid of both intervals."""
-    a, b = share(one), share(other)
-    difference = b["value"] - a["value"]
-    down = math.hypot(a["high"] - a["value"], b["value"] - b["low"])
-    up = math.hypot(a["value"] - a["low"], b["high"] - b["value"])
+    a, a_low, a_high = share(one).values()
+    b, b_low, b_high = share(other).values()
+    difference = b - a
+    down = math.hypot(a_high - a, b - b_low)
+    up = math.hypot(a - a_low, b_high - b)
     return {"difference": difference, "low": difference - down, "high": difference + up}
 
 
