@@ -14,9 +14,8 @@ from pathlib import Path
 
 from helpers import data, training
 from helpers.evaluation.controls import control_problems, memory
-from helpers.evaluation.generating import evaluate
+from helpers.evaluation.generating import Engine, evaluate
 from helpers.evaluation.records import Answers
-from helpers.evaluation.vllm import Engine
 from helpers.machine import Machine
 from helpers.recipes import Recipe
 from helpers.runs import Run, read_object

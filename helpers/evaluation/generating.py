@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
 from helpers import runs, training
 from helpers.data import messages, prompt_text
-from helpers.evaluation.vllm import Engine
-from helpers.machine import random_state, set_random_state, set_seed, versions
+from helpers.machine import Machine, random_state, set_random_state, set_seed, versions
 from helpers.recipes import PENALTIES, Recipe
 from helpers.rows import Example
+from helpers.training import END_OF_TURN, Adapter, Completion, adapter_identity
 
-CODE = (*training.CODE, "evaluation/generating.py", "evaluation/vllm.py")
+CODE = (*training.CODE, "evaluation/generating.py")
+CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done is kept in between
 
 
 @dataclass(frozen=True)
@@ -152,11 +156,14 @@ def evaluate(
 def weights_of(model) -> dict:
     """What stands for a model's weights in what its records are made of."""
     if isinstance(model, Engine):
-        return model.identity
+        values = ""
+        if model.adapter:
+            values = adapter_identity(load_file(model.adapter.weights).items())
+        return {"weights": f"vllm {model.base}", "adapter": values, "scale": []}
     weights = list(training.at_work(model))
     return {
         "weights": training.identity(weights),
-        "adapter": training.adapter_identity(weights),
+        "adapter": adapter_identity(weights),
         "scale": training.scales(model),
     }
 
@@ -208,3 +215,51 @@ def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
         runs.append_lines(path, [{"replies": new, "random": random_state()}])
         found += new
     return sorted(found)
+
+
+class Engine:
+    """A base in vLLM, and the adapter that answers (None for none), which has its own number."""
+
+    adapter: Adapter | None = None
+    number = 0
+
+    def __init__(self, first: Adapter | str, base: str, recipe: Recipe, machine: Machine):
+        """first: the adapter whose tokenizer is used, or the base. ImportError without vLLM."""
+        settings = training.vllm_settings("colocate", recipe, machine)
+        import vllm.lora.request
+
+        self.vllm = vllm
+        self.base = base
+        self.tokenizer = AutoTokenizer.from_pretrained(getattr(first, "folder", first))
+        vocabulary = self.tokenizer.get_vocab()
+        self.ends = [vocabulary[token] for token in [END_OF_TURN] if token in vocabulary]
+        self.model = vllm.LLM(
+            model=base,
+            dtype=machine.dtype,
+            enable_lora=True,
+            max_lora_rank=max(8, recipe.lora.r),
+            seed=0,
+            max_model_len=settings["vllm_max_model_length"],
+            quantization="bitsandbytes" if recipe.lora.load_in_4bit else None,
+        )
+
+    def in_batches(
+        self, prompts: Sequence[str], limit: int, temperature: float, batch: int, label: str, done=0
+    ) -> Iterator[tuple[Sequence[int], list[Completion]]]:
+        """As `training.in_batches`; each reply has a seed of its own, wherever it was cut off."""
+        request = None
+        if self.adapter:
+            folder = str(self.adapter.folder)
+            request = self.vllm.lora.request.LoRARequest(folder, self.number, folder)
+        settings = {"temperature": temperature, "top_p": 1.0, "max_tokens": limit}
+        settings["stop_token_ids"] = self.ends
+        for start in range(done, len(prompts), CHUNK * batch):
+            texts = prompts[start : start + CHUNK * batch]
+            places = range(start, start + len(texts))
+            sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
+            completions = []
+            for output in self.model.generate(texts, sampling, lora_request=request):
+                reply = output.outputs[0]
+                ended = reply.finish_reason == "stop"
+                completions.append(Completion(reply.text, len(reply.token_ids), ended))
+            yield places, completions

@@ -48,7 +48,8 @@ def measured(small, machine):
 
     def measure(names, folder, vllm=False, **options):
         chosen = evaluation.find_candidates([str(name) for name in names], small, **options)
-        return evaluation.evaluate_all(chosen, small, machine, splits, folder, vllm=vllm)[0]
+        here = replace(machine, vllm=vllm)
+        return evaluation.evaluate_all(chosen, small, here, splits, folder, vllm=vllm)[0]
 
     return measure
 
