@@ -29,8 +29,7 @@ from helpers.answers import (
 )
 from helpers.data import Split, normalised
 from helpers.evaluation import statistics
-from helpers.evaluation.generating import Record
-from helpers.evaluation.records import per_problem
+from helpers.evaluation.records import Records, per_problem
 from helpers.recipes import Recipe
 from helpers.rows import Example
 from helpers.tiny.problems import generate
@@ -54,11 +53,10 @@ def control_problems(
 
     A twin has the id of its problem. None of them is among the problems of the splits.
     """
-    known = set()
-    for example in (*splits["train"].examples, *splits["test"].examples):
-        known.add(normalised(example.question))
-    twins, fresh = [], []
+    held = (*splits["train"].examples, *splits["test"].examples)
+    known = {normalised(example.question) for example in held}
     rng = random.Random(seed)
+    twins, fresh = [], []
     for example in asked:
         other = twin(example, rng)
         if other and normalised(other.question) not in known:
@@ -166,7 +164,7 @@ def written(number: Fraction) -> str:
     return str(number) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
 
 
-def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:
+def memory(own: Records, others: Mapping[str, Records]) -> dict[str, dict]:
     """Flexible accuracy on each set of control problems against that on the recipe's own.
 
     In pairs, with p, for twins; apart for fresh problems. One remembers answers in any format.

@@ -176,9 +176,10 @@ def stored_state(path: Path) -> dict:
 
 def keep_only(path: Path, made_of: dict, resume: bool) -> None:
     """Records or replies that are made of something else are kept as `<name>-before`."""
-    state, replies = stored_state(path), path.with_suffix(".replies")
+    state = stored_state(path)
     if resume and state == made_of:
         return
+    replies = path.with_suffix(".replies")
     held = path if path.is_file() else replies
     if resume and held.is_file():
         kept = runs.free_name(held)
@@ -193,10 +194,7 @@ def keep_only(path: Path, made_of: dict, resume: bool) -> None:
 
 
 def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
-    """Each prompt's place, and the text, tokens and end of its reply, after those on the disk.
-
-    given: as `training.in_batches` takes it.
-    """
+    """The replies, given what `training.in_batches` takes; those on the disk are not made again."""
     path = path.with_suffix(".replies")
     batches = runs.read_lines(path) if path.is_file() else []
     runs.write_lines(path, batches)  # without a line that was cut in half

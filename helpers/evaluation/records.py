@@ -16,7 +16,6 @@ from helpers.evaluation import statistics
 from helpers.evaluation.generating import Record
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
-MEASURES = ("strict", "flexible", "format", "score", "reward")
 RIGHT = 0  # the vote of a right answer
 Same = Callable[[str, str], float | None]  # a recipe's score: 1.0 where two answers say the same
 Records = Sequence[Record]
@@ -47,14 +46,15 @@ def summarise(records: Records) -> dict:
     """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
     problems = by_problem(records)
     shares = problems.apply(statistics.share).to_dict()
+    rewards = {name: shares.pop(name) for name in records[0].rewards}
     tokens = pd.Series([float(record.tokens) for record in records])
     by_outcome = tokens.groupby([record.outcome for record in records])
     invented = [hallucinates(record.question, record.completion) for record in records]
     return {
         "n": len(problems),
         "completions": len(records),
-        **{key: shares[key] for key in MEASURES},
-        "rewards": {name: shares[name] for name in records[0].rewards},
+        **shares,
+        "rewards": rewards,
         "outcomes": by_outcome.size().reindex(OUTCOMES, fill_value=0).to_dict(),
         "tokens": float(tokens.mean()),
         "tokens_by_outcome": by_outcome.mean().reindex(OUTCOMES).dropna().to_dict(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from statistics import multimode
 
@@ -71,10 +72,14 @@ def paired(before: pd.Series, after: pd.Series) -> dict:
     found = {"n": len(before), "difference": difference, "low": low, "high": high}
     if not {*before, *after} <= {0.0, 1.0}:
         return found | {"p": paired_p(before, after)}
-    both, neither = int((before * after).sum()), int((before + after == 0).sum())
-    lost, won = int((before > after).sum()), int((before < after).sum())
-    test = mcnemar([[both, lost], [won, neither]], exact=True)
-    table = {"both": both, "only_before": lost, "only_after": won, "neither": neither}
+    count = Counter(zip(before, after, strict=True))
+    table = {
+        "both": count[1, 1],
+        "only_before": count[1, 0],
+        "only_after": count[0, 1],
+        "neither": count[0, 0],
+    }
+    test = mcnemar(np.reshape(list(table.values()), (2, 2)), exact=True)
     return found | {"p": float(test.pvalue), "table": table}
 
 
