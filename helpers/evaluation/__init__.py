@@ -7,7 +7,7 @@ OUTCOMES          what can become of a completion, each exactly one of these
 summarise         shares and means of records with intervals
 compare           two evaluations of the same problems, in pairs
 results           all of this, of several models: what summary.json holds
-per_problem       one number a problem
+per_problem       a row a problem, with the mean of each measure
 show, show_rewards, show_tries, show_control, percent, points   tables and cells for people
 share, wilson     a mean over problems with its interval; the interval of a share
 pass_at_k, majority_at_k   that one of k answers is right; that their most frequent one is

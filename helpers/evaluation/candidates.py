@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 
 from helpers import data, training
@@ -84,9 +83,8 @@ def at_work(
     chosen: Sequence[Candidate], recipe: Recipe, machine: Machine, vllm: bool
 ) -> Iterator[tuple[Candidate, object, object]]:
     """Each candidate with its model and tokenizer; a base is loaded once for all that need it."""
-    loaded = attrgetter("base", "four_bit")
-    for (base, four_bit), group in itertools.groupby(sorted(chosen, key=loaded), loaded):
-        members = list(group)
+    for base, four_bit in sorted({(candidate.base, candidate.four_bit) for candidate in chosen}):
+        members = [c for c in chosen if c.base == base and c.four_bit == four_bit]
         first = next((member.adapter for member in members if member.adapter), base)
         settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
         if vllm:

@@ -170,9 +170,9 @@ def memory(own: Records, others: Mapping[str, Records]) -> dict[str, dict]:
     In pairs, with p, for twins; apart for fresh problems. One remembers answers in any format.
     """
     found = {}
-    before = per_problem(own, "flexible")
+    before = per_problem(own)["flexible"]
     for kind, records in others.items():
-        after = per_problem(records, "flexible")
+        after = per_problem(records)["flexible"]
         if after.index.isin(before.index).all():
             found[kind] = statistics.paired(before[after.index], after)
         else:

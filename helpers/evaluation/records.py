@@ -22,8 +22,11 @@ Records = Sequence[Record]
 Answers = tuple[Records, Records]  # greedy and drawn ones
 
 
-def by_problem(records: Records) -> pd.DataFrame:
-    """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
+def per_problem(records: Records) -> pd.DataFrame:
+    """A row a problem, sorted by id, with the mean over its answers of each measure.
+
+    These are strict, flexible, format, score, reward, and each reward by its name.
+    """
     rows = []
     for record in records:
         row = dict(record.rewards)
@@ -37,14 +40,9 @@ def by_problem(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(float).groupby(ids).mean()
 
 
-def per_problem(records: Records, key: str = "strict") -> pd.Series:
-    """One number a problem: strict, flexible, format, score, reward, or a reward by its name."""
-    return by_problem(records)[key]
-
-
 def summarise(records: Records) -> dict:
     """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
-    problems = by_problem(records)
+    problems = per_problem(records)
     shares = problems.apply(statistics.share).to_dict()
     rewards = {name: shares.pop(name) for name in records[0].rewards}
     tokens = pd.Series([float(record.tokens) for record in records])
@@ -70,7 +68,7 @@ def compare(before: Records, after: Records, key: str = "strict") -> dict:
     if asked[0] != asked[1]:
         cure = "Evaluate both on the same problems."
         raise ValueError(f"The evaluations are of different problems.\n{cure}")
-    return statistics.paired(per_problem(before, key), per_problem(after, key))
+    return statistics.paired(per_problem(before)[key], per_problem(after)[key])
 
 
 def votes(records: Records, same: Same) -> dict[str, list[int | None]]:

@@ -52,9 +52,12 @@ def conclude(
         "tokens": plots.token_counts(summaries),
         "agreement": plots.calibration(results["agreement"]),
     }
+    pictures = {}
     for name, figure in figures.items():
-        plots.save(figure, folder / f"{name}.png")
-    write_page(folder, recipe.title, greedy, results, figures)
+        file = folder / f"{name}.png"
+        plots.save(figure, file)
+        pictures[name] = base64.b64encode(file.read_bytes()).decode()
+    write_page(folder, recipe.title, greedy, results, pictures)
     return results
 
 
@@ -72,7 +75,7 @@ def adapter_hash(label: str, folder: Path) -> dict[str, str | None]:
 
 
 def write_page(
-    folder: Path, title: str, greedy: Mapping[str, Records], results: Mapping, figures: Mapping
+    folder: Path, title: str, greedy: Mapping[str, Records], results: Mapping, pictures: Mapping
 ) -> None:
     """Writes report.html: tables, figures, and every problem with its greedy replies."""
     problems = {}
@@ -82,10 +85,6 @@ def write_page(
             problems.setdefault(record.id, new)["replies"][model] = record.line
     data = {"models": list(greedy), "outcomes": records.OUTCOMES}
     data["problems"] = list(problems.values())
-    pictures = {}
-    for name in figures:
-        content = (folder / f"{name}.png").read_bytes()
-        pictures[name] = base64.b64encode(content).decode()
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = template.get_template("report.html").render(
         title=f"{title}: {', '.join(greedy)}",
