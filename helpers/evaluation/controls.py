@@ -85,8 +85,7 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     numbers = [read_number(text) for text in NUMBER.findall(question)]
     free = [read_number(text) for text in FREE.findall(question)]
     free = [number for number in free if number > 1 and not 1900 <= number <= 2100]
-    in_words = spoken(question)
-    sure = uses(steps, in_words.union(numbers)) - in_words
+    sure = uses(steps, question, numbers)
     if not free or len(numbers) > len(set(numbers)) or not sure.issuperset(free):
         return None
     if truth != read_number(example.answer):
@@ -99,27 +98,24 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     return None
 
 
-def spoken(question: str) -> set[Fraction]:
-    """The numbers that a question gives in words."""
-    found = set()
-    for number, words in SPOKEN.items():
-        if re.search(rf"\b(?:{words})", question.replace("%", " percent"), re.IGNORECASE):
-            found.add(Fraction(number))
-    return found
-
-
 def other_than(number: int, rng: random.Random) -> int:
     """Another number with as many digits, from two thirds to three halves."""
     near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
     return rng.choice([n for n in near if n != number and len(str(n)) == len(str(number))])
 
 
-def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
-    """The given numbers that the equations use; none if there is a doubt about one of them.
+def uses(steps: Sequence[Equation], question: str, numbers: Sequence[Fraction]) -> set[Fraction]:
+    """The numbers that a question gives in digits alone and that the equations use.
 
-    It is neither given nor an earlier result, or could be both; it is small and used twice (three
-    boxes, and three children nobody counted); or a result other than the last is not used.
+    None if there is a doubt about one: it is neither given nor an earlier result, or could be both;
+    it is small and used twice (three boxes, and three children nobody counted); or a result other
+    than the last is not used.
     """
+    in_words = set()
+    for number, words in SPOKEN.items():
+        if re.search(rf"\b(?:{words})", question.replace("%", " percent"), re.IGNORECASE):
+            in_words.add(Fraction(number))
+    given = in_words.union(numbers)
     results, used, went_on = set(), set(), set()
     for step in steps:
         for number in map(read_number, NUMBER.findall(step.left)):
@@ -132,7 +128,9 @@ def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
         if step.value in results:
             return set()
         results.add(step.value)
-    return used if results - went_on == {steps[-1].value} else set()
+    if results - went_on != {steps[-1].value}:
+        return set()
+    return used - in_words
 
 
 def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> Fraction | None:

@@ -17,7 +17,7 @@ from helpers import plots
 from helpers.data import EMBEDDED
 from helpers.evaluation import records
 from helpers.evaluation.generating import stored_state
-from helpers.evaluation.records import Answers, Records
+from helpers.evaluation.records import Answers
 from helpers.machine import file_hash
 from helpers.recipes import Recipe
 from helpers.runs import Run, write_json
@@ -33,7 +33,8 @@ def conclude(
     """
     greedy, sampled, weights = {}, {}, {}
     for name, answers in found.items():
-        greedy[name], sampled[name] = answers
+        greedy[name] = [record.line for record in answers[0]]
+        sampled[name] = answers[1]
         weights |= adapter_hash(name, folder)
     results = records.results(found, recipe.score)
     results |= {"recipe": recipe.name, "data": where, "weights": weights}
@@ -57,7 +58,16 @@ def conclude(
         file = folder / f"{name}.png"
         plots.save(figure, file)
         pictures[name] = base64.b64encode(file.read_bytes()).decode()
-    write_page(folder, recipe.title, greedy, results, pictures)
+    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page = template.get_template("report.html").render(
+        title=f"{recipe.title}: {', '.join(found)}",
+        results=results,
+        embedded=where == EMBEDDED,
+        pictures=pictures,
+        answers=json.dumps(greedy).replace("<", "\\u003c"),  # which could end the script
+        records=records,
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
     return results
 
 
@@ -72,26 +82,3 @@ def adapter_hash(label: str, folder: Path) -> dict[str, str | None]:
         return {}
     now = adapter_identity(load_file(file).items(), dtype=answered.split()[0])
     return {label: file_hash(file) if now == answered else None}
-
-
-def write_page(
-    folder: Path, title: str, greedy: Mapping[str, Records], results: Mapping, pictures: Mapping
-) -> None:
-    """Writes report.html: tables, figures, and every problem with its greedy replies."""
-    problems = {}
-    for model, answers in greedy.items():
-        for record in answers:
-            new = {"question": record.question, "gold": record.gold, "replies": {}}
-            problems.setdefault(record.id, new)["replies"][model] = record.line
-    data = {"models": list(greedy), "outcomes": records.OUTCOMES}
-    data["problems"] = list(problems.values())
-    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    page = template.get_template("report.html").render(
-        title=f"{title}: {', '.join(greedy)}",
-        results=results,
-        embedded=results["data"] == EMBEDDED,
-        pictures=pictures,
-        data=json.dumps(data).replace("<", "\\u003c"),  # which could end the script
-        records=records,
-    )
-    (folder / "report.html").write_text(page, encoding="utf-8")
