@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from helpers.evaluation import interval_of_mean, paired_p, share
+from helpers.evaluation.statistics import interval_of_mean, paired_p, share
 from helpers.plots.panels import BLUE, ORANGE
 from helpers.recipes import RECIPES
 from tests.conftest import ROOT

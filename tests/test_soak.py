@@ -47,8 +47,8 @@ def keep(name, seed, found, minutes):
     """What the table needs: by stage the mean of each problem's samples, and of its rewards."""
     keys = ("strict", "format", "reward", *next(iter(found.values()))[1][0].rewards)
     stages = {
-        stage: {key: evaluation.per_problem(sampled, key).to_dict() for key in keys}
-        | {"greedy": evaluation.per_problem(greedy, "strict").to_dict()}
+        stage: evaluation.per_problem(sampled)[[*keys]].to_dict()
+        | {"greedy": evaluation.per_problem(greedy)["strict"].to_dict()}
         for stage, (greedy, sampled) in found.items()
     }
     RESULTS.mkdir(parents=True, exist_ok=True)

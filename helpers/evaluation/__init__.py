@@ -6,12 +6,10 @@ evaluate          answers and grades problems; what was cut off goes on
 OUTCOMES          what can become of a completion, each exactly one of these
 summarise         shares and means of records with intervals
 compare           two evaluations of the same problems, in pairs
-tries, agreement  pass@k and majority@k; whether agreeing answers are right ones
 results           all of this, of several models: what summary.json holds
-per_problem       one number a problem
+per_problem       a row a problem, with the mean of each measure
 show, show_rewards, show_tries, show_control, percent, points   tables and cells for people
-share, interval_of_mean, wilson   a mean over problems with its interval; of any numbers; a share's
-paired_p          the p of a paired permutation test
+share, wilson     a mean over problems with its interval; the interval of a share
 pass_at_k, majority_at_k   that one of k answers is right; that their most frequent one is
 problems_needed   how many problems show a step
 control_problems  problems that nobody can have learned by heart
@@ -22,13 +20,11 @@ conclude          writes summary.json, figures and report.html
 """
 
 import helpers.training  # isort: skip  (Unsloth before what it patches)
-from helpers.evaluation.candidates import conclude, evaluate_all, find_candidates, recipes_of
+from helpers.evaluation.candidates import evaluate_all, find_candidates, recipes_of
 from helpers.evaluation.controls import control_problems, memory
-from helpers.evaluation.generating import evaluate
-from helpers.evaluation.grading import Record, grade
+from helpers.evaluation.generating import Record, evaluate, grade
 from helpers.evaluation.records import (
     OUTCOMES,
-    agreement,
     compare,
     per_problem,
     percent,
@@ -39,14 +35,6 @@ from helpers.evaluation.records import (
     show_rewards,
     show_tries,
     summarise,
-    tries,
 )
-from helpers.evaluation.statistics import (
-    interval_of_mean,
-    majority_at_k,
-    paired_p,
-    pass_at_k,
-    problems_needed,
-    share,
-    wilson,
-)
+from helpers.evaluation.report import conclude
+from helpers.evaluation.statistics import majority_at_k, pass_at_k, problems_needed, share, wilson

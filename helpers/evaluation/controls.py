@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from helpers.answers import (
     NUMBER,
@@ -27,8 +29,7 @@ from helpers.answers import (
 )
 from helpers.data import Split, normalised
 from helpers.evaluation import statistics
-from helpers.evaluation.grading import Record
-from helpers.evaluation.records import per_problem
+from helpers.evaluation.records import Records, per_problem
 from helpers.recipes import Recipe
 from helpers.rows import Example
 from helpers.tiny.problems import generate
@@ -39,39 +40,35 @@ FREE = re.compile(
     r"(?![0-9A-Za-z/:%^_{}]|[.,][0-9]| ?%| percent| ?/"
     r"|[ -]days? (?:in|month|week|year)|[ -]?(?:day|hour|minute)s? in )"
 )
-# Numbers that a question can give in words.
-SPOKEN = {
-    2: "twice|double|two|half|halve|pair|couple|both",
-    3: "triple|three|third|thrice",
-    4: "four|quarter|fourth",
-    5: "five|fifth|weekday",
-    6: "six|sixth",
-    7: "seven|week",
-    8: "eight",
-    9: "nine",
-    10: "ten|dime",
-    12: "twelve|dozen|year|month|foot|feet|inch",
-    14: "two weeks|fortnight",
-    24: "day|hour",
-    25: "quarter",
-    30: "month|thirty",
-    52: "year|week",
-    60: "hour|minute|second",
-    100: "percent|hundred|dollar|cent|meter|metre",
-    365: "year|day",
-    1000: "thousand|kilo|gram|liter",
-}
+SPOKEN = tomllib.loads(Path(__file__).with_name("spoken.toml").read_text("utf-8"))
 TRIES = 200
 SMALL = 12
 MOST_FRESH = 200  # of generated problems there are as many as one likes
 
 
-def twins(examples: Sequence[Example], known: Iterable[Example], seed: int = 0) -> list[Example]:
-    """A twin with the same id for every example that has one, unless it is among the known."""
-    asked = {normalised(example.question) for example in (*known, *examples)}
+def control_problems(
+    recipe: Recipe, asked: Sequence[Example], splits: Mapping[str, Split], seed: int
+) -> dict[str, list[Example]]:
+    """Twins of the problems asked, where there are any, and about as many fresh ones.
+
+    A twin has the id of its problem. None of them is among the problems of the splits.
+    """
+    held = (*splits["train"].examples, *splits["test"].examples)
+    known = {normalised(example.question) for example in held}
     rng = random.Random(seed)
-    found = [twin(example, rng) for example in examples]
-    return [other for other in found if other and normalised(other.question) not in asked]
+    twins, fresh = [], []
+    for example in asked:
+        other = twin(example, rng)
+        if other and normalised(other.question) not in known:
+            twins.append(other)
+    count = min(len(asked), MOST_FRESH)
+    kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
+    for problem in generate("test", 3 * count, 1_000 + seed, kind):
+        if normalised(problem.question) not in known:
+            name = f"fresh-{seed}-{len(fresh)}"
+            fresh.append(Example(name, problem.question, "", problem.result))
+    found = {"twins": twins, "fresh": fresh[:count]}
+    return {kind: examples for kind, examples in found.items() if examples}
 
 
 def twin(example: Example, rng: random.Random) -> Example | None:
@@ -88,36 +85,37 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     numbers = [stated_number(text) for text in NUMBER.findall(question)]
     free = [stated_number(text) for text in FREE.findall(question)]
     free = [number for number in free if number > 1 and not 1900 <= number <= 2100]
-    in_words = spoken(question)
-    sure = uses(steps, in_words.union(numbers)) - in_words
+    sure = uses(steps, question, numbers)
     if not free or len(numbers) > len(set(numbers)) or not sure.issuperset(free):
         return None
     if truth != stated_number(example.answer):
         return None
     for _ in range(TRIES):
-        changed = {number: Fraction(other_than(int(number), rng)) for number in free}
+        changed = {number: Fraction(other_than(number, rng)) for number in free}
         answer = follow(steps, changed)
         if answer is not None and answer != truth:
             return Example(example.id, exchange(FREE, question, changed), "", written(answer))
     return None
 
 
-def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction]) -> str:
-    """The text with what the numbers in it have become."""
-
-    def now(match: re.Match) -> str:
-        number = stated_number(match.group())
-        return written(changed.get(number, number))
-
-    return numbers.sub(now, text)
+def other_than(number: int, rng: random.Random) -> int:
+    """Another number with as many digits, from two thirds to three halves."""
+    near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
+    return rng.choice([n for n in near if n != number and len(str(n)) == len(str(number))])
 
 
-def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
-    """The given numbers that the equations use; none if there is a doubt about one of them.
+def uses(steps: Sequence[Equation], question: str, numbers: Sequence[Fraction]) -> set[Fraction]:
+    """The numbers that a question gives in digits alone and that the equations use.
 
-    It is neither given nor an earlier result, or could be both; it is small and used twice (three
-    boxes, and three children nobody counted); or a result other than the last is not used.
+    None if there is a doubt about one: it is neither given nor an earlier result, or could be both;
+    it is small and used twice (three boxes, and three children nobody counted); or a result other
+    than the last is not used.
     """
+    in_words = set()
+    for number, words in SPOKEN.items():
+        if re.search(rf"\b(?:{words})", question.replace("%", " percent"), re.IGNORECASE):
+            in_words.add(Fraction(number))
+    given = in_words.union(numbers)
     results, used, went_on = set(), set(), set()
     for step in steps:
         for number in map(stated_number, NUMBER.findall(step.left)):
@@ -130,24 +128,9 @@ def uses(steps: Sequence[Equation], given: set[Fraction]) -> set[Fraction]:
         if step.value in results:
             return set()
         results.add(step.value)
-    return used if results - went_on == {steps[-1].value} else set()
-
-
-def spoken(question: str) -> set[Fraction]:
-    """The numbers that a question gives in words."""
-    text = question.replace("%", " percent")
-    found = set()
-    for number, words in SPOKEN.items():
-        if re.search(rf"\b(?:{words})", text, re.IGNORECASE):
-            found.add(Fraction(number))
-    return found
-
-
-def other_than(number: int, rng: random.Random) -> int:
-    """Another number with as many digits, from two thirds to three halves, where there is one."""
-    near = range(max(2, math.ceil(number * 2 / 3)), number * 3 // 2 + 1)
-    near = [n for n in near if n != number and len(str(n)) == len(str(number))]
-    return rng.choice(near) if near else number
+    if results - went_on != {steps[-1].value}:
+        return set()
+    return used - in_words
 
 
 def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> Fraction | None:
@@ -164,42 +147,30 @@ def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> F
     return result
 
 
+def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction]) -> str:
+    """The text with what the numbers in it have become."""
+
+    def now(match: re.Match) -> str:
+        number = stated_number(match.group())
+        return written(changed.get(number, number))
+
+    return numbers.sub(now, text)
+
+
 def written(number: Fraction) -> str:
     """As people write it, with at most two decimals where it is not whole."""
     return str(number) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
 
 
-def fresh(recipe: Recipe, count: int, known: Iterable[Example], seed: int) -> list[Example]:
-    """Generated problems of the recipe's kind that are not among the known examples."""
-    asked = {normalised(example.question) for example in known}
-    kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    new = []
-    for problem in generate("test", 3 * count, 1_000 + seed, kind):
-        if normalised(problem.question) not in asked:
-            name = f"fresh-{seed}-{len(new)}"
-            new.append(Example(name, problem.question, "", problem.result))
-    return new[:count]
-
-
-def control_problems(
-    recipe: Recipe, asked: Sequence[Example], splits: Mapping[str, Split], seed: int
-) -> dict[str, list[Example]]:
-    """Twins of the problems asked, where there are any, and about as many fresh ones."""
-    known = [*splits["train"].examples, *splits["test"].examples]
-    found = {"twins": twins(asked, known, seed)}
-    found["fresh"] = fresh(recipe, min(len(asked), MOST_FRESH), known, seed)
-    return {kind: examples for kind, examples in found.items() if examples}
-
-
-def memory(own: Sequence[Record], others: Mapping[str, Sequence[Record]]) -> dict[str, dict]:
+def memory(own: Records, others: Mapping[str, Records]) -> dict[str, dict]:
     """Flexible accuracy on each set of control problems against that on the recipe's own.
 
     In pairs, with p, for twins; apart for fresh problems. One remembers answers in any format.
     """
     found = {}
-    before = per_problem(own, "flexible")
+    before = per_problem(own)["flexible"]
     for kind, records in others.items():
-        after = per_problem(records, "flexible")
+        after = per_problem(records)["flexible"]
         if after.index.isin(before.index).all():
             found[kind] = statistics.paired(before[after.index], after)
         else:

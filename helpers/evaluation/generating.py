@@ -9,21 +9,100 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
-from dataclasses import astuple, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 from accelerate.utils import set_seed
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from helpers import runs, training
-from helpers.data import prompt_text
-from helpers.evaluation.grading import Record, grade
-from helpers.evaluation.vllm import Engine
-from helpers.machine import random_state, set_random_state, versions
-from helpers.recipes import Recipe
+from helpers.data import messages, prompt_text
+from helpers.machine import Machine, random_state, set_random_state, versions
+from helpers.recipes import PENALTIES, Recipe
 from helpers.rows import Example
+from helpers.training import END_OF_TURN, Adapter, Completion, adapter_identity
 
-CODE = (*training.CODE, "evaluation/grading.py", "evaluation/generating.py", "evaluation/vllm.py")
+CODE = (*training.CODE, "evaluation/generating.py")
+CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done is kept in between
+
+
+@dataclass(frozen=True)
+class Record:
+    """One graded completion, a line of an evaluation's file.
+
+    extracted: the answer in its place; flexible: the last number or box anywhere; None for none.
+    score: of the extracted answer, 0 to 1. follows: it has the whole format. outcome: one of
+    OUTCOMES. rewards: what training would have paid, `reward` their weighted sum.
+    sample: its number among a problem's drawn answers; None for a greedy one.
+    """
+
+    id: str
+    question: str
+    gold: str
+    completion: str
+    tokens: int
+    finished: bool
+    extracted: str | None
+    flexible: str | None
+    flexible_right: bool
+    score: float
+    follows: bool
+    outcome: str
+    reward: float
+    rewards: Mapping[str, float]
+    sample: int | None = None
+
+    @property
+    def line(self) -> dict:
+        """As it is written; `sample` only where it was drawn."""
+        found = asdict(self)
+        if self.sample is None:
+            del found["sample"]
+        return found
+
+
+def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bool) -> Record:
+    """The record of one completion: read, judged and paid for as in training."""
+    gold = example.answer
+    extracted = recipe.format.extract(text)
+    flexible = recipe.format.extract_flexible(text)
+    score = recipe.score(extracted, gold) or 0.0
+    flexible_right = max(score, recipe.score(flexible, gold) or 0.0) == 1.0
+    follows = recipe.format.follows(text)
+    if not finished:
+        outcome = "truncated"
+    elif score == 1.0 and follows:
+        outcome = "correct"
+    elif flexible_right:
+        outcome = "right_wrong_format"
+    elif extracted is None:
+        outcome = "no_answer"
+    else:
+        outcome = "wrong"
+    # Penalties judge token ids, which a text does not have.
+    weights = {name: w for name, w in recipe.rewards.items() if name not in PENALTIES}
+    judged = replace(recipe, rewards=weights)
+    prompt = messages(recipe, example.question)
+    paid = training.reward_table(judged, [text], [gold], prompts=[prompt])
+    rewards = {name: values[0] for name, values in paid.items()}
+    return Record(
+        id=example.id,
+        question=example.question,
+        gold=gold,
+        completion=text,
+        tokens=tokens,
+        finished=finished,
+        extracted=extracted,
+        flexible=flexible,
+        flexible_right=flexible_right,
+        score=score,
+        follows=follows,
+        outcome=outcome,
+        reward=rewards.pop("total"),
+        rewards=rewards,
+    )
 
 
 def evaluate(
@@ -48,37 +127,76 @@ def evaluate(
     prompts = [prompt_text(recipe, tokenizer, example.question) for example, _ in asked]
     temperature = recipe.grpo.temperature if samples else 0.0
     limit, batch = recipe.grpo.max_completion, recipe.evaluation.batch
-    settings = [temperature, samples, seed, limit, batch]
-    made_of = fingerprint(model, recipe, examples, prompts, settings)
+    problems = repr([prompts, list(examples)])
+    made_of = {
+        **weights_of(model),
+        "recipe": recipe.name,
+        **training.reading(recipe),
+        "rewards": dict(recipe.rewards),
+        "problems": hashlib.sha256(problems.encode()).hexdigest()[:16],
+        "settings": [temperature, samples, seed, limit, batch],
+        "code": training.code_hash(CODE),
+        "versions": versions(),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    replies = path.with_suffix(".replies")
     with training.lock_folder(path, "evaluating into"):
-        state = stored_state(path)
-        if not resume or state != made_of:
-            held = path if path.is_file() else replies
-            if resume and held.is_file():
-                put_aside(held, state, made_of)
-            path.unlink(missing_ok=True)
-            replies.unlink(missing_ok=True)
-            runs.write_json(state_file(path), made_of)
+        keep_only(path, made_of, resume)
         if path.is_file():
             return [Record(**line) for line in runs.read_lines(path)]
         set_seed(seed)
-        given = (prompts, limit, temperature, batch, path.stem)
         records = []
-        for place, *reply in reply_to(model, tokenizer, given, replies):
+        given = (prompts, limit, temperature, batch, path.stem)
+        for place, *reply in reply_to(model, tokenizer, given, path):
             example, number = asked[place]
             records.append(replace(grade(recipe, example, *reply), sample=number))
         runs.write_lines(path, [record.line for record in records])
-        replies.unlink()
+        path.with_suffix(".replies").unlink()
     return records
 
 
-def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
-    """Each prompt's place, and the text, tokens and end of its reply; goes on with those at `path`.
+def weights_of(model) -> dict:
+    """What stands for a model's weights in what its records are made of."""
+    if isinstance(model, Engine):
+        values = ""
+        if model.adapter:
+            values = adapter_identity(load_file(model.adapter.weights).items())
+        return {"weights": f"vllm {model.base}", "adapter": values, "scale": []}
+    weights = list(training.at_work(model))
+    return {
+        "weights": training.identity(weights),
+        "adapter": adapter_identity(weights),
+        "scale": training.scales(model),
+    }
 
-    given: as `training.in_batches` takes it.
-    """
+
+def stored_state(path: Path) -> dict:
+    """What the records at `path` are made of; {} for none."""
+    cure = "Delete it; the records beside it will be put aside."
+    return runs.read_object(path.with_suffix(".json"), {}, cure) or {}
+
+
+def keep_only(path: Path, made_of: dict, resume: bool) -> None:
+    """Records or replies that are made of something else are kept as `<name>-before`."""
+    state = stored_state(path)
+    if resume and state == made_of:
+        return
+    replies = path.with_suffix(".replies")
+    held = path if path.is_file() else replies
+    if resume and held.is_file():
+        kept = runs.free_name(held)
+        os.replace(held, kept)
+        if state:
+            os.replace(path.with_suffix(".json"), f"{kept}.json")
+        changed = [name for name in made_of if state.get(name) != made_of[name]]
+        print(f"{held} held records of other {', '.join(changed)}; kept as {kept.name}")
+    path.unlink(missing_ok=True)
+    replies.unlink(missing_ok=True)
+    runs.write_json(path.with_suffix(".json"), made_of)
+
+
+def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
+    """The replies, given what `training.in_batches` takes; those on the disk are not made again."""
+    path = path.with_suffix(".replies")
     batches = runs.read_lines(path) if path.is_file() else []
     runs.write_lines(path, batches)  # without a line that was cut in half
     found = []
@@ -98,47 +216,49 @@ def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
     return sorted(found)
 
 
-def fingerprint(
-    model, recipe: Recipe, examples: Sequence[Example], prompts: Sequence[str], settings: list
-) -> dict:
-    """What decides the records: weights, problems, prompts, settings, judging, code, versions."""
-    if isinstance(model, Engine):
-        weights = model.identity
-    else:
-        at_work = list(training.at_work(model))
-        weights = {
-            "weights": training.identity(at_work),
-            "adapter": training.adapter_identity(at_work),
-            "scale": training.scales(model),
-        }
-    problems = repr([prompts, list(examples)])
-    return {
-        **weights,
-        "recipe": recipe.name,
-        **training.reading(recipe),
-        "rewards": dict(recipe.rewards),
-        "problems": hashlib.sha256(problems.encode()).hexdigest()[:16],
-        "settings": settings,
-        "code": training.code_hash(CODE),
-        "versions": versions(),
-    }
+class Engine:
+    """A base in vLLM, and the adapter that answers (None for none), which has its own number."""
 
+    adapter: Adapter | None = None
+    number = 0
 
-def state_file(path: Path) -> Path:
-    return path.with_suffix(".json")
+    def __init__(self, first: Adapter | str, base: str, recipe: Recipe, machine: Machine):
+        """first: the adapter whose tokenizer is used, or the base. ImportError without vLLM."""
+        settings = training.vllm_settings("colocate", recipe, machine)
+        import vllm.lora.request
 
+        self.vllm = vllm
+        self.base = base
+        self.tokenizer = AutoTokenizer.from_pretrained(getattr(first, "folder", first))
+        vocabulary = self.tokenizer.get_vocab()
+        self.ends = [vocabulary[token] for token in [END_OF_TURN] if token in vocabulary]
+        self.model = vllm.LLM(
+            model=base,
+            dtype=machine.dtype,
+            enable_lora=True,
+            max_lora_rank=max(8, recipe.lora.r),
+            seed=0,
+            max_model_len=settings["vllm_max_model_length"],
+            quantization="bitsandbytes" if recipe.lora.load_in_4bit else None,
+        )
 
-def stored_state(path: Path) -> dict:
-    """The fingerprint of the records at `path`; {} for none."""
-    cure = "Delete it; the records beside it will be put aside."
-    return runs.read_object(state_file(path), {}, cure) or {}
-
-
-def put_aside(path: Path, state: dict, made_of: dict) -> None:
-    """Keeps records or replies of another fingerprint as `<name>-before`; says what differs."""
-    kept = runs.free_name(path)
-    os.replace(path, kept)
-    if state:
-        os.replace(state_file(path), f"{kept}.json")
-    changed = [name for name in made_of if state.get(name) != made_of[name]]
-    print(f"{path} held records of other {', '.join(changed)}; kept as {kept.name}")
+    def in_batches(
+        self, prompts: Sequence[str], limit: int, temperature: float, batch: int, label: str, done=0
+    ) -> Iterator[tuple[Sequence[int], list[Completion]]]:
+        """As `training.in_batches`; each reply has a seed of its own, wherever it was cut off."""
+        request = None
+        if self.adapter:
+            folder = str(self.adapter.folder)
+            request = self.vllm.lora.request.LoRARequest(folder, self.number, folder)
+        settings = {"temperature": temperature, "top_p": 1.0, "max_tokens": limit}
+        settings["stop_token_ids"] = self.ends
+        for start in range(done, len(prompts), CHUNK * batch):
+            texts = prompts[start : start + CHUNK * batch]
+            places = range(start, start + len(texts))
+            sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
+            completions = []
+            for output in self.model.generate(texts, sampling, lora_request=request):
+                reply = output.outputs[0]
+                ended = reply.finish_reason == "stop"
+                completions.append(Completion(reply.text, len(reply.token_ids), ended))
+            yield places, completions

@@ -13,63 +13,62 @@ import pandas as pd
 
 from helpers.answers import hallucinates
 from helpers.evaluation import statistics
-from helpers.evaluation.grading import Record
+from helpers.evaluation.generating import Record
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
-MEASURES = ("strict", "flexible", "format", "score", "reward")
 RIGHT = 0  # the vote of a right answer
 Same = Callable[[str, str], float | None]  # a recipe's score: 1.0 where two answers say the same
 Records = Sequence[Record]
 Answers = tuple[Records, Records]  # greedy and drawn ones
 
 
-def by_problem(records: Records) -> pd.DataFrame:
-    """A row a problem, sorted by id, with the mean of each measure and reward over its answers."""
-    rows = pd.DataFrame(records, dtype=object)  # a reply need not be Unicode
-    measured = pd.DataFrame(list(rows["rewards"]))
-    measured = measured.join(rows[["score", "reward"]])
-    measured["strict"] = rows["outcome"] == "correct"
-    measured["flexible"] = rows["flexible_right"]
-    measured["format"] = rows["follows"]
-    return measured.astype(float).groupby(rows["id"]).mean()
+def per_problem(records: Records) -> pd.DataFrame:
+    """A row a problem, sorted by id, with the mean over its answers of each measure.
 
-
-def per_problem(records: Records, key: str = "strict") -> pd.Series:
-    """One number a problem: strict, flexible, format, score, reward, or a reward by its name."""
-    return by_problem(records)[key]
+    These are strict, flexible, format, score, reward, and each reward by its name.
+    """
+    rows = []
+    for record in records:
+        row = dict(record.rewards)
+        row["strict"] = record.outcome == "correct"
+        row["flexible"] = record.flexible_right
+        row["format"] = record.follows
+        row["score"] = record.score
+        row["reward"] = record.reward
+        rows.append(row)
+    ids = [record.id for record in records]
+    return pd.DataFrame(rows).astype(float).groupby(ids).mean()
 
 
 def summarise(records: Records) -> dict:
     """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
-    rows = pd.DataFrame(records, dtype=object)
-    problems = by_problem(records)
-    summary = {"n": len(problems), "completions": len(rows)}
-    for key in MEASURES:
-        summary[key] = statistics.share(problems[key])
-    summary["rewards"] = {}
-    for name in records[0].rewards:
-        summary["rewards"][name] = statistics.share(problems[name])
-    counts = rows["outcome"].value_counts()
-    tokens = rows["tokens"].astype(float)
-    lengths = tokens.groupby(rows["outcome"]).mean()
-    invented = rows.apply(lambda row: hallucinates(row["question"], row["completion"]), axis=1)
-    summary["outcomes"] = counts.reindex(OUTCOMES, fill_value=0).to_dict()
-    summary["tokens"] = float(tokens.mean())
-    summary["tokens_by_outcome"] = lengths.reindex(OUTCOMES).dropna().to_dict()
-    summary["hallucination"] = float(invented.mean())
-    return summary
+    problems = per_problem(records)
+    shares = problems.apply(statistics.share).to_dict()
+    rewards = {name: shares.pop(name) for name in records[0].rewards}
+    tokens = pd.Series([float(record.tokens) for record in records])
+    by_outcome = tokens.groupby([record.outcome for record in records])
+    invented = [hallucinates(record.question, record.completion) for record in records]
+    return {
+        "n": len(problems),
+        "completions": len(records),
+        **shares,
+        "rewards": rewards,
+        "outcomes": by_outcome.size().reindex(OUTCOMES, fill_value=0).to_dict(),
+        "tokens": float(tokens.mean()),
+        "tokens_by_outcome": by_outcome.mean().reindex(OUTCOMES).dropna().to_dict(),
+        "hallucination": sum(invented) / len(invented),
+    }
 
 
 def compare(before: Records, after: Records, key: str = "strict") -> dict:
     """Two evaluations in pairs, as `statistics.paired`; ValueError if the problems differ."""
-    if asked(before) != asked(after):
+    asked = []
+    for records in (before, after):
+        asked.append({(record.id, record.question, record.gold) for record in records})
+    if asked[0] != asked[1]:
         cure = "Evaluate both on the same problems."
         raise ValueError(f"The evaluations are of different problems.\n{cure}")
-    return statistics.paired(per_problem(before, key), per_problem(after, key))
-
-
-def asked(records: Records) -> set[tuple[str, str, str]]:
-    return {(record.id, record.question, record.gold) for record in records}
+    return statistics.paired(per_problem(before)[key], per_problem(after)[key])
 
 
 def votes(records: Records, same: Same) -> dict[str, list[int | None]]:
@@ -103,7 +102,7 @@ def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
 
     pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
     """
-    found = {"pass": {}, "majority": {}}
+    passes, majorities = {}, {}
     correct = Counter(record.id for record in records if record.outcome == "correct")
     voted = sorted(votes(records, same).items())
     samples = len(voted[0][1])
@@ -112,9 +111,9 @@ def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
         for problem, answers in voted:
             passed.append(statistics.pass_at_k(samples, correct[problem], k))
             agreed.append(statistics.majority_at_k(answers, RIGHT.__eq__, k))
-        found["pass"][str(k)] = statistics.share(passed)
-        found["majority"][str(k)] = statistics.share(agreed)
-    return found
+        passes[str(k)] = statistics.share(passed)
+        majorities[str(k)] = statistics.share(agreed)
+    return {"pass": passes, "majority": majorities}
 
 
 def agreement(records: Records, same: Same) -> dict:
@@ -125,10 +124,9 @@ def agreement(records: Records, same: Same) -> dict:
     """
     agreeing, right = [], []
     for answers in votes(records, same).values():
-        first = statistics.most_frequent(answers)
-        most = answers.count(first[0]) if first else 0
-        agreeing.append(most / len(answers))
-        right.append(statistics.right_of_most(answers, RIGHT.__eq__))
+        counts = Counter(answer for answer in answers if answer is not None)
+        agreeing.append(max(counts.values(), default=0) / len(answers))
+        right.append(statistics.majority_at_k(answers, RIGHT.__eq__, len(answers)))
     levels = []
     for level, part in pd.Series(right).groupby(agreeing):
         low, high = statistics.wilson(round(part.sum()), len(part))
@@ -139,18 +137,15 @@ def agreement(records: Records, same: Same) -> dict:
 
 def results(found: Mapping[str, Answers], same: Same) -> dict:
     """What summary.json holds of each model's records, and of each against the one before."""
-    by_model, changes = {}, {}
+    held = {"greedy": {}, "sampled": {}, "tries": {}, "agreement": {}, "compare": {}}
     for name, (greedy, sampled) in found.items():
-        by_model[name] = {
-            "greedy": summarise(greedy),
-            "sampled": summarise(sampled),
-            "tries": tries(sampled, same),
-            "agreement": agreement(sampled, same),
-        }
+        held["greedy"][name] = summarise(greedy)
+        held["sampled"][name] = summarise(sampled)
+        held["tries"][name] = tries(sampled, same)
+        held["agreement"][name] = agreement(sampled, same)
     for before, after in itertools.pairwise(found):
-        changes[f"{before} → {after}"] = compare(found[before][1], found[after][1])
-    by_kind = pd.DataFrame(by_model).T.to_dict()
-    return by_kind | {"compare": changes}
+        held["compare"][f"{before} → {after}"] = compare(found[before][1], found[after][1])
+    return held
 
 
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
@@ -168,7 +163,7 @@ def show_rewards(summaries: Mapping[str, dict]) -> pd.DataFrame:
     rows = {}
     for name, summary in summaries.items():
         rows[name] = summary["rewards"] | {"total": summary["reward"]}
-    return pd.DataFrame(rows).T.map(interval)
+    return pd.DataFrame(rows).T.map("{0[value]:.2f} [{0[low]:.2f}, {0[high]:.2f}]".format)
 
 
 def show_tries(found: Mapping[str, dict]) -> pd.DataFrame:
@@ -177,21 +172,20 @@ def show_tries(found: Mapping[str, dict]) -> pd.DataFrame:
     return rows.set_axis(list(found)).map(percent)
 
 
-def show_control(found: Mapping[str, Mapping]) -> pd.DataFrame:
-    """A row a model and kind of control problems: how much better it does on them."""
-    changes = {}
-    for name, kinds in found.items():
-        for kind, change in kinds.items():
-            changes[f"{name}, {kind}"] = change
-    return show_changes(changes).reindex(columns=["difference", "n"])
-
-
 def show_changes(changes: Mapping[str, Mapping]) -> pd.DataFrame:
-    """A row a comparison: the difference with its interval, p where it has one, and n."""
+    """A row a comparison: the difference with its interval, p, and n."""
     rows = {}
     for name, change in changes.items():
-        p = f"{change['p']:.2g}" if "p" in change else ""
-        rows[name] = {"difference": points(change), "p": p, "n": change["n"]}
+        rows[name] = {"difference": points(change), "p": f"{change['p']:.2g}", "n": change["n"]}
+    return pd.DataFrame(rows).T
+
+
+def show_control(found: Mapping[str, Mapping]) -> pd.DataFrame:
+    """A row a model and kind of control problems: how much better it does on them."""
+    rows = {}
+    for name, kinds in found.items():
+        for kind, change in kinds.items():
+            rows[f"{name}, {kind}"] = {"difference": points(change), "n": change["n"]}
     return pd.DataFrame(rows).T
 
 
@@ -201,13 +195,9 @@ def points(change: Mapping[str, float]) -> str:
     >>> points({"difference": 0.412, "low": 0.352, "high": 0.47})
     '+41.2 points [+35.2, +47.0]'
     """
-    difference, low, high = (100 * change[key] for key in ("difference", "low", "high"))
-    return f"{difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    percentages = {name: 100 * change[name] for name in ("difference", "low", "high")}
+    return "{difference:+.1f} points [{low:+.1f}, {high:+.1f}]".format(**percentages)
 
 
 def percent(part: Mapping[str, float]) -> str:
     return "{value:.1%} [{low:.1%}, {high:.1%}]".format(**part)
-
-
-def interval(part: Mapping[str, float]) -> str:
-    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**part)

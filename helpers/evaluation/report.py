@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: tables, figures, and every problem with its replies.
+"""What an evaluation leaves: summary.json, figures, and one HTML page that opens by double-click.
 
 Replies are a model's text: a script shows them as text, and they never reach the page as HTML.
 """
@@ -7,43 +7,78 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
+from safetensors.torch import load_file
 
+from helpers import plots
 from helpers.data import EMBEDDED
 from helpers.evaluation import records
-from helpers.evaluation.grading import Record
+from helpers.evaluation.generating import stored_state
+from helpers.evaluation.records import Answers
+from helpers.machine import file_hash
+from helpers.recipes import Recipe
+from helpers.runs import Run, write_json
+from helpers.training import adapter_identity
 
-Greedy = Mapping[str, Sequence[Record]]  # of each model a record a problem
 
+def conclude(
+    found: Mapping[str, Answers], recipe: Recipe, folder: Path, where: str, remembered: Mapping
+) -> dict:
+    """Writes summary.json, figures and report.html; returns what summary.json holds.
 
-def write(folder: Path, title: str, greedy: Greedy, results: Mapping, figures: list[str]) -> None:
-    """Writes report.html. results: what summary.json holds; figures: names of PNG files there."""
+    where: the place of the problems. remembered: what `memory` says of each model; {} for nothing.
+    """
+    greedy, sampled, weights = {}, {}, {}
+    for name, answers in found.items():
+        greedy[name] = [record.line for record in answers[0]]
+        sampled[name] = answers[1]
+        weights |= adapter_hash(name, folder)
+    results = records.results(found, recipe.score)
+    results |= {"recipe": recipe.name, "data": where, "weights": weights}
+    if remembered:
+        results["control"] = remembered
+    write_json(folder / "summary.json", results)
+    grpo = Run.read(folder.parent / "grpo")
+    parent = grpo.manifest.get("parent_hash") if grpo else None
+    if "sft" in weights and weights.get("grpo") and weights["sft"] != parent:
+        print("grpo was trained from another sft: their comparison says nothing; run 02 again")
+    summaries = results["sampled"]
+    figures = {
+        "accuracy": plots.accuracy_bars(summaries),
+        "outcomes": plots.outcomes(summaries),
+        "scores": plots.scores(sampled),
+        "tokens": plots.token_counts(summaries),
+        "agreement": plots.calibration(results["agreement"]),
+    }
     pictures = {}
-    for name in figures:
-        content = (folder / f"{name}.png").read_bytes()
-        pictures[name] = base64.b64encode(content).decode()
+    for name, figure in figures.items():
+        file = folder / f"{name}.png"
+        plots.save(figure, file)
+        pictures[name] = base64.b64encode(file.read_bytes()).decode()
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = template.get_template("report.html").render(
-        title=f"{title}: {', '.join(greedy)}",
+        title=f"{recipe.title}: {', '.join(found)}",
         results=results,
-        embedded=results["data"] == EMBEDDED,
+        embedded=where == EMBEDDED,
         pictures=pictures,
-        data=as_data(greedy),
+        answers=json.dumps(greedy).replace("<", "\\u003c"),  # which could end the script
         records=records,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
+    return results
 
 
-def as_data(greedy: Greedy) -> str:
-    """The problems with each model's reply as JSON without `<`, which could end the script."""
-    problems = {}
-    for model, answers in greedy.items():
-        for record in answers:
-            new = {"question": record.question, "gold": record.gold, "replies": {}}
-            problems.setdefault(record.id, new)["replies"][model] = record.line
-    outcomes = records.OUTCOMES
-    found = {"models": list(greedy), "outcomes": outcomes, "problems": list(problems.values())}
-    return json.dumps(found).replace("<", "\\u003c")
+def adapter_hash(label: str, folder: Path) -> dict[str, str | None]:
+    """SHA-256 of the adapter of the run beside `folder`, where there is one, by the run's name.
+
+    None where another adapter answered than the one that lies there now.
+    """
+    file = folder.parent / label / "adapter" / "adapter_model.safetensors"
+    answered = stored_state(folder / f"{label}_sampled.jsonl").get("adapter")
+    if not file.is_file() or not answered:
+        return {}
+    now = adapter_identity(load_file(file).items(), dtype=answered.split()[0])
+    return {label: file_hash(file) if now == answered else None}

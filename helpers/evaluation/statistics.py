@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from statistics import multimode
 
@@ -18,15 +19,12 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint, samplesize_proportions_2indep_onetail
 
-RESAMPLES = 2000
+RESAMPLES, PERMUTATIONS = 2000, 9999
 SUBSETS = 5000  # of a problem's answers: up to so many are all counted, of more a draw
 POWER, LEVEL = 0.8, 0.05  # of the test that `problems_needed` plans
 
-Interval = tuple[float, float]
-Right = Callable[[Hashable], bool]  # whether an answer is right
 
-
-def wilson(successes: int, n: int) -> Interval:
+def wilson(successes: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson interval of a share, which stays sensible at 0 and at n.
 
     >>> [round(x, 3) for x in wilson(7, 10)]
@@ -36,37 +34,31 @@ def wilson(successes: int, n: int) -> Interval:
     return float(low), float(high)
 
 
-def interval_of_mean(values: Sequence[float], least: float | None = None) -> Interval:
+def interval_of_mean(values: Sequence[float], least: float = 0.0) -> tuple[float, float]:
     """The 95 % bootstrap interval of a mean over problems.
 
     A bootstrap takes equal values for certain. Theirs is what a share of unlike problems that n
-    tries can miss would change, for values from `least` (0, or -1 where they are negative) to 1.
+    tries can miss would change, for values from `least` to 1.
     """
     values = np.asarray(values, dtype=float)
     if np.ptp(values) == 0:
         value = float(values.mean())
         missed = 1 - 0.025 ** (1 / len(values))
-        if least is None:
-            least = -1.0 if value < 0 else 0.0
         low = value - missed * (value - min(value, least))
         return low, value + missed * (max(value, 1.0) - value)
     rng = np.random.default_rng(0)
-    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": rng}
-    found = stats.bootstrap((values,), np.mean, **settings).confidence_interval
-    return float(found.low), float(found.high)
+    found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    low, high = found.confidence_interval
+    return float(low), float(high)
 
 
 def share(values: Sequence[float]) -> dict[str, float]:
     """A mean over problems: Wilson's interval where each counts 0 or 1, else a bootstrap."""
-    if counts_whole(values):
+    if set(values) <= {0.0, 1.0}:
         low, high = wilson(int(sum(values)), len(values))
     else:
         low, high = interval_of_mean(values)
     return {"value": float(np.mean(values)), "low": low, "high": high}
-
-
-def counts_whole(values: Sequence[float]) -> bool:
-    return set(values) <= {0.0, 1.0}
 
 
 def paired(before: pd.Series, after: pd.Series) -> dict:
@@ -78,13 +70,14 @@ def paired(before: pd.Series, after: pd.Series) -> dict:
     low, high = interval_of_mean(after - before, least=-1.0)
     difference = float((after - before).mean())
     found = {"n": len(before), "difference": difference, "low": low, "high": high}
-    if not (counts_whole(before) and counts_whole(after)):
+    if not {*before, *after} <= {0.0, 1.0}:
         return found | {"p": paired_p(before, after)}
+    count = Counter(zip(before, after, strict=True))
     table = {
-        "both": int((before * after).sum()),
-        "only_before": int((before > after).sum()),
-        "only_after": int((before < after).sum()),
-        "neither": int((before + after == 0).sum()),
+        "both": count[1, 1],
+        "only_before": count[1, 0],
+        "only_after": count[0, 1],
+        "neither": count[0, 0],
     }
     test = mcnemar(np.reshape(list(table.values()), (2, 2)), exact=True)
     return found | {"p": float(test.pvalue), "table": table}
@@ -98,7 +91,7 @@ def paired_p(before: pd.Series, after: pd.Series) -> float:
         (after.to_numpy(), before.to_numpy()),
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
-        n_resamples=9999,
+        n_resamples=PERMUTATIONS,
         rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
@@ -106,10 +99,11 @@ def paired_p(before: pd.Series, after: pd.Series) -> float:
 
 def apart(one: pd.Series, other: pd.Series) -> dict[str, float]:
     """The means' difference over different problems: Newcombe's hybrid of both intervals."""
-    a, b = share(one), share(other)
-    difference = b["value"] - a["value"]
-    down = math.hypot(a["high"] - a["value"], b["value"] - b["low"])
-    up = math.hypot(a["value"] - a["low"], b["high"] - b["value"])
+    a, a_low, a_high = share(one).values()
+    b, b_low, b_high = share(other).values()
+    difference = b - a
+    down = math.hypot(a_high - a, b - b_low)
+    up = math.hypot(a - a_low, b_high - b)
     return {"difference": difference, "low": difference - down, "high": difference + up}
 
 
@@ -122,7 +116,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - float(np.prod([(n - correct - i) / (n - i) for i in range(k)]))
 
 
-def majority_at_k(votes: Sequence[Hashable], right: Right, k: int) -> float:
+def majority_at_k(votes: Sequence[Hashable], right: Callable[[Hashable], bool], k: int) -> float:
     """The chance that the most frequent of k answers is right, over all choices from `votes`.
 
     votes: a problem's answers; None has no vote. A tie counts by its share of right answers.
@@ -135,17 +129,11 @@ def majority_at_k(votes: Sequence[Hashable], right: Right, k: int) -> float:
         rng = np.random.default_rng(0)
         draws = [rng.choice(len(votes), k, replace=False) for _ in range(SUBSETS)]
         subsets = [[votes[i] for i in draw] for draw in draws]
-    return float(np.mean([right_of_most(subset, right) for subset in subsets]))
-
-
-def right_of_most(votes: Sequence[Hashable], right: Right) -> float:
-    """The share of right ones among the most frequent answers; 0 where there is none."""
-    first = most_frequent(votes)
-    return sum(map(right, first)) / max(1, len(first))
-
-
-def most_frequent(votes: Sequence[Hashable]) -> list[Hashable]:
-    return multimode(vote for vote in votes if vote is not None)
+    chances = []
+    for subset in subsets:
+        first = multimode(vote for vote in subset if vote is not None)
+        chances.append(sum(map(right, first)) / max(1, len(first)))
+    return float(np.mean(chances))
 
 
 def problems_needed(before: float, after: float, differing: float | None = None) -> int:

@@ -35,16 +35,18 @@ def splits():
 
 
 def test_the_gold_of_every_twin_is_right(splits):
-    asked, known = splits["test"].examples, splits["train"].examples
-    twins = controls.twins(asked, known)
+    recipe, asked = RECIPES["gsm8k_xml"], splits["test"].examples
+    twins, again, others = (
+        evaluation.control_problems(recipe, asked, splits, seed)["twins"] for seed in (0, 0, 1)
+    )
     by_id = {example.id: example for example in asked}
     assert len(twins) > 400 and all(int(twin.answer) == truth(twin.question) for twin in twins)
     for twin in twins:
         own = by_id[twin.id]
         assert re.sub(r"\d+", "#", twin.question) == re.sub(r"\d+", "#", own.question)
         assert twin.question != own.question and twin.answer != own.answer
-    assert not questions([*asked, *known]) & questions(twins)
-    assert twins == controls.twins(asked, known) != controls.twins(asked, known, seed=1)
+    assert not questions([*asked, *splits["train"].examples]) & questions(twins)
+    assert twins == again != others
 
 
 @pytest.mark.parametrize(
@@ -86,8 +88,8 @@ def test_years_and_percentages_stay():
 @needs_shared
 def test_one_in_five_problems_of_gsm8k_has_a_twin():
     recipe = RECIPES["gsm8k_xml"]
-    asked = data.load(recipe, str(SHARED / "data" / "gsm8k"), "tiny")["test"].examples
-    twins = controls.twins(asked, [])
+    splits = data.load(recipe, str(SHARED / "data" / "gsm8k"), "tiny")
+    twins = evaluation.control_problems(recipe, splits["test"].examples, splits, 0)["twins"]
     assert len(twins) > 260
     assert all(recipe.score(twin.answer, twin.answer) == 1.0 for twin in twins)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from helpers import data, evaluation
-from helpers.evaluation.records import votes
+from helpers.evaluation import records
 from helpers.recipes import PENALTIES, RECIPES
 from helpers.rows import Example
 from helpers.training import reward_table
@@ -114,7 +114,7 @@ def test_outcomes_sum_to_the_completions_whatever_is_said(recipe, seed):
 def test_tries_by_hand(recipe, graded):
     """One problem with answers 7, 7.0, 8 and a bare 7 out of its place; another never right."""
     first = graded([GOOD, GOOD.replace("7.\n", "7.0.\n"), WRONG, "7"], "p")
-    found = evaluation.tries(first + graded([WRONG] * 4, "q"), recipe.score)
+    found = records.tries(first + graded([WRONG] * 4, "q"), recipe.score)
     passed, agreed = found["pass"], found["majority"]
     assert passed["1"]["value"] == agreed["1"]["value"] == 0.25  # two of four, and none
     assert passed["4"]["value"] == passed["3"]["value"] == 0.5
@@ -128,11 +128,11 @@ def test_right_answers_vote_together_and_for_themselves(graded):
     toy = replace(graded([GOOD], "p")[0], gold="50\\%")
     for order in itertools.permutations([("0.5", 0.0), ("0.5", 0.0), ("50\\%", 1.0)]):
         found = [replace(toy, extracted=answer, score=score) for answer, score in order]
-        assert sorted(votes(found, recipe.score)["p"]) == [0, 1, 1]
+        assert sorted(records.votes(found, recipe.score)["p"]) == [0, 1, 1]
 
 
 def test_agreement_by_hand(recipe, graded):
-    found = evaluation.agreement(
+    found = records.agreement(
         graded([GOOD] * 4, "a")
         + graded([WRONG] * 4, "b")
         + graded([GOOD, GOOD, WRONG, ""], "c")

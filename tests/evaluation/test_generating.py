@@ -6,7 +6,6 @@ import pytest
 
 from helpers import data, evaluation, training
 from helpers.runs import read_lines
-from tests.conftest import held_by_another
 from tests.learning import BASE
 
 
@@ -126,6 +125,7 @@ def test_a_cut_off_evaluation_goes_on_bit_for_bit(
 def test_two_processes_do_not_mix_their_records(recipe, model, problems, tmp_path):
     path = tmp_path / "mine.jsonl"
     said = "Another process is evaluating into .*mine.jsonl.\nStop it .* or set OUTPUT"
-    with held_by_another(path), pytest.raises(RuntimeError, match=said):
+    held = training.lock_folder(path, "evaluating into")  # as another process holds it
+    with held, pytest.raises(RuntimeError, match=said):
         evaluation.evaluate(*model, recipe, problems, path)
     assert len(evaluation.evaluate(*model, recipe, problems, path)) == 4

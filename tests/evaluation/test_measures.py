@@ -17,9 +17,9 @@ LOOPS = 2000  # a share near 0.95 is then known to ± 1 point
 test_of_two.__test__ = False
 
 
-def coverage(draw, truth, interval):
+def coverage(draw, truth, interval, loops=LOOPS):
     rng = np.random.default_rng(5)
-    intervals = [interval(draw(rng)) for _ in range(LOOPS)]
+    intervals = [interval(draw(rng)) for _ in range(loops)]
     return np.mean([low <= truth <= high for low, high in intervals])
 
 
@@ -55,12 +55,12 @@ TRUTH = {means_of_samples: 0.8 / 1.4, partial_credit: 0.355, paired_differences:
 
 @pytest.mark.parametrize("draw", TRUTH)
 def test_bootstrap_intervals_cover_the_truth(draw, monkeypatch):
-    monkeypatch.setattr(measures, "RESAMPLES", 1000)  # for speed; the real number is larger
+    monkeypatch.setattr(measures, "RESAMPLES", 500)  # for speed
     assert 0.94 <= coverage(draw, TRUTH[draw], measures.interval_of_mean) <= 0.96
 
 
 def test_the_interval_between_two_sets_covers_the_truth(monkeypatch):
-    monkeypatch.setattr(measures, "RESAMPLES", 500)
+    monkeypatch.setattr(measures, "RESAMPLES", 500)  # for speed
 
     def interval(rng):
         one, other = pd.Series(means_of_samples(rng, 150)), pd.Series(partial_credit(rng))
@@ -68,7 +68,7 @@ def test_the_interval_between_two_sets_covers_the_truth(monkeypatch):
         return found["low"], found["high"]
 
     truth = TRUTH[partial_credit] - TRUTH[means_of_samples]
-    assert 0.94 <= coverage(lambda rng: rng, truth, interval) <= 0.96
+    assert 0.94 <= coverage(lambda rng: rng, truth, interval, LOOPS // 2) <= 0.96
 
 
 @pytest.mark.parametrize("differing", [0.05, 0.2, 0.5])
@@ -84,8 +84,9 @@ def test_exact_mcnemar_errs_in_five_percent_at_most(differing, monkeypatch):
     assert errors / (LOOPS // 2) <= 0.05
 
 
-def test_the_permutation_test_errs_in_five_percent_at_most():
+def test_the_permutation_test_errs_in_five_percent_at_most(monkeypatch):
     """In 200 loops, five percent are 10 ± 3.1."""
+    monkeypatch.setattr(measures, "PERMUTATIONS", 999)  # for speed
     rng, errors = np.random.default_rng(2), 0
     for _ in range(200):
         difficulty = rng.beta(0.8, 0.6, 60)

@@ -90,10 +90,10 @@ def test_the_page_stands_alone(page):
     assert not re.search(r"(?:src|href)=[\"'](?!data:)", text)
     assert "http" not in re.sub(r"data:image[^\"]*", "", text)
     assert text.count("data:image/png;base64,") == 5 and len(text) < 1_000_000
-    inside = r'<script type="application/json" id="data">(.*?)</script>'
-    data = json.loads(re.search(inside, text, re.DOTALL).group(1))
-    assert len(data["problems"]) == 10 and data["models"] == ["old", "new <b>model</b>"]
-    assert data["problems"][5]["replies"]["old"]["completion"] == HOSTILE
+    inside = r'<script type="application/json" id="answers">(.*?)</script>'
+    answers = json.loads(re.search(inside, text, re.DOTALL).group(1))
+    assert list(answers) == ["old", "new <b>model</b>"] and len(answers["old"]) == 10
+    assert answers["old"][5]["completion"] == HOSTILE
     assert "<i>data" not in text and "<b>model" not in text and "10 problems of my" in text
     assert "100.0% [72.2%, 100.0%]" in text and "p</th>" in text
     assert {path.name for path in page.parent.iterdir()} == FIGURES | {
