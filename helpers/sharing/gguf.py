@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers.recipes import Recipe
 from helpers.runs import write_json
-from helpers.sharing.export import MARK, Export, staged
+from helpers.sharing.export import EXPORT_FILE, Export, staged
 from helpers.training import Completion, progress
 
 from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
@@ -72,7 +72,7 @@ def to_gguf(
         text = modelfile(merged, recipe, f"{kinds[-1]}.gguf")
         (made / "Modelfile").write_text(text, encoding="utf-8")
         more = {"form": "gguf", "precision": ", ".join(kinds)}
-        write_json(made / MARK, merged.origin | more)
+        write_json(made / EXPORT_FILE, merged.origin | more)
     return Export.read(folder)
 
 

@@ -29,7 +29,7 @@ from helpers.machine import file_hash, place
 from helpers.runs import read_object
 from helpers.settings import check_repo
 from helpers.sharing.card import OWNER
-from helpers.sharing.export import MARK
+from helpers.sharing.export import EXPORT_FILE
 
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
 # What a loader would mix with new weights, or read beside them
@@ -113,7 +113,7 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     folder = Path(folder)
     plan = plan_push(folder, repo, private)
     check_card(folder)
-    origin = read_object(folder / MARK, {}, "Export it again.") or {}
+    origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
     api = HfApi(endpoint, token())
     set_client_factory(impatient_client)
     try:
