@@ -66,7 +66,20 @@ def to_gguf(
     size = sum(SIZES[kind] for kind in needed) * merged.megabytes * 1e6 + 20_000_000
     with staged(folder, merged.folder, int(size), staging) as made:
         for kind in sorted(needed, key=list(SIZES).index):
-            write_file(merged.folder, made / f"{kind}.gguf", kind)
+            file = made / f"{kind}.gguf"
+            if kind == "q4_k_m":
+                command = [find_program(QUANTIZER), made / "f16.gguf", file, "Q4_K_M"]
+            else:
+                command = [sys.executable, find_program(CONVERTER), merged.folder.absolute()]
+                command += ["--outfile", file, "--outtype", kind]
+            done = run_program(command)
+            if done.returncode:
+                said = (done.stdout + done.stderr).strip().rpartition("\n")[2][:200]
+                raise ValueError(
+                    f"llama.cpp could not write {file.name}: {said}.\n"
+                    "It needs gguf-py (pip install ./llama.cpp/gguf-py sentencepiece), and a "
+                    "tokenizer that it knows, such as Qwen's; the embedded tiny model has its own."
+                )
         for kind in needed.difference(kinds):
             (made / f"{kind}.gguf").unlink()
         text = modelfile(merged, recipe, f"{kinds[-1]}.gguf")
@@ -74,22 +87,6 @@ def to_gguf(
         more = {"form": "gguf", "precision": ", ".join(kinds)}
         write_json(made / EXPORT_FILE, merged.origin | more)
     return Export.read(folder)
-
-
-def write_file(model: Path, file: Path, kind: str) -> None:
-    """Runs llama.cpp's converter or, for q4_k_m, its quantizer on the f16 file beside."""
-    command = [sys.executable, find_program(CONVERTER), model.absolute()]
-    command += ["--outfile", file, "--outtype", kind]
-    if kind == "q4_k_m":
-        command = [find_program(QUANTIZER), file.with_name("f16.gguf"), file, "Q4_K_M"]
-    done = run_program(command)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().rpartition("\n")[2][:200]
-        raise ValueError(
-            f"llama.cpp could not write {file.name}: {said}.\n"
-            "It needs gguf-py (pip install ./llama.cpp/gguf-py sentencepiece), and a tokenizer "
-            "that it knows, such as Qwen's; the embedded tiny model has one of its own."
-        )
 
 
 def gguf_replies(

@@ -4,8 +4,9 @@ Nothing leaves this machine unless `push` is called.
 """
 
 import contextlib
-import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,12 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    get_session,
     get_token,
-    hf_hub_url,
     set_client_factory,
 )
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import build_hf_headers, filter_repo_objects, hf_raise_for_status
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils import _http, filter_repo_objects
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 
 from helpers.machine import file_hash, place
@@ -70,17 +68,7 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
             f"There is no folder {folder} with weights (.safetensors or .gguf) to push.\n"
             "Export first: notebook 04, or python -m helpers export."
         )
-    check_base(folder / "adapter_config.json")
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    files = {}
-    for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
-        files[name] = (folder / name).stat().st_size / 1e6
-    return Plan(repo, private, files)
-
-
-def check_base(config: Path) -> None:
-    """Raises ValueError for an adapter that others could not load."""
+    config = folder / "adapter_config.json"
     if config.is_file():
         base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
         if Path(base).is_absolute():
@@ -89,6 +77,12 @@ def check_base(config: Path) -> None:
                 "Push the copy that notebook 04 makes, …/export/adapter, "
                 "or the merged model that python -m helpers export makes."
             )
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    files = {}
+    for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
+        files[name] = (folder / name).stat().st_size / 1e6
+    return Plan(repo, private, files)
 
 
 def check_card(folder: str | Path) -> None:
@@ -115,13 +109,12 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     check_card(folder)
     origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
     api = HfApi(endpoint, token())
-    set_client_factory(impatient_client)
     try:
-        url = create(api, plan)
-        commit = upload(api, folder, plan)
-        check_arrival(api, folder, plan, commit)
-        if origin.get("run"):
-            set_tag(api, repo, f"run-{origin['run']}", commit)
+        with impatient():
+            url, commit = upload(api, folder, plan)
+            check_arrival(api, folder, plan, commit)
+            if origin.get("run"):
+                set_tag(api, repo, f"run-{origin['run']}", commit)
     except Exception as error:
         cause = network_cause(error)
         if cause is None:
@@ -131,11 +124,21 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     return url
 
 
-def impatient_client() -> httpx.Client:
-    """The library's own waits for ever where a connection is silent."""
-    client = default_client_factory()
-    client.timeout = httpx.Timeout(SILENCE)
-    return client
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Ends requests whose connection is silent; the library's own wait for ever."""
+    earlier = _http._GLOBAL_CLIENT_FACTORY
+
+    def client() -> httpx.Client:
+        made = earlier()
+        made.timeout = httpx.Timeout(SILENCE)
+        return made
+
+    set_client_factory(client)
+    try:
+        yield
+    finally:
+        set_client_factory(earlier)
 
 
 def network_cause(error: BaseException | None) -> BaseException | None:
@@ -163,8 +166,11 @@ retried = retry(
 
 
 @retried
-def create(api: HfApi, plan: Plan) -> str:
-    """The repository's address. Raises RuntimeError if others see it than this push says."""
+def upload(api: HfApi, folder: Path, plan: Plan) -> tuple[str, str]:
+    """Sends what is new in one commit; returns the repository's address and its last commit.
+
+    Raises RuntimeError if others see the repository than this push says.
+    """
     url = api.create_repo(plan.repo, private=plan.private, exist_ok=True)
     if api.repo_info(plan.repo).private != plan.private:
         wanted = "private" if plan.private else "public"
@@ -172,12 +178,6 @@ def create(api: HfApi, plan: Plan) -> str:
             f"{plan.repo} is on the Hub, and not {wanted} as this push is.\n"
             f"Set private={not plan.private}, change it on the Hub, or choose another REPO."
         )
-    return str(url)
-
-
-@retried
-def upload(api: HfApi, folder: Path, plan: Plan) -> str:
-    """One commit with all that is new; returns its hash, or the last one's if nothing is new."""
     stale = GGUF if any(folder.glob("*.gguf")) else WEIGHTS
     operations: list = []
     for name in filter_repo_objects(api.list_repo_files(plan.repo), allow_patterns=stale):
@@ -185,32 +185,24 @@ def upload(api: HfApi, folder: Path, plan: Plan) -> str:
             operations.append(CommitOperationDelete(name))
     for name in plan.files:  # all: the client leaves out what is there
         operations.append(CommitOperationAdd(name, folder / name))
-    return api.create_commit(plan.repo, operations, commit_message="Upload the trained model").oid
+    done = api.create_commit(plan.repo, operations, commit_message="Upload the trained model")
+    return str(url), done.oid
 
 
 def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Raises RuntimeError unless the Hub sends back every file as it is here."""
+    """Downloads every file again. Raises RuntimeError unless each is as it is here."""
+    download = retried(api.hf_hub_download)  # which compares sizes only
     lost = []
     for name in plan.files:
-        if hash_there(api, plan.repo, name, commit) != file_hash(folder / name):
-            lost.append(name)
+        with tempfile.TemporaryDirectory() as here:
+            arrived = download(plan.repo, name, revision=commit, local_dir=here)
+            if file_hash(arrived) != file_hash(folder / name):
+                lost.append(name)
     if lost:
         raise RuntimeError(
             f"{len(lost)} of {len(plan.files)} files did not arrive whole: {', '.join(lost[:3])}.\n"
             "Delete them on the Hub and run it again: what has the same hash is not sent twice."
         )
-
-
-@retried
-def hash_there(api: HfApi, repo: str, name: str, commit: str) -> str:
-    """SHA-256 of what the Hub sends back; the library's downloads compare sizes only."""
-    url = hf_hub_url(repo, name, revision=commit, endpoint=api.endpoint)
-    digest = hashlib.sha256()
-    with get_session().stream("GET", url, headers=build_hf_headers(token=api.token)) as response:
-        hf_raise_for_status(response)
-        for part in response.iter_bytes():
-            digest.update(part)
-    return digest.hexdigest()
 
 
 @retried
