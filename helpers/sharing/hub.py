@@ -6,7 +6,6 @@ Nothing leaves this machine unless `push` is called.
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
+    close_session,
+    get_session,
     get_token,
-    set_client_factory,
 )
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import _http, filter_repo_objects
+from huggingface_hub.utils import filter_repo_objects
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 
 from helpers.machine import file_hash, place
@@ -110,35 +110,25 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
     api = HfApi(endpoint, token())
     try:
-        with impatient():
-            url, commit = upload(api, folder, plan)
-            check_arrival(api, folder, plan, commit)
-            if origin.get("run"):
-                set_tag(api, repo, f"run-{origin['run']}", commit)
+        return send(api, folder, plan, origin.get("run"))
     except Exception as error:
         cause = network_cause(error)
         if cause is None:
             raise
+        what = type(cause).__name__
+        cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
+        if isinstance(cause, HfHubHTTPError):
+            what = f"{cause.response.status_code} {cause.response.reason_phrase}"
+            cure = "Wait a little"
+            if cause.response.status_code in REFUSED:
+                cure = "Make a token with write access to it (huggingface.co/settings/tokens)"
         # Without the client's own error, which holds the request and its token
-        raise RuntimeError(explain(cause, repo)) from None
-    return url
-
-
-@contextlib.contextmanager
-def impatient() -> Iterator[None]:
-    """Ends requests whose connection is silent; the library's own wait for ever."""
-    earlier = _http._GLOBAL_CLIENT_FACTORY
-
-    def client() -> httpx.Client:
-        made = earlier()
-        made.timeout = httpx.Timeout(SILENCE)
-        return made
-
-    set_client_factory(client)
-    try:
-        yield
+        raise RuntimeError(
+            f"The upload to {repo} failed ({what}).\n"
+            f"{cure}, and run it again: what arrived is not sent twice."
+        ) from None
     finally:
-        set_client_factory(earlier)
+        close_session()  # the next one waits again as long as the library does
 
 
 def network_cause(error: BaseException | None) -> BaseException | None:
@@ -156,21 +146,18 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(cause, httpx.TransportError)
 
 
-# Does a call again while it fails for a reason that may pass; the library does so for few calls
-retried = retry(
+@retry(
     stop=stop_after_attempt(5),
     wait=wait_exponential(max=30),
     retry=retry_if_exception(may_pass),
     reraise=True,
 )
+def send(api: HfApi, folder: Path, plan: Plan, run: str | None) -> str:
+    """Sends what is new, reads all back, and tags it; returns the repository's address.
 
-
-@retried
-def upload(api: HfApi, folder: Path, plan: Plan) -> tuple[str, str]:
-    """Sends what is new in one commit; returns the repository's address and its last commit.
-
-    Raises RuntimeError if others see the repository than this push says.
+    Raises RuntimeError if others see it than this push says, or if a file did not arrive whole.
     """
+    get_session().timeout = httpx.Timeout(SILENCE)  # without it, a silent connection lasts for ever
     url = api.create_repo(plan.repo, private=plan.private, exist_ok=True)
     if api.repo_info(plan.repo).private != plan.private:
         wanted = "private" if plan.private else "public"
@@ -185,17 +172,22 @@ def upload(api: HfApi, folder: Path, plan: Plan) -> tuple[str, str]:
             operations.append(CommitOperationDelete(name))
     for name in plan.files:  # all: the client leaves out what is there
         operations.append(CommitOperationAdd(name, folder / name))
-    done = api.create_commit(plan.repo, operations, commit_message="Upload the trained model")
-    return str(url), done.oid
+    message = "Upload the trained model"
+    commit = api.create_commit(plan.repo, operations, commit_message=message).oid
+    check_arrival(api, folder, plan, commit)
+    if run:  # a tag of that name moves
+        with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
+            api.delete_tag(plan.repo, tag=f"run-{run}")
+        api.create_tag(plan.repo, tag=f"run-{run}", revision=commit)
+    return str(url)
 
 
 def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Downloads every file again. Raises RuntimeError unless each is as it is here."""
-    download = retried(api.hf_hub_download)  # which compares sizes only
+    """Downloads every file. Raises RuntimeError unless each has the hash that it has here."""
     lost = []
     for name in plan.files:
         with tempfile.TemporaryDirectory() as here:
-            arrived = download(plan.repo, name, revision=commit, local_dir=here)
+            arrived = api.hf_hub_download(plan.repo, name, revision=commit, local_dir=here)
             if file_hash(arrived) != file_hash(folder / name):
                 lost.append(name)
     if lost:
@@ -203,28 +195,6 @@ def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
             f"{len(lost)} of {len(plan.files)} files did not arrive whole: {', '.join(lost[:3])}.\n"
             "Delete them on the Hub and run it again: what has the same hash is not sent twice."
         )
-
-
-@retried
-def set_tag(api: HfApi, repo: str, name: str, commit: str) -> None:
-    """Names this commit; a tag of that name moves."""
-    with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
-        api.delete_tag(repo, tag=name)
-    api.create_tag(repo, tag=name, revision=commit)
-
-
-def explain(error: BaseException, repo: str) -> str:
-    """What went wrong, and what to do, in two lines. No header is ever shown."""
-    what = type(error).__name__
-    cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        what = f"{status} {error.response.reason_phrase}"
-        cure = "Wait a little"
-        if status in REFUSED:
-            cure = "Make a token with write access to it (huggingface.co/settings/tokens)"
-    again = "and run it again: what arrived is not sent twice"
-    return f"The upload to {repo} failed ({what}).\n{cure}, {again}."
 
 
 def token() -> str:
