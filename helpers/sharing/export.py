@@ -1,7 +1,7 @@
 """A trained adapter in a form that others can load: what an export is, and the plainest one."""
 
 import contextlib
-import json
+import copy
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from helpers.machine import versions, writable_folder
 from helpers.runs import read_object, write_json
-from helpers.tiny import TINY_MODEL
 from helpers.training import Adapter, lock_folder
 
 EXPORT_FILE = "export.json"  # says of a folder that it is an export, and of what
@@ -49,10 +48,9 @@ def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
     """Writes the adapter as others can load it: its configuration names no folder of here."""
     with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
         shutil.copy(adapter.weights, made)
-        path = adapter.folder / "adapter_config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["base_model_name_or_path"] = public_name(base)
-        write_json(made / path.name, config)
+        config = copy.copy(adapter.config)
+        config.base_model_name_or_path = public_name(base)
+        config.save_pretrained(made)
         complete(made, base, adapter, "adapter", None)
     return Export.read(folder)
 
@@ -81,8 +79,14 @@ def staged(
     if folder.exists() and not known:
         cure = "Move them, or choose another folder."
         raise FileExistsError(f"{folder} holds files that are not from an export.\n{cure}")
-    check_room(folder.parent, size)
-    check_room(made.parent, size)
+    for place in (folder.parent, made.parent):
+        free = shutil.disk_usage(writable_folder(place)).free
+        if free < size:
+            raise OSError(
+                f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
+                "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
+                "in a terminal --out or --staging."
+            )
     with lock_folder(folder, "exporting to"), lock_folder(made, "exporting to"):
         remove(made, new, old)  # after a kill
         made.mkdir()
@@ -101,16 +105,6 @@ def staged(
 def remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def check_room(place: Path, size: int) -> None:
-    free = shutil.disk_usage(writable_folder(place)).free
-    if free < size:
-        raise OSError(
-            f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
-            "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
-            "in a terminal --out or --staging."
-        )
 
 
 def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str | None) -> None:
@@ -136,8 +130,10 @@ def public_name(base: str) -> str:
     """A Hub id as it is; the embedded model by its path in this project; else a folder's name."""
     if is_hub_id(base):
         return base
-    path = Path(base).absolute()
-    return TINY if path.parts[-3:] == TINY_MODEL.parts[-3:] else path.name
+    path = Path(base)
+    if path.as_posix().endswith(TINY):
+        return TINY
+    return path.name
 
 
 def is_hub_id(name: str) -> bool:
@@ -151,11 +147,9 @@ def is_hub_id(name: str) -> bool:
 
 
 def unquantised_name(base: str) -> str:
-    """The Hub id of the weights that a 4-bit copy was made from: Unsloth's names say so.
+    """The id of the weights that a 4-bit copy was made from: Unsloth's names say so.
 
     >>> unquantised_name("unsloth/Qwen3-4B-unsloth-bnb-4bit")
     'unsloth/Qwen3-4B'
     """
-    if Path(base).exists():
-        return base
     return base.removesuffix("-bnb-4bit").removesuffix("-unsloth")

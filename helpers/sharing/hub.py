@@ -174,18 +174,8 @@ def send(api: HfApi, folder: Path, plan: Plan, run: str | None) -> str:
         operations.append(CommitOperationAdd(name, folder / name))
     message = "Upload the trained model"
     commit = api.create_commit(plan.repo, operations, commit_message=message).oid
-    check_arrival(api, folder, plan, commit)
-    if run:  # a tag of that name moves
-        with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
-            api.delete_tag(plan.repo, tag=f"run-{run}")
-        api.create_tag(plan.repo, tag=f"run-{run}", revision=commit)
-    return str(url)
-
-
-def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Downloads every file. Raises RuntimeError unless each has the hash that it has here."""
     lost = []
-    for name in plan.files:
+    for name in plan.files:  # the client compares their sizes only
         with tempfile.TemporaryDirectory() as here:
             arrived = api.hf_hub_download(plan.repo, name, revision=commit, local_dir=here)
             if file_hash(arrived) != file_hash(folder / name):
@@ -195,6 +185,11 @@ def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
             f"{len(lost)} of {len(plan.files)} files did not arrive whole: {', '.join(lost[:3])}.\n"
             "Delete them on the Hub and run it again: what has the same hash is not sent twice."
         )
+    if run:  # a tag of that name moves
+        with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
+            api.delete_tag(plan.repo, tag=f"run-{run}")
+        api.create_tag(plan.repo, tag=f"run-{run}", revision=commit)
+    return str(url)
 
 
 def token() -> str:

@@ -60,8 +60,8 @@ class Reader:
         largest = self.trained.abs().max().item()
         difference = apart(logits, self.trained)
         return {
-            "same_text": same(texts, self.texts),
-            "same_rounded": same(texts, rounded_texts),
+            "same_text": sum(map(str.__eq__, texts, self.texts)),
+            "same_rounded": sum(map(str.__eq__, texts, rounded_texts)),
             "prompts": len(texts),
             "logit_difference": difference,
             "relative": difference / largest,
@@ -144,11 +144,6 @@ def work_place(base: str) -> tuple[str, torch.dtype]:
 def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest difference of two models' logits; NaN where one is not a number."""
     return (one - other).abs().max().item()
-
-
-def same(texts: list[str], others: list[str]) -> int:
-    """How many texts are those of the others."""
-    return sum(map(str.__eq__, texts, others))
 
 
 def main() -> None:
