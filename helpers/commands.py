@@ -182,7 +182,7 @@ def export(settings: Settings) -> None:
     recipe = for_profile(get_recipe(name), machine.detect().profile)
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:
-        sharing.check_gguf([settings.gguf])
+        sharing.check_gguf(settings.gguf)
     place = Path(settings.out or Path("outputs", name, "export", f"merged-{settings.precision}"))
     staging = settings.staging or None
     merged = sharing.merge(base, adapter, place, settings.precision, staging)
@@ -202,7 +202,7 @@ def export(settings: Settings) -> None:
     )
     write_card(merged, adapter, recipe, settings.repo)
     if settings.gguf:
-        made = sharing.to_gguf(merged, place.with_name("gguf"), recipe, [settings.gguf], staging)
+        made = sharing.to_gguf(merged, place.with_name("gguf"), recipe, settings.gguf, staging)
         print(f"gguf     {made.folder / settings.gguf}.gguf")
 
 

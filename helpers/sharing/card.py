@@ -21,7 +21,7 @@ PICTURES = {  # below a run's folder
     "plots/losses.png": "Losses by step",
     "../eval/accuracy.png": "Accuracy by stage",
 }
-# Licensed so
+# Bases with this licence
 APACHE = r"(qwen|unsloth)/(qwen3-(0\.6|1\.7|4|8|14|32)b(-base)?|qwen2\.5-math-1\.5b)"
 TEMPLATE = Path(__file__).with_name("card.jinja")
 
@@ -41,7 +41,14 @@ def write_card(
     Raises ValueError if the results do not hold the run's stage, or are of another adapter.
     """
     check_repo(repo)
-    check_results(results, run)
+    stage = run.manifest["stage"]
+    trained = run.manifest.get("adapter_hash")
+    cure = "Run 03_eval.ipynb again: it measures every stage there is."
+    if stage not in results["sampled"]:
+        raise ValueError(f"The evaluation has no results of {stage}.\n{cure}")
+    if results.get("weights", {}).get(stage, trained) != trained:
+        what = f"The evaluation is of another {stage} adapter than this run's"
+        raise ValueError(f"{what}.\n{cure}")
     images = export.folder / "images"
     shutil.rmtree(images, ignore_errors=True)
     pictures = {}
@@ -63,28 +70,8 @@ def write_card(
         repo=repo,
         pictures=pictures,
         apache=re.compile(APACHE, re.IGNORECASE),
-        literal=literal,
         is_hub_id=is_hub_id,
         public_name=public_name,
     )
     card.save(export.folder / "README.md")
     return card
-
-
-def check_results(results: Mapping, run: Run) -> None:
-    """Raises ValueError unless the evaluation is of this run's adapter."""
-    stage = run.manifest["stage"]
-    if stage not in results["sampled"]:
-        what = f"The evaluation has no results of {stage}"
-        raise ValueError(f"{what}.\nRun 03_eval.ipynb again: it measures every stage there is.")
-    trained = run.manifest.get("adapter_hash")
-    if results.get("weights", {}).get(stage, trained) != trained:
-        what = f"The evaluation is of another {stage} adapter than this run's"
-        raise ValueError(f"{what}.\nRun 03_eval.ipynb again.")
-
-
-def literal(text: str) -> str:
-    """The text as Python writes it: in quotation marks where that is readable and safe."""
-    if '"' in text or "\\" in text:
-        return repr(text)
-    return f'"""{text}"""' if "\n" in text else f'"{text}"'

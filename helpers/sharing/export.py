@@ -1,7 +1,7 @@
 """A trained adapter in a form that others can load: what an export is, and the plainest one."""
 
 import contextlib
-import json
+import copy
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,10 +10,9 @@ from pathlib import Path
 
 from helpers.machine import versions, writable_folder
 from helpers.runs import read_object, write_json
-from helpers.tiny import TINY_MODEL
 from helpers.training import Adapter, lock_folder
 
-MARK = "export.json"  # lies in every export
+EXPORT_FILE = "export.json"  # says of a folder that it is an export, and of what
 TINY = "helpers/tiny/model"  # the embedded base, by its path in this project
 
 
@@ -21,7 +20,7 @@ TINY = "helpers/tiny/model"  # the embedded base, by its path in this project
 class Export:
     """A folder that others can load: the noun that travels instead of a path.
 
-    origin: what its export.json says, without names of this machine.
+    origin: what its export.json says.
     """
 
     folder: Path
@@ -33,7 +32,7 @@ class Export:
     def read(cls, folder: str | Path) -> "Export":
         """The export in a folder. Raises FileNotFoundError (none) or ValueError (damaged)."""
         cure = "Export first: notebook 04, or python -m helpers export."
-        origin = read_object(Path(folder) / MARK, {"form": str}, cure)
+        origin = read_object(Path(folder) / EXPORT_FILE, {"form": str}, cure)
         if origin is None:
             raise FileNotFoundError(f"There is no export in {folder}.\n{cure}")
         return cls(Path(folder), origin["form"], origin.get("precision"), origin)
@@ -49,12 +48,10 @@ def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
     """Writes the adapter as others can load it: its configuration names no folder of here."""
     with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
         shutil.copy(adapter.weights, made)
-        path = adapter.folder / "adapter_config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["base_model_name_or_path"] = public_name(base)
-        write_json(made / path.name, config)
-        write_tokenizer(adapter, made)
-        write_json(made / MARK, origin_of(base, adapter, "adapter", None))
+        config = copy.copy(adapter.config)
+        config.base_model_name_or_path = public_name(base)
+        config.save_pretrained(made)
+        complete(made, base, adapter, "adapter", None)
     return Export.read(folder)
 
 
@@ -71,12 +68,25 @@ def staged(
     it) or OSError (no room).
     """
     folder = Path(folder).resolve()
+    made_from = made_from.resolve()
     new = folder.with_name(f".{folder.name}.export.new")
     old = folder.with_name(f".{folder.name}.export.old")
-    made = Path(staging).resolve() / new.name if staging else new
-    check_target(folder, made_from.resolve())
+    made = Path(staging or folder.parent).resolve() / new.name
+    if folder.is_relative_to(made_from) or made_from.is_relative_to(folder):
+        what = f"{folder} would be written over {made_from}, which it is made from"
+        raise FileExistsError(f"{what}.\nChoose another folder.")
+    known = folder.is_dir() and ((folder / EXPORT_FILE).is_file() or not any(folder.iterdir()))
+    if folder.exists() and not known:
+        cure = "Move them, or choose another folder."
+        raise FileExistsError(f"{folder} holds files that are not from an export.\n{cure}")
     for place in (folder.parent, made.parent):
-        check_room(place, size)
+        free = shutil.disk_usage(writable_folder(place)).free
+        if free < size:
+            raise OSError(
+                f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
+                "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
+                "in a terminal --out or --staging."
+            )
     with lock_folder(folder, "exporting to"), lock_folder(made, "exporting to"):
         remove(made, new, old)  # after a kill
         made.mkdir()
@@ -97,39 +107,13 @@ def remove(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_target(folder: Path, made_from: Path) -> None:
-    """Raises FileExistsError if something would be lost that is not from an export."""
-    if folder.is_relative_to(made_from) or made_from.is_relative_to(folder):
-        what = f"{folder} would be written over {made_from}, which it is made from"
-        raise FileExistsError(f"{what}.\nChoose another folder.")
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty and not (folder / MARK).is_file():
-        cure = "Move them, or choose another folder."
-        raise FileExistsError(f"{folder} holds files that are not from an export.\n{cure}")
-
-
-def check_room(place: Path, size: int) -> None:
-    """Raises OSError if so many bytes do not fit there."""
-    free = shutil.disk_usage(writable_folder(place)).free
-    if free < size:
-        raise OSError(
-            f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
-            "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
-            "in a terminal --out or --staging."
-        )
-
-
-def write_tokenizer(adapter: Adapter, folder: Path) -> None:
-    """The adapter's tokenizer and chat template, without traces of where they were loaded from."""
+def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str | None) -> None:
+    """Adds tokenizer, chat template and `export.json`, without names of this machine."""
     for trace in ("is_local", "local_files_only"):
         adapter.tokenizer.init_kwargs.pop(trace, None)
-    adapter.tokenizer.save_pretrained(folder)
-
-
-def origin_of(base: str, adapter: Adapter, form: str, precision: str | None) -> dict:
-    """What `export.json` says, without names of this machine."""
+    adapter.tokenizer.save_pretrained(made)
     manifest = adapter.run.manifest if adapter.run else {}
-    return {
+    origin = {
         "form": form,
         "precision": precision,
         "base": public_name(base),
@@ -139,14 +123,17 @@ def origin_of(base: str, adapter: Adapter, form: str, precision: str | None) -> 
         "run": adapter.run.hash if adapter.run else None,
         "versions": versions(),
     }
+    write_json(made / EXPORT_FILE, origin)
 
 
 def public_name(base: str) -> str:
     """A Hub id as it is; the embedded model by its path in this project; else a folder's name."""
     if is_hub_id(base):
         return base
-    path = Path(base).absolute()
-    return TINY if path.parts[-3:] == TINY_MODEL.parts[-3:] else path.name
+    path = Path(base)
+    if path.as_posix().endswith(TINY):
+        return TINY
+    return path.name
 
 
 def is_hub_id(name: str) -> bool:
@@ -160,11 +147,9 @@ def is_hub_id(name: str) -> bool:
 
 
 def unquantised_name(base: str) -> str:
-    """The Hub id of the weights that a 4-bit copy was made from: Unsloth's names say so.
+    """The id of the weights that a 4-bit copy was made from: Unsloth's names say so.
 
     >>> unquantised_name("unsloth/Qwen3-4B-unsloth-bnb-4bit")
     'unsloth/Qwen3-4B'
     """
-    if Path(base).exists():
-        return base
     return base.removesuffix("-bnb-4bit").removesuffix("-unsloth")

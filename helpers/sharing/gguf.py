@@ -9,12 +9,13 @@ from pathlib import Path
 
 from helpers.recipes import Recipe
 from helpers.runs import write_json
-from helpers.sharing.export import MARK, Export, staged
+from helpers.sharing.export import EXPORT_FILE, Export, staged
 from helpers.training import Completion, progress
 
 from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
 
-SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.16}  # of each kind, as a share of the FP32 model's
+# What making each kind needs, as a share of the FP32 model's size; q4_k_m is made from f16
+SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.66}
 CONVERTER, QUANTIZER, GENERATOR = "convert_hf_to_gguf.py", "llama-quantize", "llama-completion"
 PLACES = ("~/llama.cpp", "~/.unsloth/llama.cpp", "/content/llama.cpp", "/kaggle/temp/llama.cpp")
 REMEDY = Path(__file__).with_name("llama_cpp.txt")  # what to do where it is missing
@@ -39,10 +40,10 @@ def run_program(command: Sequence) -> subprocess.CompletedProcess:
     )
 
 
-def check_gguf(kinds: Sequence[str]) -> None:
-    """Raises FileNotFoundError where what makes these kinds is missing."""
+def check_gguf(kind: str) -> None:
+    """Raises FileNotFoundError where what makes this kind is missing."""
     find_program(CONVERTER)
-    if "q4_k_m" in kinds:
+    if kind == "q4_k_m":
         find_program(QUANTIZER)
 
 
@@ -50,38 +51,34 @@ def to_gguf(
     merged: Export,
     folder: str | Path,
     recipe: Recipe,
-    kinds: Sequence[str] = ("q8_0",),
+    kind: str = "q8_0",
     staging: str | Path | None = None,
 ) -> Export:
-    """Writes `<kind>.gguf` for each kind, and a Modelfile for Ollama that uses the last.
+    """Writes `<kind>.gguf`, and a Modelfile for Ollama.
 
-    merged: best in FP32. kinds: of "f16", "q8_0" and "q4_k_m".
+    merged: best in FP32. kind: "f16", "q8_0" or "q4_k_m".
     Raises ValueError (a model that the converter does not know), FileNotFoundError (no llama.cpp)
     or OSError (no room).
     """
-    check_gguf(kinds)
-    needed = set(kinds)
-    if "q4_k_m" in kinds:
-        needed.add("f16")  # it is made from that
-    size = sum(SIZES[kind] for kind in needed) * merged.megabytes * 1e6 + 20_000_000
-    with staged(folder, merged.folder, int(size), staging) as made:
-        for kind in sorted(needed, key=list(SIZES).index):
-            write_file(merged.folder, made / f"{kind}.gguf", kind)
-        for kind in needed.difference(kinds):
-            (made / f"{kind}.gguf").unlink()
-        text = modelfile(merged, recipe, f"{kinds[-1]}.gguf")
+    check_gguf(kind)
+    size = int(SIZES[kind] * merged.megabytes * 1e6) + 20_000_000
+    with staged(folder, merged.folder, size, staging) as made:
+        file = made / f"{kind}.gguf"
+        command = [sys.executable, find_program(CONVERTER), merged.folder.absolute(), "--outfile"]
+        if kind == "q4_k_m":
+            full = made / "f16.gguf"
+            write_file(full, [*command, full, "--outtype", "f16"])
+            write_file(file, [find_program(QUANTIZER), full, file, "Q4_K_M"])
+            full.unlink()
+        else:
+            write_file(file, [*command, file, "--outtype", kind])
+        text = modelfile(merged, recipe, file.name)
         (made / "Modelfile").write_text(text, encoding="utf-8")
-        more = {"form": "gguf", "precision": ", ".join(kinds)}
-        write_json(made / MARK, merged.origin | more)
+        write_json(made / EXPORT_FILE, merged.origin | {"form": "gguf", "precision": kind})
     return Export.read(folder)
 
 
-def write_file(model: Path, file: Path, kind: str) -> None:
-    """Runs llama.cpp's converter or, for q4_k_m, its quantizer on the f16 file beside."""
-    command = [sys.executable, find_program(CONVERTER), model.absolute()]
-    command += ["--outfile", file, "--outtype", kind]
-    if kind == "q4_k_m":
-        command = [find_program(QUANTIZER), file.with_name("f16.gguf"), file, "Q4_K_M"]
+def write_file(file: Path, command: Sequence) -> None:
     done = run_program(command)
     if done.returncode:
         said = (done.stdout + done.stderr).strip().rpartition("\n")[2][:200]
@@ -123,10 +120,9 @@ def whole_reply(command: Sequence) -> tuple[str, bool]:
     for _ in range(10):
         done = run_program(command)
         text = done.stdout.rstrip("\n")
-        if done.returncode == 0 and text.endswith(END):
-            return text.removesuffix(END), True
-        if done.returncode == 0 and text == before:
-            return text, False
+        finished = text.endswith(END)
+        if done.returncode == 0 and (finished or text == before):
+            return text.removesuffix(END), finished
         before = text
     raise RuntimeError(
         f"llama.cpp gave no whole reply from {command[2]} (status {done.returncode}).\n"

@@ -4,8 +4,8 @@ Nothing leaves this machine unless `push` is called.
 """
 
 import contextlib
-import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,22 +14,20 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
+    close_session,
     get_session,
     get_token,
-    hf_hub_url,
-    set_client_factory,
 )
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import build_hf_headers, filter_repo_objects, hf_raise_for_status
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils import filter_repo_objects
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 
 from helpers.machine import file_hash, place
 from helpers.runs import read_object
 from helpers.settings import check_repo
 from helpers.sharing.card import OWNER
-from helpers.sharing.export import MARK
+from helpers.sharing.export import EXPORT_FILE
 
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
 # What a loader would mix with new weights, or read beside them
@@ -70,17 +68,7 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
             f"There is no folder {folder} with weights (.safetensors or .gguf) to push.\n"
             "Export first: notebook 04, or python -m helpers export."
         )
-    check_base(folder / "adapter_config.json")
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    files = {}
-    for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
-        files[name] = (folder / name).stat().st_size / 1e6
-    return Plan(repo, private, files)
-
-
-def check_base(config: Path) -> None:
-    """Raises ValueError for an adapter that others could not load."""
+    config = folder / "adapter_config.json"
     if config.is_file():
         base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
         if Path(base).is_absolute():
@@ -89,6 +77,12 @@ def check_base(config: Path) -> None:
                 "Push the copy that notebook 04 makes, …/export/adapter, "
                 "or the merged model that python -m helpers export makes."
             )
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    files = {}
+    for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
+        files[name] = (folder / name).stat().st_size / 1e6
+    return Plan(repo, private, files)
 
 
 def check_card(folder: str | Path) -> None:
@@ -113,29 +107,28 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     folder = Path(folder)
     plan = plan_push(folder, repo, private)
     check_card(folder)
-    origin = read_object(folder / MARK, {}, "Export it again.") or {}
+    origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
     api = HfApi(endpoint, token())
-    set_client_factory(impatient_client)
     try:
-        url = create(api, plan)
-        commit = upload(api, folder, plan)
-        check_arrival(api, folder, plan, commit)
-        if origin.get("run"):
-            set_tag(api, repo, f"run-{origin['run']}", commit)
+        return send(api, folder, plan, origin.get("run"))
     except Exception as error:
         cause = network_cause(error)
         if cause is None:
             raise
+        what = type(cause).__name__
+        cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
+        if isinstance(cause, HfHubHTTPError):
+            what = f"{cause.response.status_code} {cause.response.reason_phrase}"
+            cure = "Wait a little"
+            if cause.response.status_code in REFUSED:
+                cure = "Make a token with write access to it (huggingface.co/settings/tokens)"
         # Without the client's own error, which holds the request and its token
-        raise RuntimeError(explain(cause, repo)) from None
-    return url
-
-
-def impatient_client() -> httpx.Client:
-    """The library's own waits for ever where a connection is silent."""
-    client = default_client_factory()
-    client.timeout = httpx.Timeout(SILENCE)
-    return client
+        raise RuntimeError(
+            f"The upload to {repo} failed ({what}).\n"
+            f"{cure}, and run it again: what arrived is not sent twice."
+        ) from None
+    finally:
+        close_session()  # the next one waits again as long as the library does
 
 
 def network_cause(error: BaseException | None) -> BaseException | None:
@@ -153,18 +146,18 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(cause, httpx.TransportError)
 
 
-# Does a call again while it fails for a reason that may pass; the library does so for few calls
-retried = retry(
+@retry(
     stop=stop_after_attempt(5),
     wait=wait_exponential(max=30),
     retry=retry_if_exception(may_pass),
     reraise=True,
 )
+def send(api: HfApi, folder: Path, plan: Plan, run: str | None) -> str:
+    """Sends what is new, reads all back, and tags it; returns the repository's address.
 
-
-@retried
-def create(api: HfApi, plan: Plan) -> str:
-    """The repository's address. Raises RuntimeError if others see it than this push says."""
+    Raises RuntimeError if others see it than this push says, or if a file did not arrive whole.
+    """
+    get_session().timeout = httpx.Timeout(SILENCE)  # without it, a silent connection lasts for ever
     url = api.create_repo(plan.repo, private=plan.private, exist_ok=True)
     if api.repo_info(plan.repo).private != plan.private:
         wanted = "private" if plan.private else "public"
@@ -172,12 +165,6 @@ def create(api: HfApi, plan: Plan) -> str:
             f"{plan.repo} is on the Hub, and not {wanted} as this push is.\n"
             f"Set private={not plan.private}, change it on the Hub, or choose another REPO."
         )
-    return str(url)
-
-
-@retried
-def upload(api: HfApi, folder: Path, plan: Plan) -> str:
-    """One commit with all that is new; returns its hash, or the last one's if nothing is new."""
     stale = GGUF if any(folder.glob("*.gguf")) else WEIGHTS
     operations: list = []
     for name in filter_repo_objects(api.list_repo_files(plan.repo), allow_patterns=stale):
@@ -185,54 +172,24 @@ def upload(api: HfApi, folder: Path, plan: Plan) -> str:
             operations.append(CommitOperationDelete(name))
     for name in plan.files:  # all: the client leaves out what is there
         operations.append(CommitOperationAdd(name, folder / name))
-    return api.create_commit(plan.repo, operations, commit_message="Upload the trained model").oid
-
-
-def check_arrival(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Raises RuntimeError unless the Hub sends back every file as it is here."""
+    message = "Upload the trained model"
+    commit = api.create_commit(plan.repo, operations, commit_message=message).oid
     lost = []
-    for name in plan.files:
-        if hash_there(api, plan.repo, name, commit) != file_hash(folder / name):
-            lost.append(name)
+    for name in plan.files:  # the client compares their sizes only
+        with tempfile.TemporaryDirectory() as here:
+            arrived = api.hf_hub_download(plan.repo, name, revision=commit, local_dir=here)
+            if file_hash(arrived) != file_hash(folder / name):
+                lost.append(name)
     if lost:
         raise RuntimeError(
             f"{len(lost)} of {len(plan.files)} files did not arrive whole: {', '.join(lost[:3])}.\n"
             "Delete them on the Hub and run it again: what has the same hash is not sent twice."
         )
-
-
-@retried
-def hash_there(api: HfApi, repo: str, name: str, commit: str) -> str:
-    """SHA-256 of what the Hub sends back; the library's downloads compare sizes only."""
-    url = hf_hub_url(repo, name, revision=commit, endpoint=api.endpoint)
-    digest = hashlib.sha256()
-    with get_session().stream("GET", url, headers=build_hf_headers(token=api.token)) as response:
-        hf_raise_for_status(response)
-        for part in response.iter_bytes():
-            digest.update(part)
-    return digest.hexdigest()
-
-
-@retried
-def set_tag(api: HfApi, repo: str, name: str, commit: str) -> None:
-    """Names this commit; a tag of that name moves."""
-    with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
-        api.delete_tag(repo, tag=name)
-    api.create_tag(repo, tag=name, revision=commit)
-
-
-def explain(error: BaseException, repo: str) -> str:
-    """What went wrong, and what to do, in two lines. No header is ever shown."""
-    what = type(error).__name__
-    cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        what = f"{status} {error.response.reason_phrase}"
-        cure = "Wait a little"
-        if status in REFUSED:
-            cure = "Make a token with write access to it (huggingface.co/settings/tokens)"
-    again = "and run it again: what arrived is not sent twice"
-    return f"The upload to {repo} failed ({what}).\n{cure}, {again}."
+    if run:  # a tag of that name moves
+        with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
+            api.delete_tag(plan.repo, tag=f"run-{run}")
+        api.create_tag(plan.repo, tag=f"run-{run}", revision=commit)
+    return str(url)
 
 
 def token() -> str:

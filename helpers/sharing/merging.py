@@ -4,16 +4,19 @@ It streams: a shard of the base is read, the adapter's part is added in FP32, an
 written, so that a model can be merged that is larger than the memory.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from helpers.runs import write_json
-from helpers.sharing.export import MARK, Export, origin_of, staged, write_tokenizer
+from helpers.sharing.export import Export, complete, staged
 from helpers.training import Adapter, end_tokens, quiet
 
 import torch  # isort: skip  (after Unsloth, as all below)
-from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
+from huggingface_hub import (
+    get_local_safetensors_metadata,
+    snapshot_download,
+    split_torch_state_dict_into_shards,
+)
 from peft import PeftModel
 from peft.tuners.lora import Linear, LoraLayer
 from safetensors import safe_open
@@ -24,11 +27,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 SMALLEST_SHARD = 50_000_000  # bytes; a shard is an eighth of the model, which bounds the memory
 LARGEST_SHARD = 4_000_000_000
 COMPANIONS = 20_000_000  # bytes, for tokenizer and settings
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 WANTED = ("*.json", "*.safetensors", "*.jinja", "*.txt")  # of a base on the Hub
 
 
+@torch.no_grad()
 def merge(
     base: str,
     adapter: Adapter,
@@ -49,22 +51,26 @@ def merge(
     if getattr(config, "quantization_config", None):
         what = f"The weights of {base} are quantised; a merge would round the adapter away"
         raise ValueError(f"{what}.\nSet MODEL to the unquantised model of the same name.")
-    config.dtype = PRECISIONS[precision]
-    files, shards = plan_shards(weights, config.dtype)
+    config.dtype = dtype = PRECISIONS[precision]
+    files, shards = plan_shards(weights, dtype)
     deltas = lora_layers(config, files, adapter)
     size = shards.metadata["total_size"] + COMPANIONS
     with staged(folder, weights, size, staging) as made:
         config.save_pretrained(made)
-        write_tokenizer(adapter, made)
         generation_settings(weights, config, adapter).save_pretrained(made)
         for file, names in shards.filename_to_tensors.items():
-            tensors = {name: merged(files[name], name, deltas, config.dtype) for name in names}
+            tensors = {}
+            for name in names:
+                with safe_open(files[name], "pt") as stored:  # anew, else what is read stays mapped
+                    tensor = stored.get_tensor(name)
+                if name in deltas:
+                    tensor = tensor.float() + deltas[name].get_delta_weight("default")
+                tensors[name] = tensor.to(dtype, copy=True)
             save_file(tensors, made / file, {"format": "pt"})
-            del tensors
         if shards.is_sharded:
             index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-            write_json(made / INDEX, index)
-        write_json(made / MARK, origin_of(base, adapter, "merged", precision))
+            write_json(made / "model.safetensors.index.json", index)
+        complete(made, base, adapter, "merged", precision)
     return Export.read(folder)
 
 
@@ -73,23 +79,18 @@ def plan_shards(weights: Path, dtype: torch.dtype):
 
     Only safetensors are read: other kinds can hide code.
     """
-    if (weights / INDEX).is_file():
-        places = json.loads((weights / INDEX).read_text(encoding="utf-8"))["weight_map"]
-    else:
-        with safe_open(weights / SINGLE, "pt") as file:
-            places = dict.fromkeys(file.keys(), SINGLE)
-    files = {name: weights / place for name, place in places.items()}
-    shapes = {}
-    for name, path in files.items():
-        with safe_open(path, "pt") as file:
-            shape = file.get_slice(name).get_shape()
+    stored = get_local_safetensors_metadata(weights)
+    files, shapes = {}, {}
+    for name, file in stored.weight_map.items():
+        files[name] = weights / file
+        shape = stored.files_metadata[file].tensors[name].shape
         shapes[name] = torch.empty(shape, dtype=dtype, device="meta")
     eighth = sum(tensor.nbytes for tensor in shapes.values()) // 8
     largest = min(LARGEST_SHARD, max(SMALLEST_SHARD, eighth))
     return files, split_torch_state_dict_into_shards(shapes, max_shard_size=largest)
 
 
-def lora_layers(config, names: Mapping[str, Path], adapter: Adapter) -> dict[str, LoraLayer]:
+def lora_layers(config, names: Collection[str], adapter: Adapter) -> dict[str, LoraLayer]:
     """PEFT's LoRA layers, each by the name of the weight that it changes.
 
     The base's own weights are not loaded for it. Raises ValueError for an adapter that is not only
@@ -118,16 +119,6 @@ def lora_layers(config, names: Mapping[str, Path], adapter: Adapter) -> dict[str
         )
     model.load_state_dict(stored, strict=False, assign=True)
     return layers
-
-
-@torch.no_grad()
-def merged(path: Path, name: str, deltas: Mapping[str, LoraLayer], dtype: torch.dtype):
-    """A tensor of the base in `dtype`, with its LoRA part added in FP32."""
-    with safe_open(path, "pt") as file:  # opened for each, so that what is read is not kept mapped
-        tensor = file.get_tensor(name)
-    if name in deltas:
-        tensor = tensor.float() + deltas[name].get_delta_weight("default")
-    return tensor.to(dtype, copy=True)
 
 
 def generation_settings(weights: Path, config, adapter: Adapter) -> GenerationConfig:

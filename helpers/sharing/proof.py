@@ -7,12 +7,10 @@ import json
 import math
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.runs import write_json
 from helpers.sharing.export import Export
 from helpers.training import Adapter
 
@@ -74,20 +72,17 @@ def prove_all(
 def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | str]:
     """What the fresh process measured of each export, or what is wrong with it, in words."""
     folders = {name: str(export.folder) for name, export in exports.items()}
-    script = Path(__file__).with_name("reader.py")
-    with tempfile.TemporaryDirectory() as place:
-        request, answer = Path(place, "request.json"), Path(place, "answer.json")
-        write_json(request, {"trained": trained, "folders": folders})
-        # -P: this folder is not where Python looks for modules first
-        command = [sys.executable, "-P", script, request, answer]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        if answer.is_file():
-            return json.loads(answer.read_text(encoding="utf-8"))
-    cause = done.stderr.strip().rpartition("\n")[2][:300]
-    raise RuntimeError(
-        f"The fresh process that reads the exports ended with {done.returncode} ({cause}).\n"
-        "Look whether the folders are whole; free memory if it ran out, and run it again."
-    )
+    request = json.dumps({"trained": trained, "folders": folders})
+    # -P: this folder is not where Python looks for modules first
+    command = [sys.executable, "-P", Path(__file__).with_name("reader.py")]
+    done = subprocess.run(command, input=request, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        cause = done.stderr.strip().rpartition("\n")[2][:300]
+        raise RuntimeError(
+            f"The fresh process that reads the exports ended with {done.returncode} ({cause}).\n"
+            "Look whether the folders are whole; free memory if it ran out, and run it again."
+        )
+    return json.loads(done.stdout.strip().rpartition("\n")[2])
 
 
 def judge(export: Export, found: dict | str) -> Proof:

@@ -176,7 +176,7 @@ FAULTS = {  # what is done to a merged model's folder, and what the proof says o
     "one weight": (lambda f: rewrite(f, one_weight), "differs from base"),
     "nan": (lambda f: rewrite(f, not_a_number), "no numbers"),
     "template": (lambda f: (f / "chat_template.jinja").write_text("{{ 1 }}"), "chat template"),
-    "swapped": (swap_tokens, "tokenizer has another tokens"),
+    "swapped": (swap_tokens, "it has another vocabulary"),
     "half": (cut_in_half, "is not what was exported"),
     "short": (lambda f: change_json(f / "config.json", max_position_embeddings=8), "max_position"),
     "end": (generation(eos_token_id=5), "do not end a reply"),

@@ -12,6 +12,11 @@ from tests.conftest import ROOT, SHARED
 from tests.sharing.test_export import adapters, exports, trained  # noqa: F401  (fixtures)
 
 CONVERTER = "import sys; open(sys.argv[3], 'w').write('GGUF'); "
+QUANTIZER = f"""#!{sys.executable}
+import pathlib, sys
+source, file, kind = sys.argv[1:]
+pathlib.Path(file).write_text(pathlib.Path(source).read_text() + kind)
+"""
 
 
 @pytest.fixture
@@ -36,9 +41,9 @@ def test_without_llama_cpp_the_remedy_is_exact(llama, tmp_path, recipe, exports)
         assert words in said
     assert "llama-quantize llama-completion" in said and not (tmp_path / "gguf").exists()
     llama("")
-    sharing.check_gguf(("q8_0",))
+    sharing.check_gguf("q8_0")
     with pytest.raises(FileNotFoundError, match="llama-quantize"):
-        sharing.check_gguf(("q4_k_m",))
+        sharing.check_gguf("q4_k_m")
 
 
 def test_a_converter_that_fails_leaves_nothing(llama, tmp_path, recipe, exports):  # noqa: F811
@@ -48,15 +53,28 @@ def test_a_converter_that_fails_leaves_nothing(llama, tmp_path, recipe, exports)
     assert [path.name for path in tmp_path.iterdir()] == ["llama"]
 
 
-def test_the_export_holds_files_modelfile_and_origin(llama, tmp_path, recipe, exports):  # noqa: F811
+@pytest.mark.parametrize(("kind", "written"), [("f16", "GGUF"), ("q4_k_m", "GGUFQ4_K_M")])
+def test_the_export_holds_file_modelfile_and_origin(
+    kind,
+    written,
+    llama,
+    tmp_path,
+    recipe,
+    exports,  # noqa: F811
+):
     llama("")
+    quantizer = tmp_path / "llama" / gguf.QUANTIZER
+    quantizer.write_text(QUANTIZER)
+    quantizer.chmod(0o755)
     merged = exports["fp32"]
-    made = sharing.to_gguf(merged, tmp_path / "gguf", recipe, ("q8_0", "f16"))
+    made = sharing.to_gguf(merged, tmp_path / "gguf", recipe, kind)
     names = {path.name for path in made.folder.iterdir()}
-    assert names == {"q8_0.gguf", "f16.gguf", "Modelfile", "export.json"}
-    assert (made.form, made.precision) == ("gguf", "q8_0, f16")
+    assert names == {f"{kind}.gguf", "Modelfile", "export.json"}
+    assert (made.folder / f"{kind}.gguf").read_text() == written
+    assert (made.form, made.precision) == ("gguf", kind)
     assert made.origin["adapter_sha256"] == merged.origin["adapter_sha256"]
-    assert (made.folder / "Modelfile").read_text() == sharing.modelfile(merged, recipe, "f16.gguf")
+    text = (made.folder / "Modelfile").read_text()
+    assert text == sharing.modelfile(merged, recipe, f"{kind}.gguf")
 
 
 def test_the_modelfile_asks_as_training_did(recipe, exports, trained):  # noqa: F811
@@ -87,8 +105,10 @@ def test_a_real_conversion_and_its_replies(tmp_path, recipe, machine):
     save_adapter(model, tokenizer, tmp_path / "run" / "adapter")
     adapter = training.Adapter.read(tmp_path / "run" / "adapter")
     merged = sharing.merge(base, adapter, tmp_path / "merged")
-    made = sharing.to_gguf(merged, tmp_path / "gguf", recipe, ("f16", "q8_0", "q4_k_m"))
-    files = [made.folder / f"{kind}.gguf" for kind in ("f16", "q8_0", "q4_k_m")]
+    files = []
+    for kind in gguf.SIZES:
+        made = sharing.to_gguf(merged, tmp_path / kind, recipe, kind)
+        files.append(made.folder / f"{kind}.gguf")
     sizes = [file.stat().st_size for file in files]
     assert sizes == sorted(sizes, reverse=True)
     prompts = [data.prompt_text(recipe, tokenizer, f"{n} + 4?") for n in range(4)]

@@ -69,6 +69,7 @@ def test_a_push_arrives_private_whole_and_tagged(server, folder):
     assert push(server, folder) == f"{server.url}/{REPO}"
     check_arrived(server, folder)
     assert server.repos[REPO].private
+    assert huggingface_hub.get_session().timeout.read is None  # as it was before
     for path in folder.parent.rglob("*"):
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.sharing import export as staging
-from tests.conftest import held_by_another
+from helpers.training import lock_folder
 
 
 def make(folder, elsewhere=None, end=None, made_from=Path("source")):
@@ -86,11 +86,11 @@ def test_a_link_is_followed(tmp_path):
     assert names(tmp_path / "real") == WHOLE
 
 
-def test_two_processes_do_not_export_to_one_folder(tmp_path):
+def test_two_exports_do_not_go_to_one_folder(tmp_path):
     make(tmp_path / "m")
     (tmp_path / "staging").mkdir()
     for place in (tmp_path / "m", tmp_path / "staging" / ".m.export.new"):
         taken = pytest.raises(RuntimeError, match="Another process is exporting to")
-        with held_by_another(place), taken:
+        with lock_folder(place, "exporting to"), taken:
             make(tmp_path / "m", tmp_path / "staging")
     assert names(tmp_path / "m") == WHOLE
