@@ -145,7 +145,7 @@ def test_the_fingerprint_is_of_the_package_and_the_cells_that_show_something(tmp
     )
     assert (
         changed(tmp_path / first, "SEED = 0", "SEED = 1")
-        == changed(tmp_path / "helpers" / "xml.py", "def ", "def  ")
+        == changed(tmp_path / "helpers" / "formats.py", "def ", "def  ")
         == [True, True]
     )
     assert changed(tmp_path / last, "SEED = 0", "SEED = 1") == [False, True]

@@ -27,7 +27,8 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 GIB = 2**30
-STACK = "torch transformers trl peft unsloth unsloth_zoo accelerate bitsandbytes datasets sympy"
+STACK = "torch transformers trl peft unsloth unsloth_zoo".split()  # noqa: SIM905
+STACK += "accelerate bitsandbytes datasets sympy".split()  # noqa: SIM905
 # Nobody need ask whether the Hub is there: the user has said, or only a proxy can reach it.
 DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
 PROFILES = {
@@ -183,7 +184,7 @@ def version_of(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """The installed version of each library of the stack; one that is absent is left out."""
-    return {name: version_of(name) for name in STACK.split() if version_of(name)}
+    return {name: version_of(name) for name in STACK if version_of(name)}
 
 
 def describe(machine: Machine) -> str:

@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[2]
 STACK, ALONE = ROOT / "requirements-colab.txt", ROOT / "requirements-unsloth.txt"
 PLACES = {"kaggle": "Kaggle", "colab": "Colab", "local": "this computer"}
 # A fresh kernel holds some of these already, and the others are built for each other.
-KEPT = """torch torchvision torchaudio triton numpy pandas scipy matplotlib pillow psutil packaging
-    protobuf ipython ipykernel tornado"""
-CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess"  # by what the stack needs
+KEPT = "torch torchvision torchaudio triton numpy pandas scipy matplotlib".split()  # noqa: SIM905
+KEPT += "pillow psutil packaging protobuf ipython ipykernel tornado".split()  # noqa: SIM905
+# By what the stack needs:
+CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess".split()  # noqa: SIM905
 MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 
 
@@ -66,7 +67,7 @@ def install() -> None:
     for folder in attached("unsloth-*.whl"):
         wheels += ["--no-index", "--find-links", str(folder)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        for name in KEPT.split():
+        for name in KEPT:
             if version_of(name):
                 print(f"{name}=={version_of(name)}", file=constraints, flush=True)
         pip("install", "-r", str(STACK), "-c", constraints.name, *wheels)
@@ -91,7 +92,7 @@ def pip(*words: str) -> None:
 def check_loaded() -> None:
     """Raises RuntimeError if this kernel would go on with an older version than the installed."""
     wanted = re.findall("^[a-z_0-9]+", STACK.read_text() + ALONE.read_text(), re.MULTILINE)
-    for name in [*KEPT.split(), *CHANGED.split(), *wanted]:
+    for name in [*KEPT, *CHANGED, *wanted]:
         module = sys.modules.get(MODULES.get(name, name))
         loaded = getattr(module, "__version__", "").partition("+")[0]
         installed = version_of(name).partition("+")[0]

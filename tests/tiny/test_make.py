@@ -2,7 +2,7 @@
 
 import torch
 
-from helpers.machine import computer as machines
+from helpers.machine import file_hash
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.corpus import documents
 from helpers.tiny.make import batches, build, make_tokenizer
@@ -11,7 +11,7 @@ from helpers.tiny.make import batches, build, make_tokenizer
 def built(folder):
     torch.manual_seed(123)  # the maker seeds itself
     build(folder, 96)
-    return {file.name: machines.file_hash(file) for file in folder.iterdir()}
+    return {file.name: file_hash(file) for file in folder.iterdir()}
 
 
 def test_two_builds_are_the_same(tmp_path):
