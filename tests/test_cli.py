@@ -217,7 +217,7 @@ def test_stages_from_the_command_line(tmp_path, cli):
 
 
 def test_what_the_settings_change():
-    from helpers.recipes import get_recipe
+    from helpers.recipes import for_profile, get_recipe
     from helpers.settings import Settings
     from helpers.training.stages import changed
 
@@ -225,6 +225,8 @@ def test_what_the_settings_change():
     recipe = changed(get_recipe("openr1_boxed"), given)
     assert (recipe.priming.rows, recipe.sft.rows, recipe.sft.batch) == (60, 5000, 32)
     assert not recipe.lora.load_in_4bit
+    tiny = changed(for_profile(get_recipe("openr1_boxed"), "tiny"), given)
+    assert (tiny.priming.rows, tiny.sft.rows) == (60, 5000)
     assert changed(get_recipe("phybench_eed"), Settings(epochs=2.0)).grpo.steps is None
     assert changed(get_recipe("phybench_eed"), Settings()) == get_recipe("phybench_eed")
 

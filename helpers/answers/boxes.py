@@ -68,6 +68,7 @@ class Boxed(Format):
     r"""Of `openr1_boxed` and `phybench_eed`: free reasoning that ends in `\boxed{…}`."""
 
     name = "boxed"
+    flexible = "the last box, else the last number, anywhere"
 
     def target(self, solution: str, answer: str) -> str:
         """The solution with its own boxes opened, so that the answer has the only one."""

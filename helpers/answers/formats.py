@@ -54,7 +54,7 @@ def single_value(text: str) -> str | None:
 class Format:
     """How a reply is written, recognised, and read.
 
-    A format of your own also needs its `name`, and
+    A format of your own needs its `name`, an instruction of that name in `vocabulary.toml`, and
 
     target(solution, answer): what SFT teaches, unchecked.
     follows(text): whether it is exactly the shape asked for; for log and evaluation.
@@ -62,6 +62,7 @@ class Format:
     """
 
     name: str
+    flexible = "the last number anywhere"  # what `extract_flexible` gives, in words
 
     @property
     def instruction(self) -> str:

@@ -74,12 +74,12 @@ def recipes_of(names: Sequence[str]) -> list[str]:
         run = Run.read(folder.parent)
         if learned is None and run and is_adapter(folder):
             learned = run.manifest
-        if learned:
+        if learned and learned.get("recipe"):  # an adapter from elsewhere names none
             found[learned["recipe"]] = True
     return list(found)
 
 
-def at_work(
+def loaded(
     chosen: Sequence[Candidate], recipe: Recipe, machine: Machine, vllm: bool
 ) -> Iterator[tuple[Candidate, object, object]]:
     """Each candidate with its model and tokenizer; a base is loaded once for all that need it."""
@@ -89,8 +89,8 @@ def at_work(
         settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
         if vllm:
             model = Engine(first, base, settled, machine)
-            for model.number, candidate in enumerate(members, 1):
-                model.adapter = candidate.adapter
+            for number, candidate in enumerate(members, start=1):
+                model.number, model.adapter = number, candidate.adapter
                 yield candidate, model, model.tokenizer
         else:
             model, tokenizer = training.load(first, settled, machine)
@@ -128,7 +128,7 @@ def evaluate_all(
     found = {candidate.label: None for candidate in chosen}  # in the order asked for
     remembered = dict.fromkeys(found) if control else {}
     asked = None
-    for candidate, model, tokenizer in at_work(chosen, recipe, machine, vllm):
+    for candidate, model, tokenizer in loaded(chosen, recipe, machine, vllm):
         label = candidate.label
         asked = asked or data.short_enough(recipe, tokenizer, examples, "grpo").examples
         answers = partial(evaluate, model, tokenizer, recipe, seed=seed + 1, resume=resume)

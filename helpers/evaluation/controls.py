@@ -94,7 +94,7 @@ def twin(example: Example, rng: random.Random) -> Example | None:
         changed = {number: Fraction(other_than(number, rng)) for number in free}
         answer = follow(steps, changed)
         if answer is not None and answer != truth:
-            return Example(example.id, exchange(FREE, question, changed), "", written(answer))
+            return Example(example.id, exchange(FREE, question, changed), "", as_text(answer))
     return None
 
 
@@ -107,8 +107,8 @@ def other_than(number: int, rng: random.Random) -> int:
 def uses(steps: Sequence[Equation], question: str, numbers: Sequence[Fraction]) -> set[Fraction]:
     """The numbers that a question gives in digits alone and that the equations use.
 
-    None if there is a doubt about one: it is neither given nor an earlier result, or could be both;
-    it is small and used twice (three boxes, and three children nobody counted); or a result other
+    Empty if one is in doubt: it is neither given nor an earlier result, or could be both; it is
+    small and used twice (three boxes, and three children nobody counted); or a result other
     than the last is not used.
     """
     in_words = set()
@@ -152,12 +152,12 @@ def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction
 
     def now(match: re.Match) -> str:
         number = stated_number(match.group())
-        return written(changed.get(number, number))
+        return as_text(changed.get(number, number))
 
     return numbers.sub(now, text)
 
 
-def written(number: Fraction) -> str:
+def as_text(number: Fraction) -> str:
     """As people write it, with at most two decimals where it is not whole."""
     return str(number) if number.denominator == 1 else f"{float(number):.2f}".rstrip("0")
 

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from helpers import runs, training
 from helpers.data import messages, prompt_text
 from helpers.machine import Machine, random_state, set_random_state, versions
-from helpers.recipes import PENALTIES, Recipe
+from helpers.recipes import Recipe
 from helpers.rows import Example
 from helpers.training import END_OF_TURN, Adapter, Completion, adapter_identity
 
@@ -81,11 +81,8 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
         outcome = "no_answer"
     else:
         outcome = "wrong"
-    # Penalties judge token ids, which a text does not have.
-    weights = {name: w for name, w in recipe.rewards.items() if name not in PENALTIES}
-    judged = replace(recipe, rewards=weights)
     prompt = messages(recipe, example.question)
-    paid = training.reward_table(judged, [text], [gold], prompts=[prompt])
+    paid = training.reward_table(recipe, [text], [gold], prompts=[prompt])
     rewards = {name: values[0] for name, values in paid.items()}
     return Record(
         id=example.id,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from helpers.plots.panels import BLUE, FIGURES, RED, legend, looks, subplots
 
 AXES = FIGURES["axes"]  # labels and limits
+BINS = [edge / 20 for edge in range(21)]  # of scores
 OUTCOMES = FIGURES["outcomes"]  # words, colour and hatch, in the order of the bars
 
 
@@ -69,7 +70,7 @@ def scores(records: Mapping[str, Sequence]) -> Figure:
     for axis, (name, answers) in zip(axes, records.items(), strict=True):
         values = pd.Series([answer.score for answer in answers])
         shares = [1 / len(values)] * len(values)
-        axis.hist(values, weights=shares, bins=20, range=(0, 1), color=BLUE, edgecolor="white")
+        axis.hist(values, weights=shares, bins=BINS, color=BLUE, edgecolor="white")
         mean = values.mean()
         axis.axvline(mean, color=RED, linestyle="--", label=f"mean {mean:.2f}")
         axis.set(title=name, **AXES["scores"])

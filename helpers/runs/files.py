@@ -55,7 +55,7 @@ class Run:
     def hash(self) -> str | None:
         """Twelve hex digits that name a run, of its fingerprint; None for none.
 
-        Runs that give equal weights have equal hashes.
+        On one kind of machine, runs with equal hashes have equal weights.
         """
         fingerprint = self.manifest.get("fingerprint")
         if not fingerprint:

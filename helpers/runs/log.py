@@ -14,7 +14,7 @@ here, `rename`, from what the trainer logs
     zero_std_groups, clip_ratio       share of groups with equal rewards, of tokens clipped
     completion_mean, completion_max   length in tokens
     truncated                         share of completions cut off at the limit
-training/watching.py, `on_log` and `times`
+training/watching.py, `on_log`
     step, fp16                        its number; true where the loss is scaled
     adv_mean, adv_std, completions    GRPO's advantages, and how many there were
     time_per_step_s                   seconds; its parts are generation_time_s, backward_time_s

@@ -1,6 +1,6 @@
 """The model card of an export: how to ask and load it, what was measured, its limits.
 
-Its text is in `card.jinja`; here are the values.
+Its text, and what it says of these values, is in `card.jinja`.
 """
 
 import re

@@ -13,6 +13,7 @@ whatever the story around them.
 
 from __future__ import annotations
 
+import operator
 import re
 import tomllib
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from pathlib import Path
 from random import Random
 
 STORIES = tomllib.loads(Path(__file__).with_name("stories.toml").read_text("utf-8"))
+SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 STEP = "{0} {1} {2} = {3}"
 MARKED_STEP = "{0} {1} {2} = <<{0}{1}{2}={3}>>{3} {{things}}."  # as GSM8K: with what a tool reads
 SPLIT_OF_FIVE = ("pretrain", "train", "pretrain", "test", "pretrain")
@@ -54,11 +56,21 @@ def split_of(numbers: Sequence[int]) -> str:
     return SPLIT_OF_FIVE[(a + 2 * b + 3 * c + a * b * c) % 5]
 
 
+def value_of(formula: str, values: dict) -> int:
+    """A formula such as "a * b - 1", from left to right."""
+    result, sign = 0, "+"
+    for word in formula.split():
+        if word in SIGNS:
+            sign = word
+        else:
+            result = SIGNS[sign](result, int(word) if word.isdigit() else values[word])
+    return result
+
+
 def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ...]:
     """The lines of a story's working, with its arithmetic written as `step`.
 
-    The numbers and letters that are drawn for it, and its results, are added to the values. What is
-    evaluated are the formulas of our own stories, such as "a * b - 1".
+    The numbers and letters that are drawn for it, and its results, are added to the values.
     """
     for name, choices in story["draw"].items():
         if isinstance(choices, str):
@@ -66,14 +78,14 @@ def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ..
             continue
         lowest, highest, *formula = choices
         if formula:
-            highest = min(highest, eval(*formula, {}, values))
+            highest = min(highest, value_of(*formula, values))
         values[name] = rng.randint(lowest, highest)
     values["top"] = values["b"] + values["c"]
     lines = []
     for line in story["working"]:
         if "=" in line:
             formula, name = line.split(" = ")
-            values[name] = eval(formula, {}, values)
+            values[name] = value_of(formula, values)
             left, sign, right = formula.split()
             line = step.format(values[left], sign, values[right], values[name])
         lines.append(line.format(**values))

@@ -1,6 +1,6 @@
 """Models, rewards and trainers: what turns a base into an adapter.
 
-load               a base in 4-bit, or an adapter on its base; and the tokenizer
+load               a base, or an adapter on its base; and the tokenizer
 add_lora           freezes a base and adds the recipe's LoRA matrices
 count_parameters   how many parameters train, and how many there are
 Adapter            the noun: folder, base, rank, tokenizer and run of a trained adapter

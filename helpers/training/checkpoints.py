@@ -1,6 +1,6 @@
 """Going on where a run was cut off: whose folder it is, what it was made of, what is whole.
 
-Two runs of one fingerprint give equal weights.
+On one kind of machine two runs of one fingerprint give equal weights.
 
 A checkpoint counts only with its marker, which is written last and lists every file with its size.
 So whatever a kill leaves half written, or half deleted, is never read.

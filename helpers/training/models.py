@@ -1,4 +1,4 @@
-"""Loads a base in 4-bit with Unsloth, adds LoRA to it, and generates in batches."""
+"""Loads a base with Unsloth, adds LoRA to it, and generates in batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Completion:
 
 
 def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = ""):
-    """A base in 4-bit, or an adapter on its base, ready to be trained further, and the tokenizer.
+    """A base, or an adapter on its base, ready to be trained further, and the tokenizer.
 
     model: a base's Hub id or folder, or an adapter. vllm="colocate": Unsloth puts vLLM beside it,
     on the same weights. Raises FileNotFoundError or ConnectionError if a base is not there.

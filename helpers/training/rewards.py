@@ -6,9 +6,9 @@ form together weigh as much. `accuracy_reward` and `format_reward` read a reply 
 own format and score, as evaluation does. Recipes hold the weights.
 
 A reward of your own is a function here, an entry in `REWARDS`, and its name with a weight in a
-recipe. `completions` and `answer` always come; give every other column a default. A right reply
-must earn it whole (`check_golds`), unless it is one of `recipes.PENALTIES`. What it needs of the
-recipe goes into `needs`, in `reward_functions`.
+recipe. `completions` and `answer` always come; what else it needs must have a default, or be bound
+to it in `needs`, in `reward_functions`. A right reply must earn it whole (`check_golds`), unless it
+is one of `recipes.PENALTIES`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from helpers.answers import (
     same_number,
     strict_xml,
 )
-from helpers.recipes import Recipe
+from helpers.recipes import PENALTIES, Recipe
 from helpers.rows import Example
 
 Reward = Callable[..., list[float | None]]
@@ -113,7 +113,7 @@ def r_repeat(completions, completion_ids, **_) -> list[float]:
     return get_repetition_penalty_reward()(completion_ids)
 
 
-def r_length(completions, completion_ids, max_completion_length: int = 700, **_) -> list[float]:
+def r_length(completions, completion_ids, max_completion_length: int, **_) -> list[float]:
     """Optional: 0, falling to −1 over the last fifth of the allowed length (DAPO, from TRL)."""
     fifth = max(1, max_completion_length // 5)
     return get_soft_overlong_punishment(max_completion_length, fifth)(completion_ids)
@@ -155,11 +155,16 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
 def reward_table(
     recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **columns
 ) -> dict[str, list[float]]:
-    """Each reward of the recipe, and their weighted `total`: lists of one number a completion."""
+    """Each reward of the recipe, and their weighted `total`: lists of one number a completion.
+
+    Penalties judge token ids: they are left out where `completion_ids` is not given.
+    """
     functions, weights = reward_functions(recipe)
     table = {}
     total = [0] * len(completions)
     for function, weight in zip(functions, weights, strict=True):
+        if function.__name__ in PENALTIES and "completion_ids" not in columns:
+            continue
         rewards = function(completions=completions, answer=answers, **columns)
         table[function.__name__] = rewards
         for number, reward in enumerate(rewards):
@@ -183,8 +188,7 @@ def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
     """
     replies = [written(recipe, example) for example in examples]
     golds = [example.answer for example in examples]
-    no_ids = [[] for _ in examples]
-    totals = reward_table(recipe, replies, golds, completion_ids=no_ids)["total"]
+    totals = reward_table(recipe, replies, golds)["total"]
     bad = []
     for example, total in zip(examples, totals, strict=True):
         if total < recipe.maximum - 1e-9:

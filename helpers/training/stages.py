@@ -95,8 +95,10 @@ def changed(recipe: Recipe, settings: Settings) -> Recipe:
     for stage in recipe.stages:
         part = replace(getattr(recipe, stage), **given)
         if settings.rows is not None:
-            most = part.rows or settings.rows  # priming keeps to its few
-            part = replace(part, rows=min(settings.rows, most))
+            rows = settings.rows
+            if stage == "priming":
+                rows = min(rows, part.rows)  # it keeps to its few
+            part = replace(part, rows=rows)
         if stage == "grpo" and settings.epochs is not None:
             part = replace(part, steps=None)
         recipe = replace(recipe, **{stage: part})

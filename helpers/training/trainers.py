@@ -1,7 +1,8 @@
 """The recipe's settings as TRL takes them on this machine, and a run that ends whole or goes on.
 
 A recipe states the effective batch; the machine only decides how it is cut into device batch ×
-accumulation × processes. The trainers themselves are built in the notebooks, in full view.
+accumulation × processes. The trainers are built in the notebooks, in full view, and
+in `stages.py`.
 """
 
 from __future__ import annotations
@@ -197,8 +198,9 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
 
     A kill leaves an unfinished run with its checkpoints, of which the newest whole one is what the
     same call goes on from, so that it ends as if it had never been killed. Of a finished run it
-    loads the adapter. If settings, data, code or versions are not as they were, ValueError says
-    what differs. resume=False starts afresh.
+    loads the adapter. If settings, data, code or versions are not as they were, a finished run is
+    kept beside the new one, and for an unfinished one ValueError says what differs. resume=False
+    starts afresh.
     """
     start = starting_adapter(trainer.model, run.stage)
     checkpoint = None

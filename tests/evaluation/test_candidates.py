@@ -138,10 +138,16 @@ def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
 
 
 def test_an_export_says_which_recipe_it_learned(tmp_path):
-    for name, recipe in (("merged", "gsm8k_hash"), ("other", "dapo_think")):
+    for name, recipe in (("foreign", None), ("merged", "gsm8k_hash"), ("other", "dapo_think")):
         (tmp_path / name).mkdir()
         write_json(tmp_path / name / "export.json", {"recipe": recipe})
-    names = [str(tmp_path / "merged"), BASE, "nobody/nothing", str(tmp_path / "other")]
+    names = [
+        str(tmp_path / "foreign"),
+        str(tmp_path / "merged"),
+        BASE,
+        "nobody/nothing",
+        str(tmp_path / "other"),
+    ]
     assert evaluation.recipes_of(names) == ["gsm8k_hash", "dapo_think"]
 
 

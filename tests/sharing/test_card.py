@@ -63,6 +63,10 @@ def test_the_card_is_valid_and_states_what_was_measured(name, form, write):
     shown = ("50.0% [23.7%, 76.3%]", "10 held-out\nproblems", recipe.system, "(bf16)")
     for words in (*shown, recipe.source.licence, f"enable_thinking={recipe.thinking}"):
         assert words in text, words
+    last = "the last number anywhere"
+    if "boxed" in recipe.format.name:
+        last = "the last box, else the last number, anywhere"
+    assert f"Flexible: {last} is right." in text and f"at most {recipe.maximum:g}." in text
     assert "{{" not in text and "{%" not in text
     assert len(data.run_hash) == 12 and f"Run `{data.run_hash}`" in text
 

@@ -75,6 +75,13 @@ def test_the_length_reward_knows_the_recipe_s_limit(recipe):
     assert pickle.loads(pickle.dumps(function))([""] * 2, completion_ids=ids) == [-1.0, 0.0]
 
 
+def test_a_penalty_is_left_out_where_a_text_alone_is_judged(recipe):
+    strict = dataclasses.replace(recipe, rewards={"r_strict": 1.0, "r_repeat": 1.0})
+    assert reward_table(strict, [GOOD], ["7"]) == {"r_strict": [1.0], "total": [1.0]}
+    ids = [[1, 2, 3] * 10]
+    assert reward_table(strict, [GOOD], ["7"], completion_ids=ids)["total"][0] < 1.0
+
+
 def test_optional_rewards():
     ids = [list(range(30)), [1, 2, 3] * 10, list(range(95))]
     fresh, repeating, _ = REWARDS["r_repeat"]([""] * 3, completion_ids=ids)
