@@ -7,20 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.answers import BOXED, HASH, THINK_BOXED, XML, XML_TAGS, strict_xml
+from tests.answers.labelled import labelled
 
 FORMATS = (XML, HASH, BOXED, THINK_BOXED)
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="<>#\\{}"), min_size=1)
 SOLUTIONS = PLAIN.filter(lambda text: any(c.isalnum() for c in text)).map("so {}".format)
 NUMBERS = st.from_regex(r"-?[0-9]{1,7}(\.[0-9]{1,3})?", fullmatch=True)
-TEX = st.sampled_from(
-    [
-        r"\frac{1}{2}",
-        r"\left(3,\frac{\pi}{2}\right)",
-        r"\{1,2\}",
-        r"\text{Evelyn}",
-        r"\sqrt{1+\frac{1}{\sqrt{2}}}",
-    ]
+FORMULAS = (
+    r"\frac{1}{2} \left(3,\frac{\pi}{2}\right) \{1,2\} \text{Evelyn} \sqrt{1+\frac{1}{\sqrt{2}}}"
 )
+TEX = st.sampled_from(FORMULAS.split())
 PIECES = ("<think>", "</think>", "\\boxed", "\\boxed{", "{", "}", "\\", "####", "7", "or", ".")
 NOISE = st.lists(
     st.sampled_from([*XML_TAGS, *PIECES, "\n", " ", "The final answer is ", "\x00", "\ud800"])
@@ -57,134 +53,84 @@ def test_a_cut_off_text_has_no_answer(solution, tex, number, cut):
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
 
 
-@pytest.mark.parametrize(
-    ("text", "value", "follows"),
-    [
-        (GOOD, "7", True),
-        (GOOD.replace("\n", ""), "7", True),
-        (GOOD + "\n", "7", True),
-        ("<reasoning>x</reasoning> <answer>$1,234.50</answer>", "$1,234.50", True),
-        ("<answer>The final answer is 7.</answer>", "7", False),
-        ("<think>so</think>" + GOOD, "7", False),
-        (GOOD + " Good luck!", "7", False),
-        (GOOD + GOOD, "7", False),
-        (GOOD + "<answer>8</answer>", None, False),
-        ("<think>" + GOOD, None, False),
-        ("<reasoning>x <answer>7</answer>", None, False),
-        ("<reasoning>x <answer>7</answer></reasoning>", None, False),
-        ("<reasoning>x</reasoning><answer>7", None, False),
-        ("<reasoning>x</reasoning><answer></answer>", None, False),
-        ("<reasoning>x</reasoning><answer>7 or 8</answer>", None, False),
-        ("<reasoning> </reasoning><answer>7</answer>", "7", False),
-        ("<answer>7</answer><reasoning>x</reasoning>", None, False),
-        ("7", None, False),
-        ("", None, False),
-    ],
-)
-def test_labelled_xml(text, value, follows):
-    assert (XML.extract(text), XML.follows(text)) == (value, follows)
+# the answer that is read ✓ from texts that follow the format ✗ from texts that do not
+TAGS = """
+7 ✓ <reasoning>3 + 4 = 7</reasoning><answer>The final answer is 7.</answer>
+    ✓ <reasoning>⏎3 + 4 = 7⏎</reasoning>⏎<answer>⏎The final answer is 7.⏎</answer>
+    ✓ <reasoning>⏎3 + 4 = 7⏎</reasoning>⏎<answer>⏎The final answer is 7.⏎</answer>⏎
+    ✗ <answer>The final answer is 7.</answer> ✗ <reasoning> </reasoning><answer>7</answer>
+    ✗ <think>so</think><reasoning>x</reasoning><answer>7</answer>
+    ✗ <reasoning>x</reasoning><answer>7</answer> Good luck!
+    ✗ <reasoning>x</reasoning><answer>7</answer><reasoning>x</reasoning><answer>7</answer>
+$1,234.50 ✓ <reasoning>x</reasoning> <answer>$1,234.50</answer>
+nothing ✗ <reasoning>x</reasoning><answer>7</answer><answer>8</answer>
+    ✗ <think><reasoning>x</reasoning><answer>7</answer> ✗ <reasoning>x <answer>7</answer>
+    ✗ <reasoning>x <answer>7</answer></reasoning> ✗ <reasoning>x</reasoning><answer>7
+    ✗ <reasoning>x</reasoning><answer></answer> ✗ <reasoning>x</reasoning><answer>7 or 8</answer>
+    ✗ <answer>7</answer><reasoning>x</reasoning> ✗ 7
+"""
+BOXES = r"""
+18 ✓ 9 \cdot 2 = 18, so \boxed{18} ✓ 9 \cdot 2 = 18, so **\boxed{18}**.
+    ✓ 9 \cdot 2 = 18. Hence \[\boxed{18}.\] ✓ 9 \cdot 2 = 18, so \boxed{ 18 }
+    ✓ <think>9 \cdot 2 = 18</think> \boxed{18} ✗ It is \boxed{18} dollars. ✗ \boxed{18}
+    ✗ The final answer is $\boxed{18}$. ✗ First \boxed{13} remain, then $9\cdot 2=\boxed{18}$.
+    ✗ So \boxed{18}. To repeat: \boxed{18}
+8 ✓ 9 \cdot 2 = 18, so \boxed 8
+\pi ✓ 9 \cdot 2 = 18, so \boxed\pi
+\boxed{18} ✓ 9 \cdot 2 = 18, so \boxed{\boxed{18}}
+d ✗ \boxed{a\boxed{b}c}, so 2+1={x \boxed{d}} }
+nothing ✗ It is \boxed{18} or \boxed{19}. ✗ It is \boxed{18}. Or \boxed{19}. ✗ \boxed{18} \boxed{19}
+    ✗ The answer is \boxed{18}. The answer is \boxed{19}.
+    ✗ Either \boxed{18}, since $9+9=18$, or else $9+10$, \boxed{19}.
+    ✗ It is \boxed{}. ✗ It is \boxed{18 ✗ It is \boxed{17}. No: \boxed{18 ✗ It is \boxed
+    ✗ It is \boxed{\frac{1}{2}. ✗ It is \boxedanswer{18}. ✗ <think>It is \boxed{18}.</think> Done.
+    ✗ <think>It is \boxed{18}. ✗ </think>\boxed{18}<think> ✗ 18
+"""
+MARKS = """
+18 ✓ 9 * 2 = 18⏎#### 18 ✓ so⏎  ####18 ✗ #### 18 ✗ so⏎#### 18⏎That is all. ✗ so⏎#### 18⏎#### 18
+$18 ✓ 9*2 = <<9*2=18>>18⏎#### $18
+1,234 ✓ so⏎#### 1,234⏎
+18 dollars ✓ so⏎#### Answer: 18 dollars
+nothing ✗ so⏎#### 18⏎Or 19. ✗ so⏎#### 18⏎#### 19 ✗ so⏎#### 18 or 19 ✗ so⏎#### 18=18
+    ✗ so⏎#### 100#### ✗ so⏎#### ✗ so #### 18 ✗ <think>so⏎#### 18 ✗ <think>so⏎#### 18</think> ✗ 18
+"""
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("format", "value", "text", "follows"),
     [
-        ("The final answer is", "It is"),
-        ("7.\n", "7\n"),
-        ("</reasoning>\n", "</reasoning>"),
-        ("<reasoning>\n", "\n<reasoning>\n"),
+        *[(XML, *case) for case in labelled(TAGS)],
+        *[(BOXED, *case) for case in labelled(BOXES)],
+        *[(HASH, *case) for case in labelled(MARKS)],
+        *[(format, "nothing", "", False) for format in FORMATS],
     ],
 )
-def test_strict_is_the_exact_shape(old, new):
-    assert strict_xml(GOOD) and not strict_xml(GOOD.replace(old, new))
+def test_labelled_texts(format, value, text, follows):
+    assert format.extract(text) == (None if value == "nothing" else value)
+    assert format.follows(text) == follows
+    assert format is not BOXED or format.holds(text) == (value != "nothing")
 
 
-@pytest.mark.parametrize(
-    ("text", "value", "follows"),
-    [
-        (r"9 \cdot 2 = 18, so \boxed{18}", "18", True),
-        (r"9 \cdot 2 = 18, so **\boxed{18}**.", "18", True),
-        (r"9 \cdot 2 = 18. Hence \[\boxed{18}.\]", "18", True),
-        (r"9 \cdot 2 = 18, so \boxed{ 18 }", "18", True),
-        (r"9 \cdot 2 = 18, so \boxed 8", "8", True),
-        (r"9 \cdot 2 = 18, so \boxed\pi", r"\pi", True),
-        (r"9 \cdot 2 = 18, so \boxed{\boxed{18}}", r"\boxed{18}", True),
-        (r"<think>9 \cdot 2 = 18</think> \boxed{18}", "18", True),
-        (r"It is \boxed{18} dollars.", "18", False),
-        (r"\boxed{18}", "18", False),
-        (r"The final answer is $\boxed{18}$.", "18", False),
-        (r"First \boxed{13} remain, then $9\cdot 2=\boxed{18}$.", "18", False),
-        (r"So \boxed{18}. To repeat: \boxed{18}", "18", False),
-        (r"\boxed{a\boxed{b}c}, so 2+1={x \boxed{d}} }", "d", False),
-        (r"It is \boxed{18} or \boxed{19}.", None, False),
-        (r"It is \boxed{18}. Or \boxed{19}.", None, False),
-        (r"\boxed{18} \boxed{19}", None, False),
-        (r"The answer is \boxed{18}. The answer is \boxed{19}.", None, False),
-        (r"Either \boxed{18}, since $9+9=18$, or else $9+10$, \boxed{19}.", None, False),
-        (r"It is \boxed{}.", None, False),
-        (r"It is \boxed{18", None, False),
-        (r"It is \boxed{17}. No: \boxed{18", None, False),
-        (r"It is \boxed{\frac{1}{2}.", None, False),
-        (r"It is \boxed", None, False),
-        (r"It is \boxedanswer{18}.", None, False),
-        (r"<think>It is \boxed{18}.</think> Done.", None, False),
-        (r"<think>It is \boxed{18}.", None, False),
-        (r"</think>\boxed{18}<think>", None, False),
-        ("18", None, False),
-        ("", None, False),
-    ],
-)
-def test_labelled_boxes(text, value, follows):
-    assert (BOXED.extract(text), BOXED.follows(text)) == (value, follows)
-    assert BOXED.holds(text) == (value is not None)
+def test_strict_is_the_exact_shape():
+    assert strict_xml(GOOD) and not strict_xml("\n" + GOOD)
+    changes = {"The final answer is": "It is", "7.\n": "7\n", "</reasoning>\n": "</reasoning>"}
+    for old, new in changes.items():
+        assert not strict_xml(GOOD.replace(old, new))
 
 
-@pytest.mark.parametrize(
-    ("text", "holds", "follows"),
-    [
-        (r"<think>3 + 4 = 7</think> \boxed{7}", True, True),
-        (r"<think>3 + 4 = 7</think> It is $\boxed{7}$.", True, True),
-        (r"<think>3 + 4 = 7</think> \boxed{7} apples", True, False),
-        (r"<think>\boxed{7}</think> \boxed{7}", True, True),
-        (r"<think> </think> \boxed{7}", False, False),
-        (r"<think>so</think> \boxed{}", False, False),
-        (r"<think>so</think> \boxed{7} or \boxed{8}", False, False),
-        (r"<think>so</think><think>so</think> \boxed{7}", False, False),
-        (r"so</think> \boxed{7}", False, False),
-        (r"<think>so \boxed{7}", False, False),
-        (r"\boxed{7} <think>so</think>", False, False),
-        (r"Well, <think>so</think> \boxed{7}", False, False),
-    ],
-)
-def test_labelled_thinking(text, holds, follows):
-    assert (THINK_BOXED.holds(text), THINK_BOXED.follows(text)) == (holds, follows)
+THINKING = r"""
+holds ✓ <think>3 + 4 = 7</think> \boxed{7} ✓ <think>3 + 4 = 7</think> It is $\boxed{7}$.
+    ✓ <think>\boxed{7}</think> \boxed{7} ✗ <think>3 + 4 = 7</think> \boxed{7} apples
+nothing ✗ <think> </think> \boxed{7} ✗ <think>so</think> \boxed{} ✗ so</think> \boxed{7}
+    ✗ <think>so</think> \boxed{7} or \boxed{8} ✗ <think>so</think><think>so</think> \boxed{7}
+    ✗ <think>so \boxed{7} ✗ \boxed{7} <think>so</think> ✗ Well, <think>so</think> \boxed{7}
+"""
 
 
-@pytest.mark.parametrize(
-    ("text", "value", "follows"),
-    [
-        ("9 * 2 = 18\n#### 18", "18", True),
-        ("9*2 = <<9*2=18>>18\n#### $18", "$18", True),
-        ("so\n#### 1,234\n", "1,234", True),
-        ("so\n#### Answer: 18 dollars", "18 dollars", True),
-        ("so\n  ####18", "18", True),
-        ("#### 18", "18", False),
-        ("so\n#### 18\nThat is all.", "18", False),
-        ("so\n#### 18\nOr 19.", None, False),
-        ("so\n#### 18\n#### 18", "18", False),
-        ("so\n#### 18\n#### 19", None, False),
-        ("so\n#### 18 or 19", None, False),
-        ("so\n#### 18=18", None, False),
-        ("so\n#### 100####", None, False),
-        ("so\n####", None, False),
-        ("so #### 18", None, False),
-        ("<think>so\n#### 18", None, False),
-        ("<think>so\n#### 18</think>", None, False),
-        ("18", None, False),
-        ("", None, False),
-    ],
-)
-def test_labelled_marks(text, value, follows):
-    assert (HASH.extract(text), HASH.follows(text)) == (value, follows)
+@pytest.mark.parametrize(("holds", "text", "follows"), labelled(THINKING))
+def test_labelled_thinking(holds, text, follows):
+    assert THINK_BOXED.holds(text) == (holds == "holds")
+    assert THINK_BOXED.follows(text) == follows
 
 
 @pytest.mark.parametrize(
@@ -192,18 +138,11 @@ def test_labelled_marks(text, value, follows):
     [
         *[(format, "", "7") for format in FORMATS],
         *[(format, "so", "") for format in FORMATS],
-        (XML, "so", "7 or 8"),
-        (XML, "a <answer> b", "7"),
-        (XML, "so", "7\n8"),
-        (HASH, "so #### 8", "7"),
-        (HASH, "so\n#### 8", "7"),
-        (HASH, "so", "7 or 8"),
-        (HASH, "so", "7\n8"),
-        (BOXED, "so", "{7"),
-        (BOXED, "so", "7}"),
-        (BOXED, "<think>so", "7"),
-        (THINK_BOXED, "so</think>", "7"),
-        (THINK_BOXED, "so", "}{"),
+        *[(format, "so", answer) for format in (XML, HASH) for answer in ("7 or 8", "7\n8")],
+        *[(HASH, solution, "7") for solution in ("so #### 8", "so\n#### 8")],
+        *[(BOXED, "so", answer) for answer in ("{7", "7}")],
+        *[(XML, "a <answer> b", "7"), (BOXED, "<think>so", "7")],
+        *[(THINK_BOXED, "so</think>", "7"), (THINK_BOXED, "so", "}{")],
     ],
 )
 def test_what_cannot_be_read_back_is_not_written(format, solution, answer):
@@ -217,17 +156,13 @@ def test_two_replies_in_one_do_not_follow():
     assert BOXED.follows(one) and BOXED.follows(two) and not BOXED.follows(one + "\n" + two)
 
 
-def read_all(text):
-    for format in FORMATS:
-        for read in (format.extract, format.follows, format.holds, format.extract_flexible):
-            read(text)
-
-
 def seconds(text):
     runs = []
     for _ in range(3):
         begun = time.process_time()
-        read_all(text)
+        for format in FORMATS:
+            for read in (format.extract, format.follows, format.holds, format.extract_flexible):
+                read(text)
         runs.append(time.process_time() - begun)
     return min(runs)
 

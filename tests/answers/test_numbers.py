@@ -5,43 +5,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.answers import equations, hallucinates, last_number, same_number, stated_number
+from tests.answers.labelled import labelled
+
+# gold ✓ numbers that are the same ✗ what is not
+PAIRS = r"""
+72 ✓ 72 ✓ 72.0 ✓ 72. ✓ $72 ✓ 72 dollars ✗ 72 or 73 ✗ 7.2 ✗ 72.0001 ✗ seventy-two ✗ 1/0 ✗ 70 + 2
+    ✗ --72 ✗ 72 73
+1234 ✓ 1,234 ✗ 12,34
+1,234 ✓ 1{,}234
+12 ✗ 1,2
+-5 ✓ −5 ✓ -$5 ✓ $-5
+1/2 ✓ 0.5
+0.5 ✓ \frac{1}{2}
+50 ✓ 50%
+18 ✓ $18$
+"""
+LAST = """
+2 ✓ so 5 - 3 = 2 ✓ a1,2
+1/2 ✓ half is 1/2.
+$1,200.50 ✓ it cost $1,200.50!
+5 ✓ 12-5
+-5 ✓ at -5 degrees
+100 ✓ #### 100####
+18 ✓ The final answer is 18.⏎</answer>
+"""
+EQUATIONS = r"""
+true ✓ 3 + 4 = 7 ✓ 2 + 3 * 4 = 14 ✓ 10 / 4 = 2.5 ✓ $3 x 4 = $12 ✓ 3 + 4 = 7 - 2 = 5
+    ✓ 1,000 + 1 = 1,001. ✓ 1\,000 + 1 = 1{,}001. ✗ 3+4=8 ✗ 1 / 0 = 0
+"""
+
+
+@pytest.mark.parametrize(("gold", "predicted", "same"), labelled(PAIRS))
+def test_labelled_pairs(gold, predicted, same):
+    assert same_number(predicted, gold) == float(same)
 
 
 @pytest.mark.parametrize(
     ("predicted", "gold", "score"),
     [
-        ("72", "72", 1.0),
-        ("72.0", "72", 1.0),
-        ("72.", "72", 1.0),
-        ("$72", "72", 1.0),
-        ("72 dollars", "72", 1.0),
-        ("1,234", "1234", 1.0),
-        ("1{,}234", "1,234", 1.0),
-        ("−5", "-5", 1.0),
-        ("-$5", "-5", 1.0),
-        ("$-5", "-5", 1.0),
-        ("0.5", "1/2", 1.0),
-        ("\\frac{1}{2}", "0.5", 1.0),
-        ("50%", "50", 1.0),
-        ("$18$", "18", 1.0),
-        ("72 or 73", "72", 0.0),
-        ("1,2", "12", 0.0),
-        ("12,34", "1234", 0.0),
-        ("7.2", "72", 0.0),
-        ("72.0001", "72", 0.0),
         ("", "72", 0.0),
         (None, "72", 0.0),
-        ("seventy-two", "72", 0.0),
-        ("1/0", "72", 0.0),
-        ("70 + 2", "72", 0.0),
-        ("--72", "72", 0.0),
-        ("72 73", "72", 0.0),
         ("9" * 1000, "9", 0.0),
         ("72", "many", None),
         ("72", "", None),
     ],
 )
-def test_labelled_pairs(predicted, gold, score):
+def test_without_an_answer_or_a_gold(predicted, gold, score):
     assert same_number(predicted, gold) == score
 
 
@@ -57,39 +66,16 @@ def test_reading_never_raises(text):
     stated_number(text), last_number(text), equations(text), hallucinates(text, text)
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("so 5 - 3 = 2", "2"),
-        ("half is 1/2.", "1/2"),
-        ("it cost $1,200.50!", "$1,200.50"),
-        ("12-5", "5"),
-        ("at -5 degrees", "-5"),
-        ("#### 100####", "100"),
-        ("The final answer is 18.\n</answer>", "18"),
-        ("none", None),
-        ("a1,2", "2"),
-    ],
-)
-def test_last_number(text, number):
+@pytest.mark.parametrize(("number", "text", "_"), labelled(LAST))
+def test_last_number(number, text, _):
     assert last_number(text) == number
 
 
-@pytest.mark.parametrize(
-    ("text", "truth"),
-    [
-        ("3 + 4 = 7", [True]),
-        ("3+4=8", [False]),
-        ("2 + 3 * 4 = 14", [True]),
-        ("10 / 4 = 2.5", [True]),
-        ("$3 x 4 = $12", [True]),
-        ("3 + 4 = 7 - 2 = 5", [True]),
-        ("3 + 4 = 12 - 5", []),
-        ("1 / 0 = 0", [False]),
-        ("x = 7", []),
-        ("1,000 + 1 = 1,001.", [True]),
-        (r"1\,000 + 1 = 1{,}001.", [True]),
-    ],
-)
-def test_equations(text, truth):
-    assert [equation.true for equation in equations(text)] == truth
+@pytest.mark.parametrize(("_", "text", "true"), labelled(EQUATIONS))
+def test_equations(_, text, true):
+    assert [equation.true for equation in equations(text)] == [true]
+
+
+def test_what_is_no_number_and_no_equation():
+    assert last_number("none") is None
+    assert equations("x = 7") == equations("3 + 4 = 12 - 5") == []
