@@ -12,24 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.answers import (
-    BOXED,
-    HASH,
-    THINK_BOXED,
-    XML,
-    eed,
-    eed_score,
-    hallucinates,
-    isolation,
-    same_math,
-    same_number,
-)
+from helpers import answers
+from helpers.answers import BOXED, eed, eed_score, isolation, same_math, same_number
 from tests.answers.hostile import HOSTILE
 from tests.conftest import ROOT
 
 LATEST = 0.05  # seconds between two ticks of the main thread
 HANGS = "((((x+1)^{99}+1)^{99}+1)^{99}+1)^{99}"  # SymPy expands it for hours
-READERS = (XML.extract, HASH.extract, BOXED.follows, THINK_BOXED.holds, BOXED.extract_flexible)
+READERS = (answers.XML.extract, answers.HASH.extract, BOXED.follows)
+READERS += (answers.THINK_BOXED.holds, BOXED.extract_flexible)
 SCORES = ((same_number, 0), (same_math, isolation.LIMIT), (eed_score, eed.LIMIT))
 
 
@@ -52,7 +43,7 @@ def grade_all(found):
     for name, text in HOSTILE.items():
         for read in READERS:
             read(text)
-        hallucinates(text, text)
+        answers.hallucinates(text, text)
         for gold in ("18", r"\sqrt{x}+1"):
             for score, limit in SCORES:
                 begun = time.perf_counter()
@@ -132,16 +123,9 @@ def test_secrets_do_not_reach_the_children(monkeypatch):
 @pytest.mark.parametrize(
     ("predicted", "gold"),
     [
-        ("1/2", r"\frac12"),
-        ("18", "19"),
-        ("1,000", "1000"),
-        (r"\sqrt{2}", r"\sqrt 2"),
-        ("(1,2]", "(1,2]"),
-        ("x", "y"),
-        (r"2^{10}", "1024"),
-        (r"\{1,2\}", r"\{2,1\}"),
-        (r"50\%", "0.5"),
-        (r"\text{east}", "East"),
+        *[("1/2", r"\frac12"), ("18", "19"), ("1,000", "1000"), (r"\sqrt{2}", r"\sqrt 2")],
+        *[("(1,2]", "(1,2]"), ("x", "y"), (r"2^{10}", "1024"), (r"\{1,2\}", r"\{2,1\}")],
+        *[(r"50\%", "0.5"), (r"\text{east}", "East")],
     ],
 )
 def test_numbers_and_equal_texts_never_leave_the_process(predicted, gold):
@@ -185,13 +169,9 @@ def run_script(tmp_path, ending=""):
     """Runs a script without a `__main__` guard; also the process ids of its children."""
     path = tmp_path / "train.py"
     path.write_text(SCRIPT + textwrap.dedent(ending))
-    run = subprocess.run(
-        [sys.executable, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    settings = {"capture_output": True, "text": True, "timeout": 60}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, str(path)], env=environment, **settings)
     lines = run.stdout.splitlines()
     assert lines[0] == "script runs" and len(lines) == 2, run.stderr  # the script ran once
     return run, [int(pid) for pid in lines[1].split()]
@@ -199,12 +179,7 @@ def run_script(tmp_path, ending=""):
 
 @pytest.mark.parametrize(
     ("ending", "code"),
-    [
-        ("", 0),
-        ("os._exit(3)", 3),
-        ("raise SystemExit(3)", 3),
-        ("import signal; os.kill(os.getpid(), signal.SIGKILL)", -9),
-    ],
+    [("", 0), ("os._exit(3)", 3), ("raise SystemExit(3)", 3), ("os.kill(os.getpid(), 9)", -9)],
 )
 def test_children_end_with_their_parent(tmp_path, ending, code):
     run, pids = run_script(tmp_path, ending)
