@@ -17,12 +17,10 @@ from tests.conftest import FIVE, SHARED, needs_shared
 from tests.data.test_rows import OWN
 
 
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def write_bytes(path, content):
+def write(path, content):
+    """Writes bytes, or rows as JSON lines."""
+    if not isinstance(content, bytes):
+        content = "".join(json.dumps(row) + "\n" for row in content).encode()
     path.write_bytes(content)
     return str(path)
 
@@ -48,42 +46,29 @@ def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(reci
     assert split.take(None) == split.take(10**6) == split.examples
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"question": "no mark", "answer": "7"}, "without an answer or a verified solution"),
-        ({"question": "", "answer": "x\n#### 7"}, "without a question"),
-        ({"question": "q", "answer": "x\n#### seven"}, "with an answer that does not verify"),
-        ({"question": None, "answer": "x\n#### 7"}, "with a field of the wrong type"),
-        ({"frage": "q", "answer": "x\n#### 7"}, "without 'question'"),
-        ({"question": "q", "answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
-        (
-            rows_for("openai/gsm8k", "train", 1)[0] | {"answer": "x\n#### 3"},
-            "with a question seen before",
-        ),
-    ]
-    + [
-        (OWN | change, reason)
-        for change, reason in [
-            ({"answer": None}, "without an answer or a verified solution"),
-            ({"answer": ""}, "without an answer or a verified solution"),
-            ({"answer": float("nan")}, "without an answer or a verified solution"),
-            ({"answer": "N/A"}, "without an answer or a verified solution"),
-            ({"answer": []}, "with a field of the wrong type"),
-            ({"answer": True}, "with a field of the wrong type"),
-            ({"answer": 1e25}, "with a field of the wrong type"),
-            ({"answer": "no number"}, "with an answer that does not verify"),
-            ({"answer_text": []}, "with a field of the wrong type"),
-            ({"answer_text": "<|im_end|>"}, "with a control token of the chat template"),
-            ({"messages": 5}, "with a field of the wrong type"),
-            ({"messages": "[{"}, "with a field of the wrong type"),
-            ({"messages": [{"role": "user", "content": None}]}, "with a field of the wrong type"),
-            ({"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
-            ({"messages": []}, "without a question"),
-            ({"messages": [{"role": "user", "content": "  "}]}, "without a question"),
-        ]
-    ],
+NO_ANSWER, TYPE = "without an answer or a verified solution", "with a field of the wrong type"
+UNVERIFIED, NO_QUESTION = "with an answer that does not verify", "without a question"
+SEEN_BEFORE = "with a question seen before"
+ROW = {"question": "q", "answer": "x\n#### 7"}
+USER = {"role": "user"}
+BAD_ROWS = (
+    (ROW | {"answer": "7"}, NO_ANSWER),
+    *[(OWN | {"answer": value}, NO_ANSWER) for value in (None, "", float("nan"), "N/A")],
+    *[(OWN | {"answer": value}, TYPE) for value in ([], True, 1e25)],
+    *[(OWN | {"messages": value}, TYPE) for value in (5, "[{", [USER | {"content": None}])],
+    *[(OWN | {"answer_text": []}, TYPE), (ROW | {"question": None}, TYPE)],
+    *[(OWN | {"answer": "no number"}, UNVERIFIED), (ROW | {"answer": "x\n#### seven"}, UNVERIFIED)],
+    *[(OWN | {"messages": value}, NO_QUESTION) for value in ([], [USER | {"content": "  "}])],
+    (ROW | {"question": ""}, NO_QUESTION),
+    ({"frage": "q", "answer": "x\n#### 7"}, "without 'question'"),
+    (OWN | {"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
+    (OWN | {"answer_text": "<|im_end|>"}, "with a control token of the chat template"),
+    (ROW | {"answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
+    (rows_for("openai/gsm8k", "train", 1)[0] | {"answer": "x\n#### 3"}, SEEN_BEFORE),
 )
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS)
 def test_unusable_rows_are_counted_by_reason(recipe, row, reason):
     good = rows_for("openai/gsm8k", "train", 30)
     split = to_examples(recipe, [*good, row], "train")
@@ -146,7 +131,7 @@ def test_a_held_out_share_is_disjoint_and_always_the_same(name, tmp_path):
     train, test = asked(splits["train"]), asked(splits["test"])
     assert not train & test and len(train | test) == 100
     assert len(test) == round(100 * recipe.source.held_out)
-    assert splits["train"].dropped == {"with a question seen before": 100}
+    assert splits["train"].dropped == {SEEN_BEFORE: 100}
     assert splits == data.load(recipe, path, "tiny")
 
 
@@ -161,9 +146,7 @@ def test_a_folder_with_a_test_split(recipe, tmp_path, inside):
     assert len(splits["train"].examples) == 7 and len(splits["test"].examples) == 5
 
 
-@pytest.mark.parametrize(
-    ("start", "number"), [(0, 1), (2, 2), (3, 1), (99, 1)], ids=["first", "it", "over", "beyond"]
-)
+@pytest.mark.parametrize(("start", "number"), [(0, 1), (2, 2), (3, 1), (99, 1)])
 def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
     rows = [OWN | {"messages": f"{n} + 1?", "answer": n or None} for n in range(3)]
     path = write(tmp_path / "own.jsonl", rows)
@@ -172,30 +155,35 @@ def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
         data.usable_row(recipe, write(tmp_path / "own.jsonl", rows[:1]), "tiny", start)
 
 
+NOT_THERE = "./missing ~nobody/x C:/a.jsonl a/b.csv ./a:b"
+NO_ANSWERS = [{"frage": "q", "answer": answer} for answer in ("7", "#### 7")]
+
+
 @pytest.mark.parametrize(
-    ("make", "cause"),
+    ("where", "content", "cause"),
     [
-        (lambda p: write(p / "a.jsonl", []), "a.jsonl could not be loaded as a dataset"),
+        ("a.jsonl", [], "a.jsonl could not be loaded as a dataset"),
         (
-            lambda p: write(p / "a.jsonl", [{"frage": "q", "answer": a} for a in ("7", "#### 7")]),
-            "(1 without an answer or a verified solution, 1 without 'question'; its columns: "
-            "frage, answer)",
+            "a.jsonl",
+            NO_ANSWERS,
+            f"(1 {NO_ANSWER}, 1 without 'question'; its columns: frage, answer)",
         ),
-        (lambda p: str(p), "doesn't contain any data files"),
-        (lambda p: str(p / "missing"), "missing could not be loaded"),
-        (lambda p: write_bytes(p / "a.jsonl", b"\x00\xff{{{"), "JSON parse error"),
-        (lambda p: write_bytes(p / "a.jsonl", b'{"question": "q"}\n{oops\n'), "in row 1"),
-        (lambda p: write_bytes(p / "a.csv", b"question,answer\n\xc4pfel?,7\n"), "can't decode"),
-        (lambda p: write_bytes(p / "a.txt", b"x"), "a.txt could not be loaded"),
-        *[
-            (lambda p, where=where: where, f"{where[:10]} could not be loaded")
-            for where in ("~nobody/x", "C:/a.jsonl", "a/b.csv", "./a:b")
-        ],
+        ("a.jsonl", b"\x00\xff{{{", "JSON parse error"),
+        ("a.jsonl", b'{"question": "q"}\n{oops\n', "in row 1"),
+        ("a.csv", b"question,answer\n\xc4pfel?,7\n", "can't decode"),
+        ("./a.txt", b"x", "a.txt could not be loaded"),
+        (".", None, "doesn't contain any data files"),
+        *[(where, None, f"{where[:10]} could not be loaded") for where in NOT_THERE.split()],
     ],
 )
-def test_bad_datasets_stop_with_cause_and_cure(recipe, tmp_path, make, cause):
+def test_bad_datasets_stop_with_cause_and_cure(
+    recipe, tmp_path, monkeypatch, where, content, cause
+):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        write(tmp_path / where, content)
     with pytest.raises(ValueError) as caught:
-        data.load(recipe, make(tmp_path), "tiny")
+        data.load(recipe, where, "tiny")
     first, second = str(caught.value).split("\n")
     assert cause in first and second.startswith("Set DATASET to")
 
@@ -222,12 +210,7 @@ def test_splits_under_other_names_are_named(recipe, tmp_path):
         ("gsm8k_hash", "gsm8k", (7473, 1319), {}),
         ("dapo_think", "dapo_math_17k/original_schema_14.jsonl", (13, 1), {}),
         ("dapo_think", "dapo_math_17k/processed_schema_14.jsonl", (13, 1), {}),
-        (
-            "dapo_think",
-            "aime24/aime-2024_dapo.parquet",
-            (27, 3),
-            {"with a question seen before": 930},
-        ),
+        ("dapo_think", "aime24/aime-2024_dapo.parquet", (27, 3), {SEEN_BEFORE: 930}),
         ("phybench_eed", "phybench", (70, 30), {}),  # the one file of the two
         ("phybench_eed", "phybench/PHYBench-fullques_v1.json", (70, 30), {}),
     ],

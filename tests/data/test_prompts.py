@@ -1,6 +1,6 @@
 """One template for training and evaluation, and rows that fit into it."""
 
-import dataclasses
+from dataclasses import replace
 
 import pytest
 from transformers import AutoTokenizer
@@ -17,11 +17,7 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(str(TINY_MODEL))
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [TINY_MODEL, pytest.param(SHARED / "qwen3", marks=needs_shared)],
-    ids=["tiny", "qwen3"],
-)
+@pytest.mark.parametrize("folder", [TINY_MODEL, pytest.param(SHARED / "qwen3", marks=needs_shared)])
 @pytest.mark.parametrize("name", RECIPES)
 def test_one_template_for_sft_grpo_and_evaluation(name, folder):
     recipe, tokenizer = RECIPES[name], AutoTokenizer.from_pretrained(str(folder))
@@ -64,22 +60,18 @@ def test_limits_count_every_token(recipe, tokenizer):
     example = Example("a", "1 + 1? " * 20, "", "2")
     tokens = len(tokenizer(data.prompt_text(recipe, tokenizer, example.question))["input_ids"])
     for limit, kept in ((tokens, True), (tokens - 1, False)):
-        grpo = dataclasses.replace(recipe.grpo, max_prompt=limit)
-        other = dataclasses.replace(recipe, grpo=grpo)
+        other = replace(recipe, grpo=replace(recipe.grpo, max_prompt=limit))
         short = Example("b", "?", "", "2")
         found = data.short_enough(other, tokenizer, [example, short], "grpo")
         assert (example in found.examples) == kept
 
 
 def test_priming_takes_the_shortest_and_sft_a_draw(tokenizer):
-    recipe = dataclasses.replace(
-        RECIPES["openr1_boxed"],
-        priming=dataclasses.replace(RECIPES["openr1_boxed"].priming, rows=3),
-        sft=dataclasses.replace(RECIPES["openr1_boxed"].sft, rows=3),
-    )
-    examples = [
-        Example(str(n), "q" * (20 - n), "<think>\nso\n</think>\n\nIt is 1.", "1") for n in range(20)
-    ]
+    recipe = RECIPES["openr1_boxed"]
+    three = {name: replace(getattr(recipe, name), rows=3) for name in ("priming", "sft")}
+    recipe = replace(recipe, **three)
+    solution = "<think>\nso\n</think>\n\nIt is 1."
+    examples = [Example(str(n), "q" * (20 - n), solution, "1") for n in range(20)]
     split = data.Split([*examples, Example("unsolved", "q?", "", "1")], {})
     primed = data.chosen(recipe, tokenizer, split, "priming", seed=1)
     assert [e.id for e in primed.examples] == ["19", "18", "17"]

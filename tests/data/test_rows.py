@@ -2,16 +2,9 @@
 
 import pytest
 
+from helpers import rows
 from helpers.recipes import RECIPES
-from helpers.rows import (
-    WRAPPER,
-    Example,
-    read_dapo,
-    read_gsm8k,
-    read_math500,
-    read_openr1,
-    read_phybench,
-)
+from helpers.rows import WRAPPER, Example, read_dapo, read_phybench
 from tests.conftest import FIVE
 
 OWN = {
@@ -36,15 +29,16 @@ DAPO = {
     "extra_info": {"index": "i"},
 }
 PROCESSED = {"prompt": "Q?", "solution": "7", "extra_info": {"index": "i"}}
-BOXES = {
-    "id": "9",
-    "content": "Q?",
-    "solution": r"first \boxed{a}, then $2 a = \boxed{b}$",
-    "answer": "  ",
-}
+BARE = {"prompt": "Q?", "solution": 7.0, "extra_info": None}
+SOLVED = r"first \boxed{a}, then $2 a = \boxed{b}$"
+BOXES = {"id": "9", "content": "Q?", "solution": SOLVED, "answer": "  "}
+GSM8K = {"question": "q", "answer": "a <<1+1=2>>2\n#### 1,234"}
+MATH500 = {"problem": "q", "solution": "so", "answer": "5", "unique_id": "test/1"}
 
 
-@pytest.mark.parametrize("read_row", [RECIPES[name].read_row for name in FIVE] + [read_math500])
+@pytest.mark.parametrize(
+    "read_row", [RECIPES[name].read_row for name in FIVE] + [rows.read_math500]
+)
 def test_everybody_s_own_rows_are_read_by_every_recipe(read_row):
     assert read_row(OWN) == Example("", "3 + 4?", "3 + 4 = 7", "7")
     bare = OWN | {"id": 5, "answer": "x", "answer_text": None}
@@ -55,51 +49,37 @@ def test_everybody_s_own_rows_are_read_by_every_recipe(read_row):
 @pytest.mark.parametrize(
     ("read_row", "row", "expected"),
     [
-        (
-            read_gsm8k,
-            {"question": "q", "answer": "a <<1+1=2>>2\n#### 1,234"},
-            Example("", "q", "a 2", "1,234"),
-        ),
-        (read_gsm8k, {"question": "q", "answer": "no mark"}, None),
-        (read_dapo, DAPO, Example("i", "Q?", "", "7")),
-        (read_dapo, PROCESSED, Example("i", "Q?", "", "7")),
-        (read_dapo, PROCESSED | {"prompt": "[1, 2]?"}, Example("i", "[1, 2]?", "", "7")),
-        (
-            read_dapo,
-            PROCESSED | {"solution": 7.0, "extra_info": None},
-            Example("", "Q?", "", "7"),
-        ),
-        (read_dapo, PROCESSED | {"solution": None}, None),
-        (read_phybench, BOXES, Example("9", "Q?", BOXES["solution"], "b")),
-        (read_phybench, BOXES | {"answer": " c "}, Example("9", "Q?", BOXES["solution"], "c")),
-        (read_phybench, BOXES | {"solution": None, "answer": 0}, Example("9", "Q?", "", "0")),
-        (read_phybench, BOXES | {"solution": ""}, None),
-        (
-            read_math500,
-            {"problem": "q", "solution": "so", "answer": "5", "unique_id": "test/1"},
-            Example("test/1", "q", "so", "5"),
-        ),
+        (rows.read_gsm8k, GSM8K, ("", "q", "a 2", "1,234")),
+        (read_dapo, DAPO, ("i", "Q?", "", "7")),
+        (read_dapo, PROCESSED, ("i", "Q?", "", "7")),
+        (read_dapo, PROCESSED | {"prompt": "[1, 2]?"}, ("i", "[1, 2]?", "", "7")),
+        (read_dapo, BARE, ("", "Q?", "", "7")),
+        (read_phybench, BOXES, ("9", "Q?", SOLVED, "b")),
+        (read_phybench, BOXES | {"answer": " c "}, ("9", "Q?", SOLVED, "c")),
+        (read_phybench, BOXES | {"solution": None, "answer": 0}, ("9", "Q?", "", "0")),
+        (rows.read_math500, MATH500, ("test/1", "q", "so", "5")),
     ],
 )
 def test_published_schemas(read_row, row, expected):
-    assert read_row(row) == expected
+    assert read_row(row) == Example(*expected)
 
 
-@pytest.mark.parametrize(
-    ("change", "solution"),
-    [
-        ({}, SHORT),
-        ({"is_reasoning_complete": [True, False, True]}, LONG),
-        (BY_THE_JUDGE, LONG),
-        ({"correctness_math_verify": None, "is_reasoning_complete": None}, None),
-        ({"correctness_math_verify": [False] * 3}, None),
-        ({"correctness_math_verify": ["True"] * 3}, None),
-        ({"generations": None}, None),
-        ({"generations": []}, None),
-        ({"answer": ""}, None),
-        ({"answer": None}, None),
-    ],
+def test_rows_without_an_answer_are_no_examples():
+    assert rows.read_gsm8k({"question": "q", "answer": "no mark"}) is None
+    assert read_dapo(PROCESSED | {"solution": None}) is None
+    assert read_phybench(BOXES | {"solution": ""}) is None
+
+
+UNVERIFIED = (
+    {"correctness_math_verify": None, "is_reasoning_complete": None},
+    *[{"correctness_math_verify": [value] * 3} for value in (False, "True")],
+    *[{"generations": None}, {"generations": []}, {"answer": ""}, {"answer": None}],
 )
-def test_openr1_takes_the_shortest_verified_generation(change, solution):
-    expected = solution and Example("u", "3 + 4?", solution, "7")
-    assert read_openr1(OPENR1 | change) == expected
+
+
+def test_openr1_takes_the_shortest_verified_generation():
+    incomplete = {"is_reasoning_complete": [True, False, True]}
+    for change, solution in (({}, SHORT), (incomplete, LONG), (BY_THE_JUDGE, LONG)):
+        assert rows.read_openr1(OPENR1 | change) == Example("u", "3 + 4?", solution, "7")
+    for change in UNVERIFIED:
+        assert rows.read_openr1(OPENR1 | change) is None, change
