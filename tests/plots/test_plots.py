@@ -16,41 +16,26 @@ ALWAYS = (
     "distinct repetition entropy"
 )
 GROWING = ("reward_mean", "reward/r_correctness", "correct")
-GRPO = [
-    {"step": i, **dict.fromkeys(ALWAYS.split(), 0.5), **dict.fromkeys(GROWING, i / 8)}
-    for i in STEPS
-]
-PART = {"value": 0.5, "low": 0.4, "high": 0.6}
+FLAT = dict.fromkeys(ALWAYS.split(), 0.5)
+GRPO = [{"step": i} | FLAT | dict.fromkeys(GROWING, i / 8) for i in STEPS]
 SUMMARY = {
-    "n": 10,
-    "completions": 10,
-    "strict": PART,
-    "flexible": PART,
-    "format": PART,
+    **dict.fromkeys(("strict", "flexible", "format"), {"value": 0.5, "low": 0.4, "high": 0.6}),
+    **dict.fromkeys(("n", "completions"), 10),
     "outcomes": {"correct": 5, "right_wrong_format": 0, "wrong": 3, "no_answer": 1, "truncated": 1},
     "tokens_by_outcome": {"correct": 30.0, "wrong": 12.0},
 }
 LEVEL = {"n": 5, "agreement": 0.5, "right": 0.6, "low": 0.5, "high": 0.7}
-VOTES = {
-    "base": {"levels": [LEVEL | {"agreement": 0.0}]},
-    "sft": {"levels": [LEVEL, LEVEL]},
-}
-SCORES = {
-    "base": [SimpleNamespace(score=0.0)],
-    "sft": [SimpleNamespace(score=1.0), SimpleNamespace(score=0.5)],
-}
+VOTES = {"base": {"levels": [LEVEL | {"agreement": 0.0}]}, "sft": {"levels": [LEVEL, LEVEL]}}
+SCORES = {"base": [SimpleNamespace(score=0.0)], "sft": [SimpleNamespace(score=0.5)] * 2}
 
 
 @pytest.mark.parametrize(
     ("draw", "panels"),
     [
-        (lambda: plots.losses(SFT), 3),
-        (lambda: plots.losses(GRPO), 4),
+        *[(lambda: plots.losses(SFT), 3), (lambda: plots.losses(GRPO), 4)],
         (lambda: plots.losses([line | {"kl_loss": 0.0} for line in GRPO]), 3),
-        (lambda: plots.rewards(GRPO, WEIGHTS), 3),
-        (lambda: plots.spread(GRPO), 3),
-        (lambda: plots.timing(GRPO), 1),
-        (lambda: plots.tokens(GRPO), 2),
+        *[(lambda: plots.rewards(GRPO, WEIGHTS), 3), (lambda: plots.spread(GRPO), 3)],
+        *[(lambda: plots.timing(GRPO), 1), (lambda: plots.tokens(GRPO), 2)],
         (lambda: plots.replies(GRPO), 3),
         (lambda: plots.live(GRPO, WEIGHTS, "now"), 2),
         (lambda: plots.live(SFT, {}, "now"), 1),
@@ -58,8 +43,7 @@ SCORES = {
         (lambda: plots.accuracy_bars({"base": SUMMARY, "sft": SUMMARY}), 1),
         (lambda: plots.outcomes({"base": SUMMARY}), 1),
         (lambda: plots.token_counts({"base": SUMMARY}), 1),
-        (lambda: plots.scores(SCORES), 2),
-        (lambda: plots.calibration(VOTES), 1),
+        *[(lambda: plots.scores(SCORES), 2), (lambda: plots.calibration(VOTES), 1)],
     ],
 )
 def test_figures(draw, panels, tmp_path):

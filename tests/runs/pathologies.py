@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,16 +54,7 @@ class Until(TrainerCallback):
         return control
 
 
-def ill(
-    recipe: Recipe,
-    machine: Machine,
-    out: Path,
-    start: training.Adapter,
-    name: str = "",
-    paid: Callable | None = None,
-    spoil: Callable | None = None,
-    steps: int = STEPS,
-) -> list[Verdict]:
+def ill(recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS) -> list[Verdict]:
     """The verdicts on GRPO with another reward or a spoilt trainer, up to the verdict `name`."""
     model, tokenizer = training.load(start, recipe, machine)
     functions = training.reward_functions(recipe)[0]

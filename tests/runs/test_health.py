@@ -48,10 +48,10 @@ def test_a_healthy_run_raises_no_alarm(seed, recipe, machine, tmp_path):
 
 def log_of(steps, **figures):
     """A healthy log of so many steps but for these figures, each a number or a function of it."""
-    healthy = {"reward_mean": 1.0, "correct": 0.5, "score": 0.5, "follows": 0.9}
     log = []
     for step in range(1, steps + 1):
-        line = {"step": step, "zero_std_groups": 0.1} | healthy
+        line = {"step": step, "reward_mean": 1.0, "follows": 0.9, "zero_std_groups": 0.1}
+        line |= {"correct": 0.5, "score": 0.5}
         for key, value in figures.items():
             line[key] = value(step) if callable(value) else value
         log.append(line)
@@ -62,55 +62,41 @@ def found(log, recipe):
     return {verdict.name: verdict.evidence for verdict in runs.verdicts(log, recipe)}
 
 
+EQUAL, NARROW, LENGTH = "zero-variance groups", "entropy collapse", "length-only reward"
+FORM, FAST = "format-only learning", "learning rate too high"
+FALLING = {"distinct": 0.125, "entropy": lambda step: 0.5 / step}
+OPPOSED = {"reward_gap": 0.0, "reward_length_corr": -0.95}
+DROP = {"reward_mean": lambda step: 1.0 if step < 4 else 0.1}
+GAP = "reward_gap 0.01 (right replies earn that much more than wrong ones)"
+
+
 @pytest.mark.parametrize(
-    ("name", "figures", "evidence"),
+    ("name", "evidence", "figures"),
     [
-        ("KL blow-up", {"kl": 1.5}, "kl 1.50"),
-        ("truncation", {"truncated": 0.6}, "truncated 0.60"),
-        ("repetition", {"repetition": 0.5}, "repetition 0.50"),
-        ("zero-variance groups", {"zero_std_groups": 0.95}, "zero_std_groups 0.95, correct 0.50"),
-        ("zero-variance groups", {"zero_std_groups": 1.0, "correct": None}, "zero_std_groups 1.00"),
-        ("NaN", {"not_finite": ["grpo_loss"]}, "grpo_loss not finite"),
-        ("entropy collapse", {"distinct": 0.125}, "distinct 0.12, correct 0.50"),
-        ("entropy collapse", {"distinct": 0.125, "correct": None}, "distinct 0.12"),
-        (
-            "entropy collapse",
-            {"distinct": 0.125, "entropy": lambda step: 0.5 / step},
-            "entropy 0.500 → 0.145, distinct 0.12, correct 0.50",
-        ),
-        (
-            "length-only reward",
-            {"reward_gap": 0.0, "reward_length_corr": -0.95},
-            "reward_gap 0.00, reward_length_corr -0.95",
-        ),
-        (
-            "format-only learning",
-            {"reward_gap": 0.01},
-            "reward_gap 0.01 (right replies earn that much more than wrong ones)",
-        ),
-        (
-            "learning rate too high",
-            {"reward_mean": lambda step: 1.0 if step < 4 else 0.1},
-            "reward_mean fell from 1.00 to 0.46",
-        ),
+        ("KL blow-up", "kl 1.50", {"kl": 1.5}),
+        ("truncation", "truncated 0.60", {"truncated": 0.6}),
+        ("repetition", "repetition 0.50", {"repetition": 0.5}),
+        ("NaN", "grpo_loss not finite", {"not_finite": ["grpo_loss"]}),
+        (EQUAL, "zero_std_groups 0.95, correct 0.50", {"zero_std_groups": 0.95}),
+        (EQUAL, "zero_std_groups 1.00", {"zero_std_groups": 1.0, "correct": None}),
+        (NARROW, "distinct 0.12, correct 0.50", {"distinct": 0.125}),
+        (NARROW, "distinct 0.12", {"distinct": 0.125, "correct": None}),
+        (NARROW, "entropy 0.500 → 0.145, distinct 0.12, correct 0.50", FALLING),
+        (LENGTH, "reward_gap 0.00, reward_length_corr -0.95", OPPOSED),
+        (FORM, GAP, {"reward_gap": 0.01}),
+        (FAST, "reward_mean fell from 1.00 to 0.46", DROP),
     ],
 )
-def test_a_verdict_names_the_key_that_shows_it(name, figures, evidence, recipe):
+def test_a_verdict_names_the_key_that_shows_it(name, evidence, figures, recipe):
     [verdict] = runs.verdicts(log_of(6, **figures), recipe)
     assert (verdict.name, verdict.step, verdict.evidence) == (name, 6, evidence)
     assert str(verdict) == f"⚠ {name}, at step 6: {evidence}.\n  {runs.RULES[name]['cure']}"
 
 
-@pytest.mark.parametrize(
-    "figures",
-    [
-        {},
-        {"correct": 0.95, "zero_std_groups": 0.95, "distinct": 0.125},  # nothing left to learn
-        {"distinct": 0.125, "entropy": 0.5},
-    ],
-)
-def test_all_right_is_no_alarm(figures, recipe):
-    assert runs.verdicts(log_of(8, **figures), recipe) == []
+def test_all_right_is_no_alarm(recipe):
+    learned = {"correct": 0.95, "zero_std_groups": 0.95, "distinct": 0.125}
+    for figures in ({}, learned, {"distinct": 0.125, "entropy": 0.5}):
+        assert runs.verdicts(log_of(8, **figures), recipe) == []
 
 
 def test_a_reward_that_rises_alone_is_named(recipe):
@@ -122,15 +108,14 @@ def test_a_reward_that_rises_alone_is_named(recipe):
 
 
 @pytest.mark.parametrize(
-    ("losses", "evidence"),
+    ("before", "after", "evidence"),
     [
-        ([1.0] * 4 + [2.0] * 7, {"learning rate too high": "loss rose from 1.00 to 2.00"}),
-        ([0.004] * 4 + [0.008] * 7, {}),  # small losses may double
-        ([2.0] * 4 + [1.0] * 7, {}),
+        (1.0, 2.0, {FAST: "loss rose from 1.00 to 2.00"}),
+        *[(0.004, 0.008, {}), (2.0, 1.0, {})],  # small losses may double
     ],
 )
-def test_an_sft_loss_that_rises_is_named(losses, evidence, recipe):
-    log = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
+def test_an_sft_loss_that_rises_is_named(before, after, evidence, recipe):
+    log = [{"step": step, "loss": before if step < 5 else after} for step in range(1, 12)]
     assert found(log, recipe) == evidence
 
 
@@ -154,16 +139,10 @@ def test_small_batches_are_no_illness(groups, size):
         for step in range(300):
             ease = rng.normal(-0.6 + step / 300, 1.5, groups)  # log-odds of each question, rising
             right = rng.random((groups, size)) < (1 / (1 + np.exp(-ease)))[:, None]
-            share = float(right.mean())
-            log += log_of(
-                1,
-                step=step + 1,
-                reward_mean=share,
-                reward_std=float(right.std()),
-                correct=share,
-                score=share,
-                zero_std_groups=float((right.std(axis=1) == 0).mean()),
-            )
+            line = dict.fromkeys(("reward_mean", "correct", "score"), float(right.mean()))
+            line["reward_std"] = float(right.std())
+            line["zero_std_groups"] = float((right.std(axis=1) == 0).mean())
+            log += log_of(1, step=step + 1, **line)
         assert runs.history(log, recipe) == []
 
 
@@ -184,12 +163,9 @@ def test_the_report_has_a_row_for_each_verdict(recipe):
     seen = dict(runs.report(log_of(8, truncated=1.0), recipe)["seen"])
     assert list(seen) == list(runs.RULES)
     assert seen.pop("truncation").startswith("step 5: truncated 1.00. Replies do not end")
-    missing = ("kl", "distinct", "reward_gap", "repetition")
-    assert set(seen.values()) == {
-        "no",
-        "not judged: it takes 15 steps",
-        *(f"not judged: this log has no {key}" for key in missing),
-    }
+    missing = {f"this log has no {key}" for key in ("kl", "distinct", "reward_gap", "repetition")}
+    unjudged = {line.removeprefix("not judged: ") for line in seen.values()}
+    assert unjudged == missing | {"no", "it takes 15 steps"}
     short = runs.report(log_of(1), recipe)["seen"]
     assert (short == "not judged: it takes 5 steps").sum() == 8
     sft = runs.report([{"step": step, "loss": 1.0} for step in range(1, 20)], recipe)["seen"]
