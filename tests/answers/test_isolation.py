@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -142,18 +143,11 @@ def test_repeats_are_answered_from_the_cache():
 
 
 def test_many_threads_share_the_children():
-    found = {}
+    def work(n):
+        return same_math(rf"\sqrt{{{2 * n * n}}}", rf"{n}\sqrt{{2}}")
 
-    def work(numbers):
-        for n in numbers:
-            found[n] = same_math(rf"\sqrt{{{2 * n * n}}}", rf"{n}\sqrt{{2}}")
-
-    threads = [threading.Thread(target=work, args=(range(2 + k, 26, 6),)) for k in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == dict.fromkeys(range(2, 26), 1.0)
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(work, range(2, 26))) == [1.0] * 24
 
 
 SCRIPT = r"""
@@ -220,9 +214,7 @@ def test_the_import_is_quick_and_light():
         "import time; t = time.perf_counter(); import helpers.answers, sys; "
         "print(time.perf_counter() - t, 'sympy' in sys.modules, 'torch' in sys.modules)"
     )
-    runs = []
-    for _ in range(3):
-        command = [sys.executable, "-c", code]
-        runs.append(subprocess.check_output(command, text=True, cwd=ROOT).split())
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.check_output(command, text=True, cwd=ROOT).split() for _ in range(3)]
     assert min(float(seconds) for seconds, *_ in runs) < 0.3
     assert runs[0][1:] == ["False", "False"]

@@ -40,18 +40,11 @@ def test_labelled_pairs(gold, predicted, same):
     assert same_number(predicted, gold) == float(same)
 
 
-@pytest.mark.parametrize(
-    ("predicted", "gold", "score"),
-    [
-        ("", "72", 0.0),
-        (None, "72", 0.0),
-        ("9" * 1000, "9", 0.0),
-        ("72", "many", None),
-        ("72", "", None),
-    ],
-)
-def test_without_an_answer_or_a_gold(predicted, gold, score):
-    assert same_number(predicted, gold) == score
+def test_without_an_answer_or_a_gold():
+    for predicted in ("", None, "9" * 1000):
+        assert same_number(predicted, "9") == 0.0
+    assert same_number("72", "many") is None
+    assert same_number("72", "") is None
 
 
 @given(st.integers(-(10**9), 10**9))
