@@ -15,7 +15,7 @@ from helpers.training import settings_of
 from tests.conftest import ROOT
 from tests.sharing.hub_server import TOKEN, Hub
 from tests.sharing.test_card import results
-from tests.sharing.test_export import adapters, trained, variant  # noqa: F401  (fixtures)
+from tests.sharing.test_export import trained, variant  # noqa: F401  (fixtures)
 
 MODEL = {path.name: path.read_bytes() for path in TINY_MODEL.iterdir() if path.is_file()}
 EXPORT = """
