@@ -162,8 +162,7 @@ def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_
 
 def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp_path):
     """Also after one was trained anew; and only for those that lie beside: only they get a card."""
-    own = shutil.copytree(adapter, tmp_path / "grpo" / "adapter")
-    sft = shutil.copytree(adapter, tmp_path / "sft" / "adapter")
+    sft, own = (shutil.copytree(adapter, tmp_path / name / "adapter") for name in ("sft", "grpo"))
     weights = own / "adapter_model.safetensors"
     trained, tensors = file_hash(weights), load_file(weights)
     folder = tmp_path / "eval"

@@ -154,10 +154,8 @@ def test_results_hold_all_that_is_read_later(recipe, graded):
     table = evaluation.show(results["greedy"])
     assert table.loc["base", "strict"] == "75.0% [30.1%, 95.4%]" and table.loc["grpo", "n"] == 4
     rewards = evaluation.show_rewards(results["sampled"])
-    assert list(rewards.columns) == [*recipe.rewards, "total"]
     assert rewards.loc["grpo", "total"].startswith(f"{recipe.maximum:.2f} [")
-    tries = evaluation.show_tries(results["tries"])
-    assert list(tries.columns) == ["pass@1", "majority@1"]
+    assert list(evaluation.show_tries(results["tries"]).columns) == ["pass@1", "majority@1"]
     change = {"difference": -0.1, "low": -0.2, "high": 0.0, "n": 4}
     table = evaluation.show_control({"grpo": {"fresh": change}})
     assert list(table.loc["grpo, fresh"]) == ["-10.0 points [-20.0, +0.0]", 4]
@@ -189,12 +187,11 @@ def test_evaluation_pays_what_training_pays(name):
     for example in data.load(recipe, None, "tiny")["test"].take(6):
         right, gold = recipe.format.write(example.solution or "…", example.answer), example.answer
         broken = (right[:-3], right + right, "", gold, copied, copied + "\nStep 6")
+        prompt = data.messages(recipe, example.question)
         for text in (right, right.replace(gold, "999"), *broken):
             record = evaluation.grade(recipe, example, text, 5, True)
-            prompt = data.messages(recipe, example.question)
             paid = reward_table(judged, [text], [gold], prompts=[prompt])
-            assert record.reward == paid["total"][0]
-            assert record.rewards == {name: paid[name][0] for name in weights}
-            assert record.score == paid["accuracy_reward"][0]
+            found = record.rewards | {"accuracy_reward": record.score, "total": record.reward}
+            assert found == {name: values[0] for name, values in paid.items()}
             if text == copied and "trace_reward" in weights:
                 assert record.rewards["trace_reward"] == 0.0  # the prompt's lines are no steps

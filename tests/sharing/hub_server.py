@@ -44,13 +44,6 @@ class Repo:
     def files(self) -> dict:
         return self.commits[-1][1]
 
-    def at(self, revision: str):
-        """The commit of a revision: (hash, files); None if there is none."""
-        if revision == "main":
-            return self.commits[-1]
-        wanted = self.tags.get(revision, revision)
-        return next((commit for commit in self.commits if commit[0] == wanted), None)
-
     def commit(self, files: dict) -> str:
         oid = hashlib.sha1(f"{len(self.commits)}{sorted(files)}".encode()).hexdigest()
         self.commits.append((oid, files))
@@ -100,7 +93,6 @@ class Hub:
                 web.get(API, self.info),
                 web.get(API + "/revision/{revision}", self.info),
                 web.get(API + "/tree/{revision}{under:.*}", self.tree),
-                web.post(API + "/paths-info/{revision}", self.paths_info),
                 web.post(API + "/preupload/{revision}", self.preupload),
                 web.post(API + "/commit/{revision}", self.commit),
                 web.post(API + "/tag/{revision}", self.add_tag),
@@ -163,7 +155,7 @@ class Hub:
     def refused(self, request) -> web.Response | None:
         """The answer to who may not do this; None to who may."""
         known = request.headers.get("Authorization") == f"Bearer {TOKEN}"
-        writes = request.method not in ("GET", "HEAD") and "paths-info" not in request.path
+        writes = request.method not in ("GET", "HEAD")
         if writes and not known and not request.path.startswith("/lfs/"):
             return refuse(401, "Who are you?")
         if "name" not in request.match_info:
@@ -171,10 +163,6 @@ class Hub:
         repo = self.repo_of(request)
         if repo is None or (repo.private and not known):
             return refuse(404 if known else 401, "Repository not found", "RepoNotFound")
-        if writes and not request.match_info["name"].startswith("me/"):
-            return refuse(403, "You don't have the rights")
-        if self.commit_of(request) is None:
-            return refuse(404, "Invalid rev id", "RevisionNotFound")
         return None
 
     def repo_of(self, request) -> Repo | None:
@@ -182,7 +170,11 @@ class Hub:
         return self.repos.get(f"datasets/{name}" if kind.startswith("datasets") else name)
 
     def commit_of(self, request):
-        return self.repo_of(request).at(request.match_info.get("revision", "main"))
+        """The commit that a request names, by its hash or as main: (hash, files)."""
+        commits, revision = self.repo_of(request).commits, request.match_info.get("revision")
+        if revision in (None, "main"):
+            return commits[-1]
+        return next(commit for commit in commits if commit[0] == revision)
 
     async def validate(self, request):
         return web.json_response({"errors": [], "warnings": []})
@@ -222,12 +214,6 @@ class Hub:
             folder = PurePosixPath(under)
             inside = [one for one in inside if PurePosixPath(one["path"]).parent == folder]
         return web.json_response(inside)
-
-    async def paths_info(self, request):
-        body = await request.text()
-        paths = (await request.post()).getall("paths", []) or json.loads(body)["paths"]
-        files = listed(self.commit_of(request)[1])
-        return web.json_response([one for one in files if one["path"] in paths])
 
     async def preupload(self, request):
         answers, files = [], self.commit_of(request)[1]
