@@ -154,6 +154,7 @@ def test_results_hold_all_that_is_read_later(recipe, graded):
     table = evaluation.show(results["greedy"])
     assert table.loc["base", "strict"] == "75.0% [30.1%, 95.4%]" and table.loc["grpo", "n"] == 4
     rewards = evaluation.show_rewards(results["sampled"])
+    assert list(rewards.columns) == [*recipe.rewards, "total"]
     assert rewards.loc["grpo", "total"].startswith(f"{recipe.maximum:.2f} [")
     assert list(evaluation.show_tries(results["tries"]).columns) == ["pass@1", "majority@1"]
     change = {"difference": -0.1, "low": -0.2, "high": 0.0, "n": 4}

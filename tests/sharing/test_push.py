@@ -1,7 +1,6 @@
 """Pushes by the real client to a Hub on this machine: no false success, always clear words."""
 
 import itertools
-import json
 import sys
 import time
 import types
@@ -16,6 +15,15 @@ from helpers.sharing import hub
 from tests.sharing.hub_server import TOKEN, Fault, Hub
 
 REPO = "me/model"
+ADAPTER = '{"base_model_name_or_path": "%s"}'
+SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+TEXTS = {
+    "config.json": "{}",
+    "README.md": "---\nlicense: mit\n---\n# A model\n",
+    "export.json": '{"form": "merged", "run": "0123456789ab"}',
+    "images/rewards.png": "a picture",
+}
+FILES = {*SHARDS, *TEXTS}
 
 
 @pytest.fixture
@@ -37,21 +45,11 @@ def folder(tmp_path):
     place = tmp_path / "export"
     (place / "images").mkdir(parents=True)
     (place / ".cache").mkdir()
-    for number in (1, 2):
-        name = f"model-0000{number}-of-00002.safetensors"
+    for number, name in enumerate(SHARDS):
         save_file({f"w{number}": torch.full((100, 100), float(number))}, place / name)
-    (place / "config.json").write_text("{}")
-    (place / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
-    (place / "images" / "rewards.png").write_bytes(b"\x89PNG" + bytes(100))
-    (place / "export.json").write_text(json.dumps({"form": "merged", "run": "0123456789ab"}))
-    (place / ".cache" / "secret").write_text("stays here")
-    (place / "half.part").write_text("stays here")
+    for name, text in {**TEXTS, ".cache/secret": "stays here", "half.part": "here, too"}.items():
+        (place / name).write_text(text)
     return place
-
-
-SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-ADAPTER = '{"base_model_name_or_path": "%s"}'
-FILES = {*SHARDS, "config.json", "README.md", "images/rewards.png", "export.json"}
 
 
 def push(server, folder, repo=REPO, **more):
