@@ -4,7 +4,8 @@ import json
 import shutil
 import sys
 from dataclasses import replace
-from types import ModuleType, SimpleNamespace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,12 +14,11 @@ from helpers.evaluation.generating import stored_state
 from helpers.machine import file_hash
 from helpers.runs import write_json
 from helpers.training import Adapter
-from helpers.training.trainers import save_adapter
 from tests.conftest import command
 from tests.learning import BASE
+from tests.sharing.test_export import make_adapter, variant
 
-import torch  # isort: skip  (after Unsloth)
-from safetensors.torch import load_file, save_file  # isort: skip
+from safetensors.torch import load_file, save_file  # isort: skip  (after Unsloth)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,7 @@ def small(recipe):
 def adapter(recipe, machine, tmp_path_factory):
     """An adapter that says something else than the base, in a run's folder `grpo/adapter`."""
     folder = tmp_path_factory.mktemp("trained") / "grpo" / "adapter"
-    model, tokenizer = training.load(BASE, recipe, machine)
-    model = training.add_lora(model, recipe, machine, 0)
-    torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            parameter.data = 0.02 * torch.randn_like(parameter)
-    save_adapter(model, tokenizer, folder)
-    return folder
+    return make_adapter(BASE, folder, recipe, machine, 0.02).folder
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +45,6 @@ def measured(small, machine):
         return evaluation.evaluate_all(chosen, small, here, splits, folder, vllm=vllm)[0]
 
     return measure
-
-
-def evaluate(*words):
-    return command("evaluate", *words)
 
 
 def test_names_are_understood(recipe, adapter, tmp_path):
@@ -79,9 +68,7 @@ def test_names_are_understood(recipe, adapter, tmp_path):
 
 def test_one_load_for_a_base_and_its_adapters(adapter, measured, tmp_path, monkeypatch):
     """Each answers as it does alone, also after the others and under the name `default`."""
-    default = shutil.copytree(adapter, tmp_path / "default")
-    config = json.loads((default / "adapter_config.json").read_text())
-    write_json(default / "adapter_config.json", config | {"lora_alpha": 1000})
+    default = variant(Adapter.read(adapter), tmp_path / "default", lora_alpha=1000).folder
     scaled = shutil.copytree(default, tmp_path / "scaled")
     loads, load = [], training.load
     monkeypatch.setattr(training, "load", lambda *args: loads.append(args[0]) or load(*args))
@@ -104,7 +91,7 @@ def test_one_load_for_a_base_and_its_adapters(adapter, measured, tmp_path, monke
 def test_the_command_measures_and_reports(adapter, tmp_path):
     out = tmp_path / "out"
     asked = ["--base", adapter, "--max_samples", 5, "--samples", 2, "--output_dir", out]
-    status, shown, err = evaluate(*asked, "--control")
+    status, shown, err = command("evaluate", *asked, "--control")
     assert status == 0, err
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["greedy"]) == ["base", "grpo"]
@@ -113,7 +100,7 @@ def test_the_command_measures_and_reports(adapter, tmp_path):
     assert (out / "report.html").is_file() and "report.html" in shown
     assert "base → grpo" in shown and "\nbase " in shown
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
-    assert evaluate(*asked, "--control")[0] == 0
+    assert command("evaluate", *asked, "--control")[0] == 0
     again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
     assert written == again  # read, not made again
 
@@ -131,7 +118,9 @@ def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
         ([adapter], "gsm8k_xml", False),
         ([*runs[:1], "--recipe", "gsm8k_xml"], "gsm8k_xml", False),
     ):
-        _, out, _ = evaluate(*names, "--dataset", "./none.csv", "--out", tmp_path / "out")
+        _, out, _ = command(
+            "evaluate", *names, "--dataset", "./none.csv", "--out", tmp_path / "out"
+        )
         assert f"judged by {judge}\n" in out
         warning = "warning: the adapters are of different recipes (gsm8k_hash, gsm8k_xml)"
         assert (warning in out) is warned
@@ -141,13 +130,8 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
     for name, recipe in (("foreign", None), ("merged", "gsm8k_hash"), ("other", "dapo_think")):
         (tmp_path / name).mkdir()
         write_json(tmp_path / name / "export.json", {"recipe": recipe})
-    names = [
-        str(tmp_path / "foreign"),
-        str(tmp_path / "merged"),
-        BASE,
-        "nobody/nothing",
-        str(tmp_path / "other"),
-    ]
+    foreign, merged, other = (str(tmp_path / name) for name in ("foreign", "merged", "other"))
+    names = [foreign, merged, BASE, "nobody/nothing", other]
     assert evaluation.recipes_of(names) == ["gsm8k_hash", "dapo_think"]
 
 
@@ -164,25 +148,21 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
         ([BASE, "--problems", "2", "--vllm", "colocate"], "vLLM is not installed"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_path):
+def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_path, monkeypatch):
     """CUT: an adapter whose file is cut off. MOVED: one whose base is not there any more."""
-    cut, moved = (shutil.copytree(adapter, tmp_path / name) for name in ("CUT", "MOVED"))
-    weights = cut / "adapter_model.safetensors"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(adapter, "CUT")
+    weights = Path("CUT", "adapter_model.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    write_json(moved / "adapter_config.json", config | {"base_model_name_or_path": "/not/here"})
-    places = {"CUT": cut, "MOVED": moved}
-    status, out, err = evaluate(
-        *(places.get(word, word) for word in words), "--out", tmp_path / "out"
-    )
+    variant(Adapter.read(adapter), Path("MOVED"), "/not/here")
+    status, out, err = command("evaluate", *words, "--out", "out")
     assert status == 1 and said in err and "Traceback" not in out + err
     assert len(err.strip().splitlines()) <= 3
 
 
 def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp_path):
     """Also after one was trained anew; and only for those that lie beside: only they get a card."""
-    own = shutil.copytree(adapter, tmp_path / "grpo" / "adapter")
-    sft = shutil.copytree(adapter, tmp_path / "sft" / "adapter")
+    sft, own = (shutil.copytree(adapter, tmp_path / name / "adapter") for name in ("sft", "grpo"))
     weights = own / "adapter_model.safetensors"
     trained, tensors = file_hash(weights), load_file(weights)
     folder = tmp_path / "eval"
@@ -195,27 +175,24 @@ def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp
     assert summary["weights"] == {"sft": trained, "grpo": None}  # what lies there did not answer
 
 
-@pytest.fixture
-def vllm(monkeypatch, recipe, machine):
-    """A stand-in for the package, which needs a GPU: it takes what vLLM's documentation says.
+def vllm_package(engines, calls, recipe, machine):
+    """A stand-in for vLLM, which needs a GPU: it takes what its documentation says.
 
     It answers by the tiny model. That vLLM itself takes these arguments it cannot show.
     """
-    asked = SimpleNamespace(engines=[], calls=[])
 
     class LLM:
         def __init__(
             self, model, dtype, enable_lora, max_lora_rank, seed, max_model_len, quantization
         ):
-            asked.engines.append((max_lora_rank, quantization))
+            engines.append((max_lora_rank, quantization))
             self.base = model
 
         def generate(self, prompts, settings, lora_request):
-            asked.calls.append((lora_request, settings))
+            calls.append((lora_request, settings))
             name = Adapter.read(lora_request[2]) if lora_request else self.base
             model, tokenizer = training.load(name, recipe, machine)
-            first = settings[0]
-            limit, temperature = first["max_tokens"], first["temperature"]
+            limit, temperature = settings[0]["max_tokens"], settings[0]["temperature"]
             outputs = []
             for r in training.generate(model, tokenizer, prompts, limit, temperature):
                 end = "stop" if r.finished else "length"
@@ -223,26 +200,28 @@ def vllm(monkeypatch, recipe, machine):
                 outputs.append(SimpleNamespace(outputs=[reply]))
             return outputs
 
-    package = ModuleType("vllm")
-    package.lora, package.lora.request = ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
-    package.LLM, package.SamplingParams = LLM, dict
-    package.lora.request.LoRARequest = lambda *args: args
-    for part in (package, package.lora, package.lora.request):
-        monkeypatch.setitem(sys.modules, part.__name__, part)
-    return asked
+    request = SimpleNamespace(LoRARequest=lambda *args: args)
+    lora = SimpleNamespace(request=request)
+    package = SimpleNamespace(LLM=LLM, SamplingParams=dict, lora=lora)
+    return {"vllm": package, "vllm.lora": lora, "vllm.lora.request": request}
 
 
-def test_vllm_is_used_where_it_is_asked_for(vllm, small, adapter, measured, tmp_path):
+def test_vllm_is_used_where_it_is_asked_for(
+    small, machine, adapter, measured, tmp_path, monkeypatch
+):
+    engines, calls = [], []
+    for name, part in vllm_package(engines, calls, small, machine).items():
+        monkeypatch.setitem(sys.modules, name, part)
     found = measured([adapter], tmp_path / "vllm", vllm=True, with_base=True)
     ours = measured([adapter], tmp_path / "ours", with_base=True)
     assert [greedy for greedy, _ in found.values()] == [greedy for greedy, _ in ours.values()]
     state = stored_state(tmp_path / "vllm" / "grpo_greedy.jsonl")
     assert state["adapter"] == stored_state(tmp_path / "ours" / "grpo_greedy.jsonl")["adapter"]
-    assert vllm.engines == [(small.lora.r, "bitsandbytes")]
-    requests = [request for request, _ in vllm.calls]
+    assert engines == [(small.lora.r, "bitsandbytes")]
+    requests = [request for request, _ in calls]
     assert requests[:2] == [None, None] and requests[2] == requests[3]
     assert requests[2][1] > 0 and requests[2][2] == str(adapter)
-    greedy, drawn = vllm.calls[0][1], vllm.calls[1][1]
+    greedy, drawn = calls[0][1], calls[1][1]
     assert greedy[0]["temperature"] == 0.0
     assert len({settings["seed"] for settings in drawn}) == len(drawn) == 8
     assert drawn[0]["temperature"] == small.grpo.temperature

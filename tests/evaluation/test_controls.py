@@ -106,16 +106,14 @@ def test_fresh_problems_are_new_and_can_be_graded(name):
     assert name == "phybench_eed" or all(int(e.answer) == truth(e.question) for e in fresh)
 
 
-def test_memory_shows_in_pairs_for_twins_and_apart_for_others():
-    recipe = RECIPES["gsm8k_xml"]
-
+def test_memory_shows_in_pairs_for_twins_and_apart_for_others(recipe):
     def records(prefix, right, n):
-        answers = ["7"] * right + ["8"] * (n - right)
-        problems = [Example(f"{prefix}{i}", "3 + 4?", "", "7") for i in range(n)]
-        return [
-            evaluation.grade(recipe, problem, f"It is {answer}.", 5, True)
-            for problem, answer in zip(problems, answers, strict=True)
-        ]
+        found = []
+        for i in range(n):
+            problem = Example(f"{prefix}{i}", "3 + 4?", "", "7")
+            text = "It is 7." if i < right else "It is 8."
+            found.append(evaluation.grade(recipe, problem, text, 5, True))
+        return found
 
     others = {"twins": records("p", 20, 40), "fresh": records("fresh", 30, 50)}
     found = evaluation.memory(records("p", 90, 100), others)

@@ -1,6 +1,5 @@
 """Outcomes, summaries, pairs, votes and agreement, against hand counts; one grader everywhere."""
 
-import ast
 import itertools
 import json
 import random
@@ -14,7 +13,7 @@ from helpers.recipes import PENALTIES, RECIPES
 from helpers.rows import Example
 from helpers.training import reward_table
 from tests.answers.hostile import HOSTILE
-from tests.conftest import FIVE, ROOT
+from tests.conftest import FIVE
 
 TOY = Example("toy", "3 and 4?", "", "7")
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
@@ -107,8 +106,7 @@ def test_outcomes_sum_to_the_completions_whatever_is_said(recipe, seed):
         found.append(evaluation.grade(recipe, example, text, rng.randint(0, 9), ended))
     summary = evaluation.summarise(found)
     assert sum(summary["outcomes"].values()) == summary["completions"] == summary["n"] == 60
-    occurring = {name for name, count in summary["outcomes"].items() if count}
-    assert set(summary["tokens_by_outcome"]) == occurring
+    assert set(summary["tokens_by_outcome"]) == {record.outcome for record in found}
 
 
 def test_tries_by_hand(recipe, graded):
@@ -158,45 +156,14 @@ def test_results_hold_all_that_is_read_later(recipe, graded):
     rewards = evaluation.show_rewards(results["sampled"])
     assert list(rewards.columns) == [*recipe.rewards, "total"]
     assert rewards.loc["grpo", "total"].startswith(f"{recipe.maximum:.2f} [")
-    tries = evaluation.show_tries(results["tries"])
-    assert list(tries.columns) == ["pass@1", "majority@1"]
+    assert list(evaluation.show_tries(results["tries"]).columns) == ["pass@1", "majority@1"]
     change = {"difference": -0.1, "low": -0.2, "high": 0.0, "n": 4}
     table = evaluation.show_control({"grpo": {"fresh": change}})
     assert list(table.loc["grpo, fresh"]) == ["-10.0 points [-20.0, +0.0]", 4]
 
 
-READERS = "last_number stated_number same_number same_math eed_score latex2sympy sympify parse_expr"
-ALLOWED = {
-    "recipes.py": {"same_number", "same_math", "eed_score"},
-    "rewards.py": {"last_number", "same_number"},
-    "controls.py": {"stated_number"},
-    "card.py": {"last_number"},
-}
-NAMES = ("extract", "is_correct", "same_answer", "check_answer", "grade_", "normalize_", "score_")
-
-
-def sources():
-    """The package without `answers` and `tiny`, and the cells that handle completions."""
-    for path in (ROOT / "helpers").rglob("*.py"):
-        if path.parent.name not in ("answers", "tiny"):
-            yield path.name, path.read_text()
-    for path in ROOT.glob("*.ipynb"):
-        for cell in json.loads(path.read_text())["cells"]:
-            text = "".join(cell["source"])
-            if cell["cell_type"] == "code" and "completion" in text and "%" not in text[:1]:
-                yield path.name, text
-
-
-def test_there_is_one_grader(recipe):
-    """Replies are read and judged in `answers`: another reader or judge anywhere fails here."""
-    for name, source in sources():
-        used, defined = set(), set()
-        for node in ast.walk(ast.parse(source)):
-            used.add(getattr(node, "id", getattr(node, "attr", None)))
-            if isinstance(node, ast.FunctionDef):
-                defined.add(node.name)
-        assert not used & set(READERS.split()) - ALLOWED.get(name, set()), name
-        assert not [d for d in defined if d.startswith(NAMES)], name
+def test_grading_is_by_the_recipe_alone(recipe):
+    """Its score judges what is read in the answer's place and anywhere, for pay as for outcome."""
     calls = []
 
     def counted(predicted, gold):
@@ -221,12 +188,11 @@ def test_evaluation_pays_what_training_pays(name):
     for example in data.load(recipe, None, "tiny")["test"].take(6):
         right, gold = recipe.format.write(example.solution or "…", example.answer), example.answer
         broken = (right[:-3], right + right, "", gold, copied, copied + "\nStep 6")
+        prompt = data.messages(recipe, example.question)
         for text in (right, right.replace(gold, "999"), *broken):
             record = evaluation.grade(recipe, example, text, 5, True)
-            prompt = data.messages(recipe, example.question)
             paid = reward_table(judged, [text], [gold], prompts=[prompt])
-            assert record.reward == paid["total"][0]
-            assert record.rewards == {name: paid[name][0] for name in weights}
-            assert record.score == paid["accuracy_reward"][0]
+            found = record.rewards | {"accuracy_reward": record.score, "total": record.reward}
+            assert found == {name: values[0] for name, values in paid.items()}
             if text == copied and "trace_reward" in weights:
                 assert record.rewards["trace_reward"] == 0.0  # the prompt's lines are no steps

@@ -19,6 +19,11 @@ def model(recipe, machine):
 
 
 @pytest.fixture
+def small(recipe):
+    return replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
+
+
+@pytest.fixture
 def problems(recipe):
     return data.load(recipe, None, "tiny")["test"].take(4)
 
@@ -27,9 +32,10 @@ def test_records_of_something_else_are_refused_and_kept(
     recipe, machine, model, problems, tmp_path, capsys
 ):
     path = tmp_path / "mine.jsonl"
+    model, tokenizer = model
 
-    def evaluate(recipe=recipe, asked=problems, **settings):
-        found = evaluation.evaluate(*model, recipe, asked, path, **settings)
+    def evaluate(model=model, asked=problems, **settings):
+        found = evaluation.evaluate(model, tokenizer, recipe, asked, path, **settings)
         assert read_records(path) == found
         return found, capsys.readouterr().out.partition("mine.jsonl held records of other ")[2]
 
@@ -39,23 +45,24 @@ def test_records_of_something_else_are_refused_and_kept(
     assert evaluate() == (first, "") and path.stat().st_mtime_ns == written
     second, said = evaluate(samples=2, seed=3)
     assert said.startswith("problems, settings; kept as mine-before.jsonl\n")
-    assert read_records(tmp_path / "mine-before.jsonl") == first
     assert [record.sample for record in second] == [0, 1] * 4
     fewer, said = evaluate(asked=problems[:3])
     assert fewer == first[:3] and "; kept as mine-before-2.jsonl\n" in said
-    adapted = training.add_lora(model[0], recipe, machine, 0)
-    next(p for name, p in adapted.named_parameters() if "lora_B" in name).data += 0.5
-    adapter = evaluation.evaluate(adapted, model[1], recipe, problems[:3], path)
-    assert "other weights, adapter, scale; kept as mine-before-3" in capsys.readouterr().out
-    assert adapter != fewer and read_records(tmp_path / "mine-before-3.jsonl") == fewer
+    model = training.add_lora(model, recipe, machine, 0)
+    next(p for name, p in model.named_parameters() if "lora_B" in name).data += 0.5
+    tuned, said = evaluate(model, problems[:3])
+    assert (
+        said.startswith("weights, adapter, scale; kept as mine-before-3.jsonl") and tuned != fewer
+    )
     (tmp_path / "mine.json").unlink()  # nothing says any more whose records these are
-    assert evaluation.evaluate(adapted, model[1], recipe, problems[:3], path) == adapter
-    assert read_records(tmp_path / "mine-before-4.jsonl") == adapter
-    again = evaluation.evaluate(adapted, model[1], recipe, problems[:3], path, resume=False)
-    assert again == adapter and not (tmp_path / "mine-before-5.jsonl").exists()
+    assert evaluate(model, problems[:3])[0] == tuned
+    for kept, records in (("", first), ("-2", second), ("-3", fewer), ("-4", tuned)):
+        assert read_records(tmp_path / f"mine-before{kept}.jsonl") == records
+    assert evaluate(model, problems[:3], resume=False)[0] == tuned
+    assert not (tmp_path / "mine-before-5.jsonl").exists()
     (tmp_path / "mine.json").write_text("[]")
     with pytest.raises(ValueError, match="mine.json is damaged .*\nDelete it"):
-        evaluation.evaluate(adapted, model[1], recipe, problems[:3], path)
+        evaluate(model, problems[:3])
 
 
 class Killed(BaseException):
@@ -78,9 +85,8 @@ def cut_off(monkeypatch, batches, *given, **settings):
 
 
 def test_replies_of_an_unfinished_evaluation_are_kept_when_another_is_asked_for(
-    recipe, model, problems, tmp_path, monkeypatch, capsys
+    small, model, problems, tmp_path, monkeypatch, capsys
 ):
-    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
     path = tmp_path / "mine.jsonl"
     cut_off(monkeypatch, 1, *model, small, problems, path)
     answered = path.with_suffix(".replies").read_bytes()
@@ -89,21 +95,15 @@ def test_replies_of_an_unfinished_evaluation_are_kept_when_another_is_asked_for(
     assert said in capsys.readouterr().out
     assert (tmp_path / "mine-before.replies").read_bytes() == answered
     evaluation.evaluate(*model, small, problems[:1], path)
-    aside = sorted(file.name for file in tmp_path.glob("mine-before*"))
-    assert aside == [
-        "mine-before.jsonl",
-        "mine-before.jsonl.json",
-        "mine-before.replies",
-        "mine-before.replies.json",
-    ]
+    kept = {file.name.removeprefix("mine-before") for file in tmp_path.glob("mine-before*")}
+    assert kept == {".jsonl", ".jsonl.json", ".replies", ".replies.json"}
 
 
 @pytest.mark.parametrize("batches", [1, 2])
 def test_a_cut_off_evaluation_goes_on_bit_for_bit(
-    recipe, model, problems, tmp_path, monkeypatch, batches
+    small, model, problems, tmp_path, monkeypatch, batches
 ):
     """Cut off after some batches of drawn answers, with half a batch behind them."""
-    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
     path = tmp_path / "cut" / "mine.jsonl"
     undisturbed = evaluation.evaluate(*model, small, problems, tmp_path / "whole.jsonl", samples=2)
     cut_off(monkeypatch, batches, *model, small, problems, path, samples=2)
@@ -111,13 +111,12 @@ def test_a_cut_off_evaluation_goes_on_bit_for_bit(
     assert not path.exists() and len(read_lines(replies)) == batches
     with open(replies, "a") as file:
         file.write('{"replies": [[3, "a batch that was being wr')
-    labels = []
-    in_batches = training.in_batches
+    begun, in_batches = [], training.in_batches
     monkeypatch.setattr(
-        training, "in_batches", lambda *args: labels.append(args[-1]) or in_batches(*args)
+        training, "in_batches", lambda *args: begun.append(args[-1]) or in_batches(*args)
     )
     assert evaluation.evaluate(*model, small, problems, path, samples=2) == undisturbed
-    assert labels == [3 * batches]
+    assert begun == [3 * batches]
     assert sorted(file.name for file in path.parent.iterdir()) == ["mine.json", "mine.jsonl"]
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 

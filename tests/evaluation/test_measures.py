@@ -17,12 +17,6 @@ LOOPS = 2000  # a share near 0.95 is then known to ± 1 point
 test_of_two.__test__ = False
 
 
-def coverage(draw, truth, interval, loops=LOOPS):
-    rng = np.random.default_rng(5)
-    intervals = [interval(draw(rng)) for _ in range(loops)]
-    return np.mean([low <= truth <= high for low, high in intervals])
-
-
 def test_wilson_covers_the_truth():
     """The exact chance that the interval of n draws holds the true rate, on average over rates."""
     for n in (50, 100, 400):
@@ -50,25 +44,25 @@ def paired_differences(rng, n=100):
     return np.where(kind < 0.25, 0.25, np.where(kind < 0.4, -0.5, np.where(kind < 0.5, 0.75, 0.0)))
 
 
-TRUTH = {means_of_samples: 0.8 / 1.4, partial_credit: 0.355, paired_differences: 0.0625}
+def between_sets(rng):
+    found = measures.apart(pd.Series(means_of_samples(rng, 150)), pd.Series(partial_credit(rng)))
+    return found["low"], found["high"]
 
 
-@pytest.mark.parametrize("draw", TRUTH)
-def test_bootstrap_intervals_cover_the_truth(draw, monkeypatch):
+@pytest.mark.parametrize(
+    ("interval", "truth", "loops"),
+    [
+        (lambda rng: measures.interval_of_mean(means_of_samples(rng)), 0.8 / 1.4, LOOPS),
+        (lambda rng: measures.interval_of_mean(partial_credit(rng)), 0.355, LOOPS),
+        (lambda rng: measures.interval_of_mean(paired_differences(rng)), 0.0625, LOOPS),
+        (between_sets, 0.355 - 0.8 / 1.4, LOOPS // 2),
+    ],
+)
+def test_intervals_cover_the_truth(interval, truth, loops, monkeypatch):
     monkeypatch.setattr(measures, "RESAMPLES", 500)  # for speed
-    assert 0.94 <= coverage(draw, TRUTH[draw], measures.interval_of_mean) <= 0.96
-
-
-def test_the_interval_between_two_sets_covers_the_truth(monkeypatch):
-    monkeypatch.setattr(measures, "RESAMPLES", 500)  # for speed
-
-    def interval(rng):
-        one, other = pd.Series(means_of_samples(rng, 150)), pd.Series(partial_credit(rng))
-        found = measures.apart(one, other)
-        return found["low"], found["high"]
-
-    truth = TRUTH[partial_credit] - TRUTH[means_of_samples]
-    assert 0.94 <= coverage(lambda rng: rng, truth, interval, LOOPS // 2) <= 0.96
+    rng = np.random.default_rng(5)
+    intervals = [interval(rng) for _ in range(loops)]
+    assert 0.94 <= np.mean([low <= truth <= high for low, high in intervals]) <= 0.96
 
 
 @pytest.mark.parametrize("differing", [0.05, 0.2, 0.5])

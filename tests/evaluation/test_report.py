@@ -15,22 +15,20 @@ FOUND = [shutil.which(name) for name in ("chromium", "chromium-browser", "google
 CHROMIUM = next((path for path in FOUND if path), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 THEFT = "document.title='stolen'"
-HOSTILE = (
-    f'</script><script>{THEFT}</script><img src=x onerror="{THEFT}"><!--<script>\u2028 & \x00 '
-    "</pre>"
-)
-FIGURES = {"accuracy.png", "outcomes.png", "scores.png", "tokens.png", "agreement.png"}
+HOSTILE = f'</script><script>{THEFT}</script><img src=x onerror="{THEFT}">'
+HOSTILE += "<!--<script>\u2028 & \x00 </pre>"
+FILES = {"accuracy.png", "outcomes.png", "scores.png", "tokens.png", "agreement.png"}
+FILES |= {"report.html", "summary.json"}
 
 
 def concluded(recipe, texts, folder):
     """The page of models that answered ten problems so."""
     found = {}
     for name, lines in texts.items():
-        problems = [Example(f"p{i}", f"Question {i}: 3 and 4?", "", "7") for i in range(10)]
-        graded = [
-            evaluation.grade(recipe, problem, text, 9, True)
-            for problem, text in zip(problems, lines, strict=True)
-        ]
+        graded = []
+        for i, text in enumerate(lines):
+            problem = Example(f"p{i}", f"Question {i}: 3 and 4?", "", "7")
+            graded.append(evaluation.grade(recipe, problem, text, 9, True))
         found[name] = (graded, [replace(record, sample=0) for record in graded])
     evaluation.conclude(found, recipe, folder, "my <i>data</i>", {})
     return folder / "report.html"
@@ -96,10 +94,7 @@ def test_the_page_stands_alone(page):
     assert answers["old"][5]["completion"] == HOSTILE
     assert "<i>data" not in text and "<b>model" not in text and "10 problems of my" in text
     assert "100.0% [72.2%, 100.0%]" in text and "p</th>" in text
-    assert {path.name for path in page.parent.iterdir()} == FIGURES | {
-        "report.html",
-        "summary.json",
-    }
+    assert {path.name for path in page.parent.iterdir()} == FILES
 
 
 def test_one_model_without_any_answer_can_be_drawn(recipe, tmp_path):

@@ -18,17 +18,21 @@ KINDS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 def results(recipe, data="embedded"):
     """Those of base and GRPO, each right at every second of ten problems."""
 
-    def graded(**more):
-        found = []
-        for i in range(10):
-            example = Example(f"p{i}", "3 + 4?", "", "7")
-            text = recipe.format.write("3 + 4 = 7", str(7 + i % 2))
-            found.append(evaluation.grade(recipe, example, text, 9, True))
-        return [replace(record, **more) for record in found]
-
-    sampled = [record for sample in range(4) for record in graded(sample=sample)]
-    found = {name: (graded(), sampled) for name in ("base", "grpo")}
+    greedy = []
+    for i in range(10):
+        example = Example(f"p{i}", "3 + 4?", "", "7")
+        text = recipe.format.write("3 + 4 = 7", str(7 + i % 2))
+        greedy.append(evaluation.grade(recipe, example, text, 9, True))
+    sampled = [replace(record, sample=sample) for sample in range(4) for record in greedy]
+    found = dict.fromkeys(("base", "grpo"), (greedy, sampled))
     return evaluation.results(found, recipe.score) | {"data": data, "recipe": recipe.name}
+
+
+def snippets(card, form):
+    """The Python that a card tells to run."""
+    found = [part.split("```\n")[0] for part in card.split("```python\n")[1:]]
+    assert len(found) == (1 if form == "adapter" else 2)
+    return found
 
 
 @pytest.fixture
@@ -63,10 +67,9 @@ def test_the_card_is_valid_and_states_what_was_measured(name, form, write):
     shown = ("50.0% [23.7%, 76.3%]", "10 held-out\nproblems", recipe.system, "(bf16)")
     for words in (*shown, recipe.source.licence, f"enable_thinking={recipe.thinking}"):
         assert words in text, words
-    last = "the last number anywhere"
-    if "boxed" in recipe.format.name:
-        last = "the last box, else the last number, anywhere"
-    assert f"Flexible: {last} is right." in text and f"at most {recipe.maximum:g}." in text
+    last = "box, else the last number," if "boxed" in recipe.format.name else "number"
+    assert f"Flexible: the last {last} anywhere is right." in text
+    assert f"at most {recipe.maximum:g}." in text
     assert "{{" not in text and "{%" not in text
     assert len(data.run_hash) == 12 and f"Run `{data.run_hash}`" in text
 
@@ -79,9 +82,7 @@ def test_the_card_is_valid_and_states_what_was_measured(name, form, write):
 def test_what_the_card_tells_to_run_is_python_with_the_prompt_as_it_is(system, form, recipe, write):
     text = write(replace(recipe, system=system), form).content
     assert system in text.split("````text\n")[1].split("\n````")[0]
-    snippets = [part.split("```\n")[0] for part in text.split("```python\n")[1:]]
-    assert len(snippets) == (1 if form == "adapter" else 2)
-    for snippet in snippets:
+    for snippet in snippets(text, form):
         tree = ast.parse(snippet)
         said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
         assert system in said and "me/model" in said

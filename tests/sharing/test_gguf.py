@@ -5,11 +5,10 @@ import sys
 
 import pytest
 
-from helpers import data, sharing, training
+from helpers import data, sharing
 from helpers.sharing import gguf
-from helpers.training.trainers import save_adapter
-from tests.conftest import ROOT, SHARED
-from tests.sharing.test_export import adapters, exports, trained  # noqa: F401  (fixtures)
+from tests.conftest import ROOT, SHARED, needs_shared
+from tests.sharing.test_export import exports, make_adapter, trained  # noqa: F401  (fixtures)
 
 CONVERTER = "import sys; open(sys.argv[3], 'w').write('GGUF'); "
 QUANTIZER = f"""#!{sys.executable}
@@ -53,28 +52,21 @@ def test_a_converter_that_fails_leaves_nothing(llama, tmp_path, recipe, exports)
     assert [path.name for path in tmp_path.iterdir()] == ["llama"]
 
 
-@pytest.mark.parametrize(("kind", "written"), [("f16", "GGUF"), ("q4_k_m", "GGUFQ4_K_M")])
-def test_the_export_holds_file_modelfile_and_origin(
-    kind,
-    written,
-    llama,
-    tmp_path,
-    recipe,
-    exports,  # noqa: F811
-):
+def test_the_export_holds_file_modelfile_and_origin(llama, tmp_path, recipe, exports):  # noqa: F811
     llama("")
     quantizer = tmp_path / "llama" / gguf.QUANTIZER
     quantizer.write_text(QUANTIZER)
     quantizer.chmod(0o755)
     merged = exports["fp32"]
-    made = sharing.to_gguf(merged, tmp_path / "gguf", recipe, kind)
-    names = {path.name for path in made.folder.iterdir()}
-    assert names == {f"{kind}.gguf", "Modelfile", "export.json"}
-    assert (made.folder / f"{kind}.gguf").read_text() == written
-    assert (made.form, made.precision) == ("gguf", kind)
-    assert made.origin["adapter_sha256"] == merged.origin["adapter_sha256"]
-    text = (made.folder / "Modelfile").read_text()
-    assert text == sharing.modelfile(merged, recipe, f"{kind}.gguf")
+    for kind, written in (("f16", "GGUF"), ("q4_k_m", "GGUFQ4_K_M")):
+        made = sharing.to_gguf(merged, tmp_path / kind, recipe, kind)
+        names = {path.name for path in made.folder.iterdir()}
+        assert names == {f"{kind}.gguf", "Modelfile", "export.json"}
+        assert (made.folder / f"{kind}.gguf").read_text() == written
+        assert (made.form, made.precision) == ("gguf", kind)
+        assert made.origin["adapter_sha256"] == merged.origin["adapter_sha256"]
+        text = (made.folder / "Modelfile").read_text()
+        assert text == sharing.modelfile(merged, recipe, f"{kind}.gguf")
 
 
 def test_the_modelfile_asks_as_training_did(recipe, exports, trained):  # noqa: F811
@@ -85,6 +77,7 @@ def test_the_modelfile_asks_as_training_did(recipe, exports, trained):  # noqa: 
     assert text.startswith("FROM ./q8_0.gguf\n") and 'PARAMETER stop "<|im_end|>"' in text
 
 
+@needs_shared
 def test_a_real_conversion_and_its_replies(tmp_path, recipe, machine):
     """A small random model with Qwen's tokenizer goes all the way; rounding turns its tokens."""
     try:
@@ -92,23 +85,15 @@ def test_a_real_conversion_and_its_replies(tmp_path, recipe, machine):
             gguf.find_program(program)
     except FileNotFoundError:
         pytest.skip("llama.cpp is not installed here; set LLAMA_CPP to its folder")
-    if not SHARED.is_dir():
-        pytest.skip("../shared, with the real tokenizer, is not here")
     base = str(tmp_path / "base")
     command = [sys.executable, "-m", "helpers.tiny", "random", SHARED / "qwen3", base]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    model, tokenizer = training.load(base, recipe, machine)
-    model = training.add_lora(model, recipe, machine, 0)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            parameter.data.normal_(std=0.02)
-    save_adapter(model, tokenizer, tmp_path / "run" / "adapter")
-    adapter = training.Adapter.read(tmp_path / "run" / "adapter")
+    adapter = make_adapter(base, tmp_path / "run" / "adapter", recipe, machine, 0.02)
+    tokenizer = adapter.tokenizer
     merged = sharing.merge(base, adapter, tmp_path / "merged")
-    files = []
     for kind in gguf.SIZES:
-        made = sharing.to_gguf(merged, tmp_path / kind, recipe, kind)
-        files.append(made.folder / f"{kind}.gguf")
+        sharing.to_gguf(merged, tmp_path / kind, recipe, kind)
+    files = [tmp_path / kind / f"{kind}.gguf" for kind in gguf.SIZES]
     sizes = [file.stat().st_size for file in files]
     assert sizes == sorted(sizes, reverse=True)
     prompts = [data.prompt_text(recipe, tokenizer, f"{n} + 4?") for n in range(4)]

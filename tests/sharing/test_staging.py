@@ -42,22 +42,16 @@ def test_an_export_is_not_written_over_what_it_is_made_from(place, tmp_path):
     assert names(tmp_path / "m") == WHOLE
 
 
-def test_it_can_be_made_elsewhere(tmp_path):
-    make(tmp_path / "final" / "m", tmp_path / "staging")
-    assert names(tmp_path / "final" / "m") == WHOLE
-    assert names(tmp_path / "final") == ["m"] and names(tmp_path / "staging") == []
-
-
 def test_what_breaks_off_leaves_the_earlier_export(tmp_path):
-    make(tmp_path / "m")
+    final, staging = tmp_path / "final", tmp_path / "staging"
+    make(final / "m", staging)
     with pytest.raises(ZeroDivisionError):
-        make(tmp_path / "m", end=lambda: 1 / 0)
-    assert names(tmp_path / "m") == WHOLE and names(tmp_path) == ["m"]
+        make(final / "m", staging, end=lambda: 1 / 0)
+    assert names(final / "m") == WHOLE and names(final) == ["m"] and names(staging) == []
 
 
 @pytest.mark.parametrize("left", ["m", "staging/.m.export.new", ".m.export.new", ".m.export.old"])
 def test_what_a_kill_leaves_is_no_hindrance(left, tmp_path):
-    """Nobody must move by hand what a kill leaves behind, at whichever moment."""
     make(tmp_path / "m")
     if left != "m":
         (tmp_path / "staging").mkdir()
@@ -68,14 +62,13 @@ def test_what_a_kill_leaves_is_no_hindrance(left, tmp_path):
     assert names(tmp_path) == ["m", "staging"] and names(tmp_path / "staging") == []
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_is_not_from_an_export_is_left_alone(kind, tmp_path):
-    target = tmp_path / "target"
-    mine = target / "thesis.tex" if kind == "folder" else target
+@pytest.mark.parametrize("name", ["target", "target/thesis.tex"])
+def test_what_is_not_from_an_export_is_left_alone(name, tmp_path):
+    mine = tmp_path / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("years")
     with pytest.raises(FileExistsError, match="not from an export.\nMove them"):
-        make(target)
+        make(tmp_path / "target")
     assert mine.read_text() == "years"
 
 
@@ -87,8 +80,7 @@ def test_a_link_is_followed(tmp_path):
 
 
 def test_two_exports_do_not_go_to_one_folder(tmp_path):
-    make(tmp_path / "m")
-    (tmp_path / "staging").mkdir()
+    make(tmp_path / "m", tmp_path / "staging")
     for place in (tmp_path / "m", tmp_path / "staging" / ".m.export.new"):
         taken = pytest.raises(RuntimeError, match="Another process is exporting to")
         with lock_folder(place, "exporting to"), taken:
