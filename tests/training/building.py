@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from helpers import data
 from helpers.machine import file_hash
 from helpers.runs import Run
@@ -68,6 +70,10 @@ class At(TrainerCallback):
 
 def weights(run: Run) -> str:
     return file_hash(run.adapter / "adapter_model.safetensors")
+
+
+def stored(run: Run):
+    return load_file(run.adapter / "adapter_model.safetensors")
 
 
 def plain(run: Run) -> list[dict]:

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from statistics import mean, stdev
 
 import pytest
-from safetensors.torch import load_file
 
 from helpers import runs
 from helpers.recipes import RECIPES, GRPOSettings, SFTSettings, for_profile
@@ -15,7 +14,7 @@ from helpers.training import rewards
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.training import building, expected
-from tests.training.building import BASE, plain, weights
+from tests.training.building import BASE, plain, stored, weights
 
 CASES = [(recipe, stage) for recipe in RECIPES.values() for stage in recipe.stages]
 
@@ -149,9 +148,9 @@ def test_adapters_are_float32_whole_and_hashed(trained):
     for stage in ("sft", "grpo"):
         run = Run.read_finished(trained[0][stage].folder, "")
         assert run.manifest["adapter_hash"] == weights(run)
-        stored = load_file(run.adapter / "adapter_model.safetensors")
-        assert {str(matrix.dtype) for matrix in stored.values()} == {"torch.float32"}
-        assert any(matrix.abs().sum() > 0 for name, matrix in stored.items() if "lora_B" in name)
+        matrices = stored(run)
+        assert {str(matrix.dtype) for matrix in matrices.values()} == {"torch.float32"}
+        assert any(matrix.abs().sum() > 0 for name, matrix in matrices.items() if "lora_B" in name)
     assert run.manifest["parent_hash"] == weights(trained[0]["sft"])
 
 

@@ -15,7 +15,6 @@ from statistics import mean
 from unittest import mock
 
 import pytest
-from safetensors.torch import load_file
 
 from helpers.recipes import RECIPES
 from helpers.runs import PUBLISHED, Run, read_lines
@@ -25,7 +24,7 @@ from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.conftest import ROOT
 from tests.training import expected, unsloth_gpu
-from tests.training.building import plain, weights
+from tests.training.building import plain, stored, weights
 
 # What Unsloth sets otherwise than TRL and nobody writes: it concerns evaluation, vLLM, experts, or
 # only how memory is kept.
@@ -58,10 +57,6 @@ def said_by(*arguments) -> str:
 
 def run_of(out, name: str, stage: str = "grpo") -> Run:
     return Run.read(out / name / "gsm8k_hash" / stage)
-
-
-def stored(run: Run):
-    return load_file(run.adapter / "adapter_model.safetensors")
 
 
 @pytest.fixture(scope="module")
