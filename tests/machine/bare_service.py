@@ -83,8 +83,8 @@ class Service:
         for name, text in (("git", GIT), ("nvidia-smi", NVIDIA)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
-        for file in (self.asked / "git", self.asked / "pip"):
-            file.touch()
+        (self.asked / "git").touch()
+        (self.asked / "pip").touch()
         self.put_project(root / "project")
 
     def put_project(self, folder: Path) -> None:

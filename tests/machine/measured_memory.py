@@ -13,17 +13,17 @@ import ctypes
 import gc
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import data, recipes, training
+from helpers import recipes, training
+from helpers.machine import detect
+from helpers.tiny import TINY_MODEL
+from tests.training import building
 
 import torch  # isort: skip  (after Unsloth)
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-from trl import GRPOTrainer, SFTTrainer
-
-from helpers.machine import detect
-from helpers.tiny import TINY_MODEL
 
 STEPS = 2  # the second has the optimiser's numbers already
 SHAPE = {"num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4}
@@ -68,48 +68,24 @@ def make_large(folder: Path) -> Path:
 
 def measure(recipe, stage: str, base: Path, out: Path) -> dict:
     """GiB that a run of two steps adds, its device batch, and the lengths that came up."""
-    machine = detect()
-    rows = data.load(recipe, None, "tiny")["train"].examples[:60]
+    machine, rows = detect(), building.questions(recipe, 60)
     before = reset_peak()
-    model, tokenizer = training.load(str(base), recipe, machine)
-    model = training.add_lora(model, recipe, machine, 0)
-    run = training.TrainingRun(out, recipe, stage, machine, 0, str(base))
-    if stage == "grpo":
-        trainer = GRPOTrainer(
-            model=model,
-            reward_funcs=training.reward_functions(recipe)[0],
-            processing_class=tokenizer,
-            args=training.grpo_config(recipe, run, machine, STEPS),
-            train_dataset=data.grpo_dataset(recipe, rows),
-        )
-    else:
-        trainer = SFTTrainer(
-            model=model,
-            args=training.sft_config(recipe, run, machine, STEPS),
-            processing_class=tokenizer,
-            train_dataset=data.sft_dataset(recipe, rows),
-        )
-    seen = watch_lengths(trainer)
-    training.train(trainer, run)
-    added = resident("VmHWM") - before
-    return {"added": added, "device_batch": trainer.args.per_device_train_batch_size, **seen}
-
-
-def watch_lengths(trainer) -> dict[str, int]:
-    """Fills a dictionary with the longest that the model sees of each input, and SFT's "scored"."""
-    seen: dict[str, int] = {}
+    trainer, run = building.build(stage, recipe, machine, out, rows, STEPS, base=str(base))
+    seen = Counter()  # the longest that the model sees of each input, and SFT's "scored"
     inner = trainer.compute_loss
 
     def compute_loss(model, inputs, *args, **kwargs):
         for name, tensor in inputs.items():
             if torch.is_tensor(tensor) and tensor.dim() == 2:
-                seen[name] = max(tensor.shape[1], seen.get(name, 0))
+                seen[name] = max(tensor.shape[1], seen[name])
         if "labels" in inputs:
-            seen["scored"] = max(int((inputs["labels"] != -100).sum()), seen.get("scored", 0))
+            seen["scored"] = max(int((inputs["labels"] != -100).sum()), seen["scored"])
         return inner(model, inputs, *args, **kwargs)
 
     trainer.compute_loss = compute_loss
-    return seen
+    training.train(trainer, run)
+    added = resident("VmHWM") - before
+    return {"added": added, "device_batch": trainer.args.per_device_train_batch_size, **seen}
 
 
 def main(out: Path, cases: list[str]) -> None:

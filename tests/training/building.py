@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from helpers import data
 from helpers.machine import file_hash
 from helpers.runs import Run
 from helpers.tiny import TINY_MODEL
-from helpers.training import Adapter, models, rewards
+from helpers.training import models, rewards
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 
@@ -25,60 +27,53 @@ def questions(recipe, count: int):
     return data.load(recipe, None, "tiny")["train"].examples[:count]
 
 
-def sft(recipe, machine, out: Path, rows, steps: int, seed=0, mirror="", callbacks=(), tracker=""):
-    """(trainer, run) of SFT on the base with new LoRA matrices."""
-    model, tokenizer = models.load(BASE, recipe, machine)
-    model = models.add_lora(model, recipe, machine, 0)
-    run = TrainingRun(out, recipe, "sft", machine, seed, BASE, mirror=mirror)
-    return sft_on(model, tokenizer, run, rows, steps, callbacks, tracker), run
-
-
-def sft_on(model, tokenizer, run: TrainingRun, rows, steps: int, callbacks=(), tracker=""):
-    """A trainer on that model, as when a notebook's cell is run again in the same kernel."""
-    return SFTTrainer(
-        model=model,
-        args=training.sft_config(run.recipe, run, run.machine, steps, tracker),
-        callbacks=list(callbacks),
-        train_dataset=data.sft_dataset(run.recipe, rows),
-        processing_class=tokenizer,
-    )
-
-
-def grpo(recipe, machine, out: Path, rows, steps: int, start: Adapter | None = None, callbacks=()):
-    """(trainer, run) of GRPO from an adapter, or from the base."""
-    model, tokenizer = models.load(start or BASE, recipe, machine)
+def build(stage, recipe, machine, out: Path, rows, steps, start=None, seed=0, base=BASE, **more):
+    """(trainer, run) from an adapter, or from the base with new LoRA matrices."""
+    model, tokenizer = models.load(start or base, recipe, machine)
     if start is None:
         model = models.add_lora(model, recipe, machine, 0)
-    run = TrainingRun(out, recipe, "grpo", machine, 0, BASE, start)
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=rewards.reward_functions(recipe)[0],
-        args=training.grpo_config(recipe, run, machine, steps),
-        callbacks=list(callbacks),
-        train_dataset=data.grpo_dataset(recipe, rows),
-        processing_class=tokenizer,
-    )
-    return trainer, run
+    run = TrainingRun(out, recipe, stage, machine, seed, base, start, more.pop("mirror", ""))
+    args = config(run, steps, more.pop("tracker", "none"))
+    rows = dataset(recipe, stage, rows)
+    return trainer_on(model, tokenizer, recipe, stage, args, rows, **more), run
+
+
+def dataset(recipe, stage: str, rows):
+    if stage == "grpo":
+        return data.grpo_dataset(recipe, rows)
+    return data.sft_dataset(recipe, rows)
+
+
+def config(run: TrainingRun, steps: int, tracker: str = "none"):
+    make = training.grpo_config if run.stage == "grpo" else training.sft_config
+    return make(run.recipe, run, run.machine, steps, tracker)
+
+
+def trainer_on(model, tokenizer, recipe, stage: str, args, rows, **more):
+    """A trainer on that model, as when a notebook's cell is run again in the same kernel."""
+    more |= {"model": model, "processing_class": tokenizer, "args": args, "train_dataset": rows}
+    if stage == "grpo":
+        return GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **more)
+    return SFTTrainer(**more)
 
 
 class At(TrainerCallback):
-    """Does something at the end of a step, once."""
+    """Does something at the end of a step."""
 
     def __init__(self, step: int, action):
         self.step, self.action = step, action
 
     def on_step_end(self, args, state, control, **_):
-        if state.global_step == self.step and self.action:
-            action, self.action = self.action, None
-            action()
-
-
-def stop():
-    raise KeyboardInterrupt
+        if state.global_step == self.step:
+            self.action()
 
 
 def weights(run: Run) -> str:
     return file_hash(run.adapter / "adapter_model.safetensors")
+
+
+def stored(run: Run):
+    return load_file(run.adapter / "adapter_model.safetensors")
 
 
 def plain(run: Run) -> list[dict]:

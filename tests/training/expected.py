@@ -4,52 +4,23 @@ from __future__ import annotations
 
 from helpers.recipes import Recipe
 
-# The names of a recipe's settings in the trainers' configurations.
-NAMES = {
-    "learning_rate": "learning_rate",
-    "schedule": "lr_scheduler_type",
-    "weight_decay": "weight_decay",
-}
-SFT_NAMES = NAMES | {"max_length": "max_length"}
-GRPO_NAMES = NAMES | {
-    "generations": "num_generations",
-    "max_completion": "max_completion_length",
-    "temperature": "temperature",
-    "beta": "beta",
-    "epsilon": "epsilon",
-    "loss_type": "loss_type",
-    "scale_rewards": "scale_rewards",
-}
+# A recipe's settings that arrive in the trainers' configurations, some by another name.
+BOTH = ("learning_rate", "schedule", "weight_decay")
+ARRIVING = {"sft": (*BOTH, "max_length")}
+ARRIVING["grpo"] = (*BOTH, "generations", "max_completion", "temperature", "beta")
+ARRIVING["grpo"] += ("epsilon", "loss_type", "scale_rewards")
+THEIR_NAMES = {"schedule": "lr_scheduler_type", "generations": "num_generations"}
+THEIR_NAMES |= {"max_completion": "max_completion_length"}
 # Those that arrive in another form, or are used before.
 OTHERWISE = {"batch", "warmup", "steps", "epochs", "rows", "max_prompt"}
-ALWAYS = {
-    "optim": "adamw_torch_fused",
-    "max_steps": 100,
-    "seed": 3,
-    "data_seed": 3,
-    "report_to": [],
-    "save_strategy": "no",
-    "max_grad_norm": 1.0,
-    "logging_steps": 1,
-    "logging_nan_inf_filter": False,
-    "tf32": None,
-    "ddp_find_unused_parameters": False,
-    "disable_tqdm": True,
-}
-ALWAYS_SFT = {
-    "packing": False,
-    "padding_free": False,
-    "completion_only_loss": True,
-    "loss_type": "nll",
-}
-ALWAYS_GRPO = {
-    "top_p": 1.0,
-    "top_k": 0,
-    "num_iterations": 1,
-    "mask_truncated_completions": False,
-    "use_vllm": False,
-    "remove_unused_columns": False,
-}
+ALWAYS = {"optim": "adamw_torch_fused", "max_steps": 100, "seed": 3, "data_seed": 3}
+ALWAYS |= {"report_to": [], "save_strategy": "no", "max_grad_norm": 1.0, "logging_steps": 1}
+ALWAYS |= {"logging_nan_inf_filter": False, "tf32": None, "disable_tqdm": True}
+ALWAYS |= {"ddp_find_unused_parameters": False}
+ALWAYS_SFT = {"packing": False, "padding_free": False, "completion_only_loss": True}
+ALWAYS_SFT |= {"loss_type": "nll"}
+ALWAYS_GRPO = {"top_p": 1.0, "top_k": 0, "num_iterations": 1, "mask_truncated_completions": False}
+ALWAYS_GRPO |= {"use_vllm": False, "remove_unused_columns": False}
 COMMON_KEYS = {"timestamp_iso", "step", "epoch", "device", "seed", "learning_rate", "grad_norm"}
 COMMON_KEYS |= {"time_per_step_s", "tokens_per_second", "memory_gb"}
 SFT_KEYS = COMMON_KEYS | {"loss"}
@@ -65,9 +36,8 @@ def settings(recipe: Recipe, stage: str, profile: str) -> dict:
     gpu = profile == "gpu"
     found = {"warmup_steps": round(100 * part.warmup), "use_cpu": not gpu}
     found |= {"gradient_checkpointing": gpu, "dataloader_pin_memory": gpu}
-    names = GRPO_NAMES if stage == "grpo" else SFT_NAMES
-    for ours, theirs in names.items():
-        found[theirs] = getattr(part, ours)
+    for name in ARRIVING["grpo" if stage == "grpo" else "sft"]:
+        found[THEIR_NAMES.get(name, name)] = getattr(part, name)
     if stage != "grpo":
         return ALWAYS | ALWAYS_SFT | found | {"dataset_num_proc": 1 if gpu else None}
     found["epsilon_high"] = part.epsilon

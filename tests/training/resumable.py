@@ -1,4 +1,4 @@
-"""A small run of every stage and an evaluation, for killing.
+"""A small run of every stage and an evaluation, for killing; and programs that are killed.
 
 `python -m tests.training.resumable RECIPE OUT` begins it, or goes on with it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,10 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from tests.conftest import ROOT
 
 STEPS, PROBLEMS = 5, 20
+RESUMABLE = ("-m", "tests.training.resumable")
 
 
 def main(name: str, out: Path) -> None:
@@ -33,49 +34,56 @@ def main(name: str, out: Path) -> None:
     recipe = for_profile(get_recipe(name), machine.profile)
     grpo = replace(recipe.grpo, batch=16, generations=4, max_completion=64)
     recipe = replace(recipe, grpo=grpo, evaluation=replace(recipe.evaluation, batch=8))
-    watching.SAVE_SECONDS["tiny"] = 0.5
     splits = data.load(recipe, None, "tiny")
     (out / "at-work").touch()
-    start = supervise(recipe, machine, 0, out, splits, STEPS)
-    adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS)
+    with mock.patch.dict(watching.SAVE_SECONDS, tiny=0.5):
+        start = supervise(recipe, machine, 0, out, splits, STEPS)
+        adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS)
     measure(recipe, machine, 0, out, splits["test"].take(PROBLEMS), adapter)
     (out / "done").touch()
 
 
-def start(name: str, out: Path) -> subprocess.Popen:
-    # Errors go to a file: a pipe would be kept open by what the killed process leaves behind.
-    with open(errors_of(out), "w", encoding="utf-8") as errors:
+def launch(out: Path, *words: str) -> subprocess.Popen:
+    """Starts a program that ends in `out`, in a process group of its own."""
+    # To a file: a pipe would be kept open by what the killed process leaves behind.
+    with open(printed(out), "w", encoding="utf-8") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.training.resumable", name, str(out)],
+            [sys.executable, *words, str(out)],
             cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
+            stdout=file,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
 
-def errors_of(out: Path) -> Path:
-    return out.with_name(out.name + ".stderr")
+def printed(out: Path) -> Path:
+    return out.with_name(out.name + ".printed")
 
 
-def whole(name: str, out: Path) -> None:
-    """Runs it to its end."""
-    assert start(name, out).wait(timeout=600) == 0, errors_of(out).read_text()[-3000:]
+def whole(out: Path, *words: str) -> None:
+    """Launches it, or goes on, and waits for the end."""
+    assert launch(out, *words).wait(timeout=600) == 0, printed(out).read_text()[-4000:]
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen) -> None:
+    begun = time.time()
+    while not ready() and process.poll() is None:
+        assert time.time() - begun < 300
+        time.sleep(0.02)
 
 
 def kill_when(name: str, out: Path, ready: Callable[[], bool], wait: float) -> bool:
     """Starts it and kills it, `wait` seconds after ready(). False if it had come to its end."""
-    process, begun = start(name, out), time.time()
-    while not ready() and process.poll() is None and time.time() - begun < 300:
-        time.sleep(0.02)
+    process = launch(out, *RESUMABLE, name)
+    wait_until(ready, process)
     time.sleep(wait)
     killed = process.poll() is None
-    process.kill()  # SIGKILL
-    process.wait()
-    # A worker of the datasets library outlives a parent that was killed while it tokenised.
+    # A worker of the datasets library would outlive a parent that was killed while it tokenised.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    assert killed or process.returncode == 0, errors_of(out).read_text()[-3000:]
+    process.wait()
+    assert killed or process.returncode == 0, printed(out).read_text()[-3000:]
     return killed
 
 
@@ -100,20 +108,6 @@ def result(recipe: str, out: Path) -> dict:
         asked = {(record["id"], record.get("sample")) for record in found[path.name]}
         assert len(found[path.name]) == len(asked) > 0
     return found
-
-
-def random_kills(name: str, out: Path, seconds: float, seed: int) -> int:
-    """Kills it again and again until it ends; how often.
-
-    Each time after a random part of `seconds` from when its imports are done.
-    """
-    rng, kills, at_work = random.Random(seed), 0, out / "at-work"
-    out.mkdir()
-    while not (out / "done").is_file():
-        at_work.unlink(missing_ok=True)
-        kills += kill_when(name, out, at_work.is_file, rng.uniform(0.0, seconds))
-        assert kills < 40, "it does not come to its end"
-    return kills
 
 
 if __name__ == "__main__":

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
-from tests.conftest import ROOT
 from tests.learning import job_of
+from tests.training.resumable import launch, printed, wait_until
 
 STEPS, RECIPE = 4, "gsm8k_hash"  # with a reference adapter: beta > 0
 CONFIG = "helpers/accelerate/cpu.yaml"
 LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", CONFIG, "--num_processes", "2")
+LAUNCH += ("-m", "tests.training.several")
 
 
 def generate(self, prompt_ids, *_, **__):
@@ -42,57 +43,26 @@ def pays_even(completions, **_) -> list[float]:
 
 
 def main(out: Path) -> None:
-    from trl import GRPOTrainer
-
-    from helpers import data, training
+    from helpers import training
     from helpers.machine import detect
     from helpers.recipes import for_profile, get_recipe
     from helpers.training import private, stages, watching
+    from tests.training import building
 
-    class Given(GRPOTrainer):
-        pass
-
-    setattr(Given, private.GENERATE, generate)
-    watching.SAVE_SECONDS["tiny"] = 0.0  # a checkpoint after every step
     machine = detect()
     recipe = for_profile(get_recipe(RECIPE), machine.profile)
     grpo = replace(recipe.grpo, batch=16, generations=8)
     recipe = replace(recipe, grpo=grpo, rewards={"pays_even": 1.0})
     job = job_of(recipe, machine, 0, out, max_steps=STEPS)
     splits = job.splits()
-    start = stages.sft(job, splits)
-    model, tokenizer = training.load(start, recipe, machine)
-    run = job.run("grpo", start)
-    trainer = Given(
-        model=model,
-        reward_funcs=[pays_even],
-        args=training.grpo_config(recipe, run, machine, STEPS),
-        processing_class=tokenizer,
-        train_dataset=data.grpo_dataset(recipe, splits["train"].examples[:64]),
-    )
-    training.train(trainer, run)
-
-
-def launch(out: Path) -> subprocess.Popen:
-    """Two processes, in a group of their own; what they print goes to a file beside `out`."""
-    with open(printed(out), "w", encoding="utf-8") as file:
-        return subprocess.Popen(
-            [sys.executable, *LAUNCH, "-m", "tests.training.several", str(out)],
-            cwd=ROOT,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-
-
-def whole(out: Path) -> None:
-    """Launches, or goes on, and waits for the end."""
-    assert launch(out).wait(timeout=400) == 0, printed(out).read_text()[-4000:]
-
-
-def printed(out: Path) -> Path:
-    return out.with_name(out.name + ".printed")
+    given = mock.patch.object(building.GRPOTrainer, private.GENERATE, generate)
+    paid = mock.patch.dict(training.REWARDS, pays_even=pays_even)
+    # A checkpoint after every step.
+    with given, paid, mock.patch.dict(watching.SAVE_SECONDS, tiny=0.0):
+        start = stages.sft(job, splits)
+        rows = splits["train"].examples[:64]
+        trainer, run = building.build("grpo", recipe, machine, out, rows, STEPS, start)
+        training.train(trainer, run)
 
 
 def killed(out: Path, stage: str, rank: int) -> float:
@@ -100,10 +70,9 @@ def killed(out: Path, stage: str, rank: int) -> float:
     import psutil
 
     log = out / RECIPE / stage / "log.jsonl"
-    launcher, begun = launch(out), time.time()
-    while not (log.is_file() and log.read_text().count("\n") >= 2):
-        assert launcher.poll() is None and time.time() - begun < 300, printed(out).read_text()
-        time.sleep(0.02)
+    launcher = launch(out, *LAUNCH)
+    wait_until(lambda: log.is_file() and log.read_text().count("\n") >= 2, launcher)
+    assert launcher.poll() is None, printed(out).read_text()
     workers = [
         child
         for child in psutil.Process(launcher.pid).children(recursive=True)

@@ -2,29 +2,28 @@
 
 import errno
 import fcntl
-import json
 import os
 import resource
 import shutil
 import signal
-from dataclasses import replace
+from unittest import mock
 
 import pytest
 
 from helpers.runs import Run
 from helpers.training import checkpoints, identity, mirroring, watching
 from helpers.training import trainers as training
-from helpers.training.checkpoints import differences, fingerprint, source_hash
+from helpers.training.checkpoints import fingerprint, source_hash
 from helpers.training.training_run import TrainingRun
 from tests.conftest import held_by_another
 from tests.training import building
-from tests.training.building import BASE, At, plain, stop, weights
+from tests.training.building import BASE, At, plain, weights
 
 STEPS = 5
 
 
 def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def build(recipe, machine, rows, monkeypatch):
     monkeypatch.setitem(watching.SAVE_SECONDS, "tiny", 0.0)
 
     def made(out, rows=rows, **more):
-        return building.sft(recipe, machine, out, rows, STEPS, **more)
+        return building.build("sft", recipe, machine, out, rows, STEPS, **more)
 
     return made
 
@@ -46,19 +45,25 @@ def build(recipe, machine, rows, monkeypatch):
 @pytest.fixture(scope="module")
 def undisturbed(recipe, machine, rows, tmp_path_factory):
     """(weights, log) of the run in one go."""
-    trainer, run = building.sft(
-        recipe, machine, tmp_path_factory.mktemp("undisturbed"), rows, STEPS
-    )
+    out = tmp_path_factory.mktemp("undisturbed")
+    trainer, run = building.build("sft", recipe, machine, out, rows, STEPS)
     training.train(trainer, run)
     return weights(run), plain(run)
 
 
-def stopped(build, out, **more):
-    """A run that was interrupted at its third step."""
-    trainer, run = build(out, callbacks=[At(3, interrupt)], **more)
+def stopped(build, out, action=interrupt, step=3, **more):
+    """A trainer and its run, which was interrupted."""
+    trainer, run = build(out, callbacks=[At(step, action)], **more)
     with pytest.raises(KeyboardInterrupt):
         training.train(trainer, run)
-    return run
+    return trainer, run
+
+
+def finished(build, out, **more):
+    """What `undisturbed` returns, of the run that the same call goes on with."""
+    trainer, run = build(out, **more)
+    training.train(trainer, run)
+    return weights(run), plain(run)
 
 
 def test_an_interrupt_saves_and_the_same_cell_goes_on(build, undisturbed, tmp_path, capsys):
@@ -92,9 +97,7 @@ def test_a_full_disk_keeps_what_was_saved(build, undisturbed, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert checkpoints.step_of(checkpoints.last_checkpoint(run.checkpoints)) in (2, 3)
     assert Run.read(run.folder).manifest["status"] == "failed"
-    trainer, run = build(tmp_path)
-    training.train(trainer, run)
-    assert (weights(run), plain(run)) == undisturbed
+    assert finished(build, tmp_path) == undisturbed
 
 
 def test_a_run_made_otherwise_is_named_not_mixed(build, rows, tmp_path):
@@ -117,57 +120,46 @@ def test_a_mirror_carries_a_run_to_another_machine(build, undisturbed, recipe, t
     shutil.rmtree(here)  # the machine is gone
     assert mirroring.restore(there, recipe.name, mirror) == ["sft"]
     assert mirroring.restore(there, recipe.name, mirror) == []
-    trainer, run = build(there, mirror=mirror)
-    training.train(trainer, run)
-    assert run.manifest["resumed"] and (weights(run), plain(run)) == undisturbed
+    assert finished(build, there, mirror=mirror) == undisturbed
+    assert Run.read(copy).manifest["resumed"]
     contents = []
-    for folder in (copy, run.folder):
+    for folder in (copy, there / recipe.name / "sft"):
         files = [path for path in folder.rglob("*") if path.is_file()]
         contents.append({path.relative_to(folder): path.read_bytes() for path in files})
     assert contents[0] == contents[1]
 
 
-def test_neither_a_bad_mirror_nor_an_interrupt_in_the_last_step_stops_a_run(
+def test_a_bad_mirror_and_an_interrupt_in_the_last_step_stop_no_run(
     build, undisturbed, tmp_path, capsys
 ):
     (tmp_path / "file").write_text("a file where a folder should be")
-    last = [At(STEPS, interrupt)]
-    trainer, run = build(tmp_path / "out", mirror=tmp_path / "file", callbacks=last)
-    training.train(trainer, run)
+    more = {"mirror": tmp_path / "file", "callbacks": [At(STEPS, interrupt)]}
+    assert finished(build, tmp_path / "out", **more) == undisturbed
     printed = capsys.readouterr().out
     assert printed.count("could not be written") == 1 and "set MIRROR to a folder" in printed
-    assert run.finished and weights(run) == undisturbed[0]
 
 
-def test_a_run_cut_off_after_its_last_step_takes_no_further_one(
-    build, undisturbed, tmp_path, monkeypatch
-):
+def test_a_run_cut_off_after_its_last_step_takes_no_further_one(build, undisturbed, tmp_path):
     """Killed between the last checkpoint and the adapter: the checkpoint is the end."""
-
-    def gone(*_):
-        raise OSError("gone")
-
-    trainer, run = build(tmp_path, callbacks=[At(STEPS, None)])
-    monkeypatch.setattr(training, "save_adapter", gone)
-    with pytest.raises(OSError, match="The adapter .* could not be written .*gone"):
+    trainer, run = build(tmp_path)
+    gone = mock.patch.object(training, "save_adapter", side_effect=OSError("gone"))
+    with gone, pytest.raises(OSError, match="The adapter .* could not be written .*gone"):
         training.train(trainer, run)
-    monkeypatch.undo()
     assert checkpoints.step_of(checkpoints.last_checkpoint(run.checkpoints)) == STEPS
     assert run.manifest["status"] == "failed" and not run.adapter.exists()
-    trainer, run = build(tmp_path)
-    training.train(trainer, run)
-    assert run.manifest["steps"] == STEPS and (weights(run), plain(run)) == undisturbed
+    assert finished(build, tmp_path) == undisturbed
+    assert Run.read(run.folder).manifest["steps"] == STEPS
 
 
 def test_run_again_in_the_same_kernel_it_starts_from_the_same_weights(
     build, undisturbed, rows, tmp_path
 ):
     """Stopped without a checkpoint; then with a new trainer on that model, and that once more."""
-    trainer, run = build(tmp_path, callbacks=[At(1, stop)])
-    with pytest.raises(KeyboardInterrupt):
-        training.train(trainer, run)
+    trainer, run = stopped(build, tmp_path, mock.Mock(side_effect=KeyboardInterrupt), 1)
     assert Run.read(run.folder).manifest["status"] == "interrupted" and not run.adapter.exists()
-    again = building.sft_on(trainer.model, trainer.processing_class, run, rows, STEPS)
+    rows = building.dataset(run.recipe, "sft", rows)
+    made_of = (trainer.model, trainer.processing_class, run.recipe, "sft", trainer.args, rows)
+    again = building.trainer_on(*made_of)
     for _ in range(2):
         training.train(again, run, resume=False)
         assert (weights(run), plain(run)) == undisturbed
@@ -185,37 +177,19 @@ def test_a_later_stage_begins_where_the_earlier_one_ended(build, tmp_path):
     assert starts[0] == starts[1] != starts[3] and starts[2] not in (starts[0], starts[3])
 
 
-def test_the_fingerprint_holds_what_matters(build, rows, tmp_path):
-    (one, run), (same, _) = build(tmp_path / "a"), build(tmp_path / "b")
-    changed = [replace(rows[0], solution=rows[0].solution + "!"), *rows[1:]]
-    other, _ = build(tmp_path / "c", rows=changed)
-
-    def made_of(trainer):
-        return fingerprint(trainer, run, "quick", {})
-
-    found = made_of(one)
-    assert found == made_of(same) == json.loads(json.dumps(found))
-    differ = differences(found, made_of(other))
-    assert [line.split(":")[0] for line in differ] == ["data"]
+def test_the_fingerprint_holds_what_matters(build, tmp_path):
+    trainer, run = build(tmp_path)
+    found = set(fingerprint(trainer, run, "quick", {}))
     held = {"learning_rate", "max_steps", "lora.r", "version.torch", "code", "seed", "score"}
-    assert held | {"parent adapter", "base weights", "starting adapter"} <= set(found)
+    assert held | {"data", "parent adapter", "base weights", "starting adapter"} <= found
     # Another stage's, a place, and how the batch is cut.
-    assert not {"beta", "output_dir", "per_device_train_batch_size"} & set(found)
-    rate = one.args.learning_rate
-    one.args.learning_rate = 2 * rate
-    assert differences(found, made_of(one)) == [f"learning_rate: {rate} → {2 * rate}"]
+    assert not {"beta", "output_dir", "per_device_train_batch_size"} & found
 
 
 def test_a_reward_changed_in_a_notebook_is_noticed():
-    def paid(completions, **_):
-        return [1.0 for _ in completions]
-
-    before = source_hash(paid)
-
-    def paid(completions, **_):  # noqa: F811
-        return [2.0 for _ in completions]
-
-    assert before and before != source_hash(paid)
+    before = source_hash(lambda completions, **_: [1.0 for _ in completions])
+    after = source_hash(lambda completions, **_: [2.0 for _ in completions])
+    assert before and before != after
 
 
 def a_checkpoint(folder, step):
@@ -239,11 +213,11 @@ def test_half_written_and_half_deleted_checkpoints_are_passed_over(tmp_path):
     assert {*tmp_path.iterdir()} == {old, good, tmp_path / "checkpoint-mine"}
 
 
-def a_run(output, recipe, machine, made_of, status, step, start="2026-01-01"):
-    """A run's folder without a training: a manifest and a checkpoint."""
+def a_run(output, recipe, machine, status, step, seed=0):
+    """A run's folder without a training: a manifest with that fingerprint, and a checkpoint."""
     run = TrainingRun(output, recipe, "sft", machine, 0, BASE)
-    checkpoints.begin(run, made_of, resume=False)
-    run.manifest["start"] = start
+    checkpoints.begin(run, {"seed": seed}, resume=False)
+    run.manifest["start"] = f"2026-01-0{seed + 1}"
     a_checkpoint(run.checkpoints, step)
     run.finish(status)
     return run.folder
@@ -252,8 +226,8 @@ def a_run(output, recipe, machine, made_of, status, step, start="2026-01-01"):
 def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
     """Nor is anything brought back over it, though it is behind; once one is killed, both go."""
     mirror, out = tmp_path / "mirror", tmp_path / "out"
-    a_run(mirror, recipe, machine, {}, "finished", 3)
-    folder = a_run(out, recipe, machine, {}, "running", 1)
+    a_run(mirror, recipe, machine, "finished", 3)
+    folder = a_run(out, recipe, machine, "running", 1)
     said = "Another process is training in .*\nStop it .* or set OUTPUT"
     with held_by_another(folder):
         with pytest.raises(RuntimeError, match=said):
@@ -267,21 +241,18 @@ def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:flock not supported")
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_where_nothing_can_be_locked_it_trains_all_the_same(code, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    for _ in range(2):
-        with checkpoints.lock_folder(tmp_path / "sft", "training in"):
-            pass
+def test_where_nothing_can_be_locked_it_trains_all_the_same(code, tmp_path):
+    with mock.patch.object(fcntl, "flock", side_effect=OSError(code, os.strerror(code))):
+        for _ in range(2):
+            with checkpoints.lock_folder(tmp_path / "sft", "training in"):
+                pass
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
     """A stranger's file where a run would be brought back or mirrored to."""
     here, drive, mirror = tmp_path / "here", tmp_path / "drive", tmp_path / "mirror"
-    a_run(mirror, recipe, machine, {}, "running", 3)
+    a_run(mirror, recipe, machine, "running", 3)
     mine, theirs = (place / recipe.name / "sft" / "mine.txt" for place in (here, drive))
     for path in (mine, theirs):
         path.parent.mkdir(parents=True)
@@ -296,18 +267,15 @@ def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("way", ["to the mirror", "back"])
-def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path, monkeypatch):
+def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path):
     """The first one, of which nothing else is there yet: it is not taken for a stranger's."""
-
-    class Killed(BaseException):
-        pass
 
     def killed(_, place, real=os.replace):
         if place.name == checkpoints.MARKER:
-            raise Killed
+            raise KeyboardInterrupt
         real(_, place)
 
-    drive, new = tmp_path / "drive", tmp_path / "new"
+    drive, back = tmp_path / "drive", tmp_path / "back"
     run = TrainingRun(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=drive)
     checkpoints.begin(run, {})
     run.record({"step": 1, "loss": 1.0})
@@ -315,9 +283,8 @@ def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path, mo
     place, copy = drive, lambda: mirroring.mirror(run)
     if way == "back":
         copy()
-        place, copy = new, lambda: mirroring.restore(new, recipe.name, drive)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(os, "replace", killed)
+        place, copy = back, lambda: mirroring.restore(back, recipe.name, drive)
+    with mock.patch.object(os, "replace", killed), pytest.raises(KeyboardInterrupt):
         copy()
     copy()
     there = Run.read(place / recipe.name / "sft")
@@ -344,19 +311,16 @@ def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp
 
 def test_the_mirror_gives_what_is_further_and_keeps_what_is_another(recipe, machine, tmp_path):
     here, mirror, other = tmp_path / "here", tmp_path / "mirror", tmp_path / "other"
-    local = a_run(here, recipe, machine, {"seed": 0}, "running", 3)
-    far = a_run(mirror, recipe, machine, {"seed": 0}, "finished", 9, "2026-02-02")
+    local = a_run(here, recipe, machine, "running", 3)
+    far = a_run(mirror, recipe, machine, "finished", 9)
     assert mirroring.restore(here, recipe.name, mirror) == ["sft"]
     assert Run.read(local).manifest["status"] == "finished"
     assert checkpoints.last_checkpoint(local / "checkpoints").name == "checkpoint-9"
-    another = a_run(other, recipe, machine, {"seed": 1}, "running", 4, "2026-03-03")
+    another = a_run(other, recipe, machine, "running", 4, 1)
     assert mirroring.restore(other, recipe.name, mirror) == []  # another run lies here
     mirroring.copy_run(another, far)
     assert [path.name for path in (far / "checkpoints").iterdir()] == ["checkpoint-4"]
-    third = a_run(tmp_path / "third", recipe, machine, {"seed": 2}, "running", 5, "2026-04-04")
+    third = a_run(tmp_path / "third", recipe, machine, "running", 5, 2)
     mirroring.copy_run(third, far)
-    seeds = [
-        Run.read(far.with_name(name)).manifest["fingerprint"]["seed"]
-        for name in ("sft-before", "sft-before-2", "sft")
-    ]
-    assert seeds == [0, 1, 2]
+    for seed, name in enumerate(("sft-before", "sft-before-2", "sft")):
+        assert Run.read(far.with_name(name)).manifest["fingerprint"]["seed"] == seed

@@ -11,6 +11,8 @@ from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
 from helpers.training import Adapter, models
 
+from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
+
 BASE = str(TINY_MODEL)
 MATRICES = {"x.q_proj.lora_A.weight": torch.ones(4, 6), "x.q_proj.lora_B.weight": torch.zeros(5, 4)}
 QUESTION = "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?"
@@ -84,21 +86,18 @@ def test_an_adapter_is_read_if_it_is_there_and_of_this_base(tmp_path):
     assert (found.base, found.config.r, found.run) == (BASE, 4, None)
     adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit")
     assert Adapter.read(tmp_path / "b", "Qwen/Qwen3-4B")
-    adapter(tmp_path / "c", "Qwen/Qwen3-0.6B")
-    with pytest.raises(
-        ValueError, match="was trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0"
-    ):
-        Adapter.read(tmp_path / "c", BASE)
-    with pytest.raises(
-        FileNotFoundError, match="no adapter.*\nRun 01_sft.ipynb first, or set ADAP"
-    ):
+    other = adapter(tmp_path / "c", "Qwen/Qwen3-0.6B")
+    with pytest.raises(ValueError, match="trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0"):
+        Adapter.read(other, BASE)
+    said = "no adapter.*\nRun 01_sft.ipynb first, or set ADAP"
+    with pytest.raises(FileNotFoundError, match=said):
         Adapter.read(tmp_path / "none", BASE)
 
 
-@pytest.mark.parametrize(
-    ("length", "what"),
-    [(0, "header too small"), (4, "header too small"), (40, "header"), (-8, "incomplete")],
-)
+CUT_OFF = [(0, "header too small"), (4, "header too small"), (40, "header"), (-8, "incomplete")]
+
+
+@pytest.mark.parametrize(("length", "what"), CUT_OFF)
 def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
     weights = adapter(tmp_path / "cut", BASE) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
@@ -115,62 +114,41 @@ def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
         Adapter.read(adapter(tmp_path / "broken", BASE, broken), BASE)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "is damaged .JSONDecodeError"),
-        ("{}", "is not of LoRA"),
-        ('{"peft_type": "IA3", "base_model_name_or_path": "x"}', "is not of LoRA"),
-        ('{"peft_type": "LORA"}', "is not of LoRA"),
-    ],
-)
-def test_a_configuration_of_another_kind_is_named(text, words, tmp_path):
+OTHER_KINDS = ["{}", '{"peft_type": "LORA"}']
+OTHER_KINDS += ['{"peft_type": "IA3", "base_model_name_or_path": "x"}']
+
+
+@pytest.mark.parametrize("text", ["{", *OTHER_KINDS])
+def test_a_configuration_of_another_kind_is_named(text, tmp_path):
     folder = adapter(tmp_path / "a", BASE)
     (folder / "adapter_config.json").write_text(text)
+    words = "is not of LoRA" if text in OTHER_KINDS else "is damaged .JSONDecodeError"
     with pytest.raises(ValueError, match=f"{words}.*\n"):
         Adapter.read(folder)
 
 
-@pytest.mark.parametrize(
-    ("name", "error", "words"),
-    [
-        ("./none", FileNotFoundError, "no model and no adapter at.*\nSet MODEL"),
-        ("nobody/nothing", ConnectionError, "from the Hub.*\nCheck the network and the id"),
-    ],
-)
-def test_a_base_that_is_not_there(name, error, words, recipe, machine, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(error, match=words):
-        models.load(name, recipe, machine)
-
-
-def test_an_adapter_whose_base_is_not_there(recipe, machine, tmp_path, monkeypatch):
+def test_a_base_that_is_not_there(recipe, machine, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     orphan = Adapter.read(adapter(tmp_path / "mine", "nobody/nothing"))
-    words = (
-        "The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the net"
-    )
-    with pytest.raises(ConnectionError, match=words):
-        models.load(orphan, recipe, machine)
-
-
-def test_a_random_model_for_any_tokenizer(tmp_path, recipe, machine):
-    write_random(TINY_MODEL, tmp_path / "random", layers=1)
-    model, tokenizer = models.load(str(tmp_path / "random"), recipe, machine)
-    assert model.config.hidden_size == 64 and len(tokenizer) == model.config.vocab_size
+    named = "'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the net"
+    for base, error, words in (
+        ("./none", FileNotFoundError, "no model and no adapter at.*\nSet MODEL"),
+        ("nobody/nothing", ConnectionError, "from the Hub.*\nCheck the network and the id"),
+        (orphan, ConnectionError, f"The base {named}"),
+    ):
+        with pytest.raises(error, match=words):
+            models.load(base, recipe, machine)
 
 
 def test_a_base_whose_end_is_its_padding_learns_to_end_a_turn(recipe, machine, tmp_path):
     """Qwen's base models end and pad with the same token; the chat template ends with another."""
-    from transformers import AutoTokenizer
-
     write_random(TINY_MODEL, tmp_path, layers=1)
     plain = AutoTokenizer.from_pretrained(tmp_path)
     plain.eos_token = plain.pad_token = "<|endoftext|>"
     plain.save_pretrained(tmp_path)
     path = tmp_path / "generation_config.json"
-    settings = json.loads(path.read_text()) | {"eos_token_id": plain.eos_token_id}
-    path.write_text(json.dumps(settings))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": plain.eos_token_id}))
     model, tokenizer = models.load(str(tmp_path), recipe, machine)
+    assert model.config.hidden_size == 64 and len(tokenizer) == model.config.vocab_size
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert set(model.generation_config.eos_token_id) == {tokenizer.eos_token_id, plain.eos_token_id}

@@ -2,41 +2,23 @@
 
 import ast
 
-import pytest
-
 from helpers.training import private
 from tests.conftest import ROOT
 from tests.training import building
 
-TOUCHED = {  # by what has them
-    "grpo": (private.GENERATE, private.SCORE, private.LOAD, private.SAVE, "_metrics", "_logs")
-    + ("_total_train_tokens", "_step", "_buffered_inputs", "is_fsdp_enabled"),
-    "sft": (private.LOAD, private.SAVE, "_metrics", "_total_train_tokens"),
-    "accelerator": ("backward",),
-    "scheduler": ("scheduler",),
-    "schedule": ("lr_lambdas", "base_lrs", "last_epoch", "_last_lr"),
-}
+BOTH = (private.LOAD, private.SAVE, "_metrics", "_total_train_tokens")
+GRPO = (private.GENERATE, private.SCORE, "_logs", "_step", "_buffered_inputs", "is_fsdp_enabled")
 
 
-@pytest.fixture(scope="module")
-def owners(recipe, machine, tmp_path_factory):
-    out, rows = tmp_path_factory.mktemp("private"), building.questions(recipe, 64)
-    sft, _ = building.sft(recipe, machine, out, rows, 1)
-    grpo, _ = building.grpo(recipe, machine, out, rows, 1)
+def test_the_private_names_are_where_they_were(recipe, machine, tmp_path):
+    rows = building.questions(recipe, 64)
+    sft, _ = building.build("sft", recipe, machine, tmp_path, rows, 1)
+    grpo, _ = building.build("grpo", recipe, machine, tmp_path, rows, 1)
     sft.create_optimizer_and_scheduler(1)
-    scheduler = sft.accelerator.prepare(sft.lr_scheduler)
-    return {
-        "sft": sft,
-        "grpo": grpo,
-        "accelerator": sft.accelerator,
-        "scheduler": scheduler,
-        "schedule": scheduler.scheduler,
-    }
-
-
-@pytest.mark.parametrize(("owner", "name"), [(o, name) for o in TOUCHED for name in TOUCHED[o]])
-def test_a_private_name_is_where_it_was(owner, name, owners):
-    assert hasattr(owners[owner], name)
+    schedule = sft.accelerator.prepare(sft.lr_scheduler).scheduler
+    touched = [(sft, BOTH), (grpo, BOTH + GRPO), (sft.accelerator, ("backward",))]
+    touched.append((schedule, ("lr_lambdas", "base_lrs", "last_epoch", "_last_lr")))
+    assert [name for owner, names in touched for name in names if not hasattr(owner, name)] == []
 
 
 def test_nothing_else_touches_a_private_name_of_another_object():

@@ -5,18 +5,16 @@ import random
 import pytest
 
 from helpers import data, evaluation, training
-from helpers.training import watching
 from tests.training.building import BASE
-from tests.training.resumable import STEPS, kill_when, main, random_kills, result, whole
+from tests.training.resumable import RESUMABLE, STEPS, kill_when, main, result, whole
 
 
 def lines(path) -> int:
     return path.read_text().count("\n") if path.is_file() else 0
 
 
-def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path):
     """gsm8k_hash: SFT, then GRPO with a reference adapter (beta > 0), then records."""
-    monkeypatch.setitem(watching.SAVE_SECONDS, "tiny", 0.5)  # what `main` sets, put back here
     main("gsm8k_hash", tmp_path / "undisturbed")
     out, rng = tmp_path / "killed", random.Random()
     run = out / "gsm8k_hash"
@@ -60,11 +58,16 @@ def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
 @pytest.mark.parametrize("recipe_name", ["gsm8k_hash", "openr1_boxed"])
 def test_twenty_random_kills(recipe_name, tmp_path):
     """Ten for each of two recipes: with a reference adapter, and with priming."""
-    whole(recipe_name, tmp_path / "undisturbed")
-    expected, kills, runs = result(recipe_name, tmp_path / "undisturbed"), 0, 0
+    whole(tmp_path / "undisturbed", *RESUMABLE, recipe_name)
+    expected = result(recipe_name, tmp_path / "undisturbed")
+    rng, kills, runs = random.Random(0), 0, 0
     while kills < 10:
         out = tmp_path / str(runs)
-        kills += random_kills(recipe_name, out, 12.0, seed=runs)
+        at_work = out / "at-work"  # its imports are done
+        while not (out / "done").is_file():
+            at_work.unlink(missing_ok=True)
+            kills += kill_when(recipe_name, out, at_work.is_file, rng.uniform(0.0, 12.0))
+            assert kills < 40, "it does not come to its end"
         runs += 1
         assert result(recipe_name, out) == expected
     print(f"{recipe_name}: {kills} kills over {runs} runs, all equal to the undisturbed one")

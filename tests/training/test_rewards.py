@@ -1,18 +1,14 @@
-"""What GRPO pays: labelled texts, cheats, golds, advantages."""
+"""What GRPO pays: labelled texts, cheats, golds."""
 
 import dataclasses
 import json
 import pickle
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from helpers.recipes import RECIPES, Example, get_recipe
-from helpers.training import REWARDS, check_golds, group_advantages, reward_functions, reward_table
-from tests.conftest import FIVE, SHARED, needs_shared
+from helpers.training import REWARDS, check_golds, reward_functions, reward_table
+from tests.conftest import SHARED, needs_shared
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
 
@@ -68,26 +64,20 @@ def test_an_unreadable_gold_has_no_reward():
     assert REWARDS["r_correctness"]([GOOD], answer=["unreadable"]) == [None]
 
 
-def test_the_length_reward_knows_the_recipe_s_limit(recipe):
-    [function], _ = reward_functions(dataclasses.replace(recipe, rewards={"r_length": 1.0}))
+def test_penalties(recipe):
+    """They are left out where a text alone is judged; the length's knows the recipe's limit."""
+    paid = dataclasses.replace(recipe, rewards={"r_strict": 1.0, "r_length": 1.0, "r_repeat": 1.0})
+    assert reward_table(paid, [GOOD], ["7"]) == {"r_strict": [1.0], "total": [1.0]}
     limit = recipe.grpo.max_completion
-    ids = [[1] * limit, [1] * (limit // 2)]
-    assert pickle.loads(pickle.dumps(function))([""] * 2, completion_ids=ids) == [-1.0, 0.0]
-
-
-def test_a_penalty_is_left_out_where_a_text_alone_is_judged(recipe):
-    strict = dataclasses.replace(recipe, rewards={"r_strict": 1.0, "r_repeat": 1.0})
-    assert reward_table(strict, [GOOD], ["7"]) == {"r_strict": [1.0], "total": [1.0]}
-    ids = [[1, 2, 3] * 10]
-    assert reward_table(strict, [GOOD], ["7"], completion_ids=ids)["total"][0] < 1.0
-
-
-def test_optional_rewards():
-    ids = [list(range(30)), [1, 2, 3] * 10, list(range(95))]
-    fresh, repeating, _ = REWARDS["r_repeat"]([""] * 3, completion_ids=ids)
+    ids = [list(range(limit)), list(range(limit // 2)), [1, 2, 3] * 10]
+    [_, length, repeat], _ = reward_functions(paid)
+    assert pickle.loads(pickle.dumps(length))([""] * 3, completion_ids=ids) == [-1.0, 0.0, 0.0]
+    fresh, _, repeating = repeat([""] * 3, completion_ids=ids)
     assert fresh == 0 > repeating
-    paid = REWARDS["r_length"]([""] * 3, completion_ids=ids, max_completion_length=100)
-    assert paid == [0.0, 0.0, -0.75]
+    table = reward_table(paid, [GOOD] * 3, ["7"] * 3, completion_ids=ids)
+    assert table["total"] == [0.0, 1.0, 1.0 + repeating]
+    near = [list(range(95))]
+    assert REWARDS["r_length"]([""], completion_ids=near, max_completion_length=100) == [-0.75]
 
 
 def test_golds_earn_everything_or_training_stops(recipe):
@@ -99,80 +89,33 @@ def test_golds_earn_everything_or_training_stops(recipe):
         check_golds(recipe, [])
 
 
-@given(st.lists(st.floats(-5, 5), min_size=8, max_size=8))
-def test_advantages_sum_to_zero_and_equal_torch_s(values):
-    found = group_advantages(values, 4).reshape(2, 4)
-    assert np.allclose(found.sum(axis=1), 0, atol=1e-6)
-    groups = torch.tensor(values, dtype=torch.float64).reshape(2, 4)
-    centred = groups - groups.mean(dim=1, keepdim=True)
-    expected = centred / (groups.std(dim=1, keepdim=True) + 1e-4)
-    assert np.allclose(found, expected.numpy(), atol=1e-6)
-
-
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
-# Replies to "Tom has 18 eggs. How many are three more than 15?", whose answer is 18.
+# Replies to a question whose answer is 18: it stands in none of them as a format asks.
+QUESTION = "Tom has 18 eggs. How many are three more than 15?"
+HASHED = [f"{STEPS} It is 18.", "so\n#### 17\n#### 18", "so\n#### 16, 17, 18", "#### " * 20 + "18"]
+HASHED += ["<think>so\n#### 18", "so\n####", "so\n#### 18=18", QUESTION]
+BOXED = [f"{STEPS} It is 18.", r"\boxed{17} or \boxed{18}", r"\boxed{17}, \boxed{18}", QUESTION]
+BOXED += [r"\boxed{}" * 20, r"\boxed{" * 20, r"so \boxed{18"]
+FORMED = (r"so \boxed{16,17,18}", r"so \boxed{16 \text{ or } 18}", r"so \boxed{18=18}")
+UNCLOSED = r"<think>so \boxed{18}"
+THOUGHT = [f"<think>so</think> {text}" for text in (*BOXED, *FORMED)]
+THOUGHT += [f"<think>{STEPS} \\boxed{{18}}</think> Done.", "<think></think>" * 9 + r"\boxed{"]
 CHEATS = {
-    "answer only in the reasoning": {
-        "gsm8k_hash": f"{STEPS} It is 18.",
-        "openr1_boxed": f"{STEPS} It is 18.",
-        "dapo_think": f"<think>{STEPS} \\boxed{{18}}</think> Done.",
-        "phybench_eed": "It is 18.",
-    },
-    "two answers": {
-        "gsm8k_hash": "so\n#### 17\n#### 18",
-        "openr1_boxed": r"\boxed{17} or \boxed{18}",
-        "dapo_think": r"<think>so</think> \boxed{17} \boxed{18}",
-        "phybench_eed": r"\boxed{17}, \boxed{18}",
-    },
-    "a list of candidates": {
-        "gsm8k_hash": "so\n#### 16, 17, 18",
-        "openr1_boxed": r"so \boxed{16,17,18}",
-        "dapo_think": r"<think>so</think> \boxed{16, 17, 18}",
-        "phybench_eed": r"so \boxed{16 \text{ or } 18}",
-    },
-    "marker spam": {
-        "gsm8k_hash": "#### " * 20 + "18",
-        "openr1_boxed": r"\boxed{}" * 20,
-        "dapo_think": "<think></think>" * 9 + r"\boxed{",
-        "phybench_eed": r"\boxed{" * 20,
-    },
-    "unclosed thinking": {
-        "gsm8k_hash": "<think>so\n#### 18",
-        "openr1_boxed": r"<think>so \boxed{18}",
-        "dapo_think": r"<think>so \boxed{18}",
-        "phybench_eed": r"<think>so \boxed{18}",
-    },
-    "cut off": {
-        "gsm8k_hash": "so\n####",
-        "openr1_boxed": r"so \boxed{18",
-        "dapo_think": r"<think>so</think> \boxed{18",
-        "phybench_eed": r"so \boxed{18",
-    },
-    "an equation": {
-        "gsm8k_hash": "so\n#### 18=18",
-        "openr1_boxed": r"so \boxed{18=18}",
-        "dapo_think": r"<think>so</think> \boxed{18=18}",
-        "phybench_eed": r"so \boxed{18=18}",
-    },
-    "the question again": {
-        name: "Tom has 18 eggs. How many are three more than 15?"
-        for name in FIVE
-        if name != "gsm8k_xml"
-    },
-    "the instruction again": {
-        name: get_recipe(name).system for name in FIVE if name != "gsm8k_xml"
-    },
+    "gsm8k_hash": HASHED,
+    "openr1_boxed": [*BOXED, *FORMED, UNCLOSED],
+    "dapo_think": [*THOUGHT, UNCLOSED, QUESTION],
+    "phybench_eed": [*BOXED, *FORMED, UNCLOSED],
 }
 
 
-@pytest.mark.parametrize("name", [name for name in FIVE if name != "gsm8k_xml"])
-@pytest.mark.parametrize("cheat", CHEATS)
-def test_cheats_earn_nothing(name, cheat):
+@pytest.mark.parametrize("name", CHEATS)
+def test_cheats_earn_nothing(name):
     recipe = get_recipe(name)
-    table = reward_table(recipe, [CHEATS[cheat][name]], ["18"], prompts=[recipe.system])
-    assert table["accuracy_reward"] == [0.0]
-    if cheat not in ("a list of candidates", "an equation"):  # those do have the form
-        assert table.get("format_reward", [0.0]) == [0.0]
+    for text in [*CHEATS[name], recipe.system]:
+        table = reward_table(recipe, [text], ["18"], prompts=[recipe.system])
+        assert table["accuracy_reward"] == [0.0], text
+        if not text.endswith(FORMED):
+            assert table.get("format_reward", [0.0]) == [0.0], text
 
 
 def test_empty_reasoning_has_no_form():
@@ -186,18 +129,13 @@ def test_empty_reasoning_has_no_form():
         assert not get_recipe(name).format.follows(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<reasoning>It is 18.</reasoning>",
-        "<reasoning>x</reasoning><answer>17 or 18</answer>",
-        "<reasoning>x</reasoning><answer>18",
-        "<think>18",
-        "<reasoning>x</reasoning><answer>17</answer><answer>18</answer>",
-        "<answer>" * 9 + "18",
-        "<reasoning>x</reasoning><answer>18=18</answer>",
-    ],
-)
+TAGGED = ["<reasoning>It is 18.</reasoning>", "<reasoning>x</reasoning><answer>17 or 18</answer>"]
+TAGGED += ["<reasoning>x</reasoning><answer>18", "<think>18", "<answer>" * 9 + "18"]
+TAGGED += ["<reasoning>x</reasoning><answer>17</answer><answer>18</answer>"]
+TAGGED += ["<reasoning>x</reasoning><answer>18=18</answer>"]
+
+
+@pytest.mark.parametrize("text", TAGGED)
 def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe, text):
     """The published reward for the last number stands apart: it pays wherever the number is."""
     table = reward_table(recipe, [text], ["18"])
@@ -220,25 +158,21 @@ def test_weights_of_phybench_and_its_parts(reply, total):
     assert table["total"] == [pytest.approx(total)]
 
 
+REAL = [
+    ("gsm8k_xml", "gsm8k/main/t*.jsonl", 8792),
+    ("gsm8k_hash", "gsm8k/main/t*.jsonl", 8792),
+    ("dapo_think", "dapo_math_17k/*_schema_14.jsonl", 28),
+    ("phybench_eed", "phybench/PHYBench-fullques_v1.json", 100),
+]
+
+
 @needs_shared
-@pytest.mark.parametrize(
-    ("name", "files", "count"),
-    [
-        ("gsm8k_xml", ("gsm8k/main/train.jsonl", "gsm8k/main/test.jsonl"), 8792),
-        ("gsm8k_hash", ("gsm8k/main/train.jsonl", "gsm8k/main/test.jsonl"), 8792),
-        (
-            "dapo_think",
-            ("dapo_math_17k/original_schema_14.jsonl", "dapo_math_17k/processed_schema_14.jsonl"),
-            28,
-        ),
-        ("phybench_eed", ("phybench/PHYBench-fullques_v1.json",), 100),
-    ],
-)
+@pytest.mark.parametrize(("name", "files", "count"), REAL)
 def test_real_golds_earn_the_maximum(name, files, count):
     recipe = get_recipe(name)
     rows = []
-    for file in files:
-        text = (SHARED / "data" / file).read_text()
-        rows += json.loads(text) if file.endswith(".json") else map(json.loads, text.splitlines())
+    for file in (SHARED / "data").glob(files):
+        text = file.read_text()
+        rows += json.loads(text) if file.suffix == ".json" else map(json.loads, text.splitlines())
     examples = [example for example in map(recipe.read_row, rows) if example is not None]
     assert check_golds(recipe, examples) == count

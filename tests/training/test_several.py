@@ -5,13 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from helpers.runs import Run
-from helpers.training import watching
 from tests.conftest import ROOT
 from tests.training import several
-from tests.training.building import plain
+from tests.training.building import plain, stored, weights
+from tests.training.resumable import printed, whole
 
 SAME = ("reward_mean", "reward_std", "loss", "grpo_loss", "kl", "adv_mean", "adv_std", "entropy")
 SAME += ("learning_rate", "completion_mean", "zero_std_groups", "tokens_generated")
@@ -23,16 +22,15 @@ def run_of(out, stage) -> Run:
     return Run.read(out / several.RECIPE / stage)
 
 
-def weights(out, stage):
-    return load_file(run_of(out, stage).adapter / "adapter_model.safetensors")
+def go_on(out):
+    whole(out, *several.LAUNCH)
+    assert "going on from step" in printed(out).read_text()
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     out = tmp_path_factory.mktemp("one") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(watching.SAVE_SECONDS, "tiny", 0.0)
-        several.main(out)
+    several.main(out)
     return out
 
 
@@ -42,8 +40,7 @@ def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two") / "run"
     assert several.killed(out, "grpo", 1) < 60
     assert run_of(out, "sft").finished and not run_of(out, "grpo").finished
-    several.whole(out)
-    assert "going on from step" in several.printed(out).read_text()
+    go_on(out)
     return out
 
 
@@ -56,20 +53,19 @@ def test_two_processes_do_what_one_does_also_after_a_kill(stage, one, two):
         expected = {key: a[key] for key in SAME if key in a}
         assert {key: b[key] for key in expected} == pytest.approx(expected, rel=2e-4, abs=1e-5)
         assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-3)
-    theirs = weights(two, stage)
-    for name, tensor in weights(one, stage).items():
+    theirs = stored(run_of(two, stage))
+    for name, tensor in stored(run_of(one, stage)).items():
         assert (tensor - theirs[name]).abs().max().item() < 1e-4
 
 
 def test_the_log_has_the_completions_of_both(one, two):
     found = []
     for out in (one, two):
-        samples = run_of(out, "grpo").read_samples()
-        for sample in samples:
-            sample |= {"reward": round(sample["reward"], 5)}
-            sample |= {"advantage": round(sample["advantage"], 3)}
-        keys = ("step", "question", "completion", "reward", "advantage")
-        found.append(sorted(tuple(sample[key] for key in keys) for sample in samples))
+        rows = []
+        for s in run_of(out, "grpo").read_samples():
+            earned = (round(s["reward"], 5), round(s["advantage"], 3))
+            rows.append((s["step"], s["question"], s["completion"], *earned))
+        found.append(sorted(rows))
     assert found[0] == found[1] and len(found[1]) == several.STEPS * 16
     manifest = run_of(two, "grpo").manifest
     assert manifest["status"] == "finished"
@@ -79,17 +75,15 @@ def test_the_log_has_the_completions_of_both(one, two):
 @pytest.mark.soak
 @pytest.mark.parametrize(("stage", "rank"), [(s, rank) for s in STAGES for rank in (0, 1)])
 def test_killing_one_ends_the_run_and_it_goes_on_bit_for_bit(stage, rank, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    several.whole(whole)
+    undisturbed, out = tmp_path / "whole", tmp_path / "run"
+    whole(undisturbed, *several.LAUNCH)
     seconds = several.killed(out, stage, rank)
     print(f"process {rank} was killed in {stage}; the run ended {seconds:.1f} s later")
     assert not run_of(out, stage).finished and seconds < 60
-    several.whole(out)
-    assert "going on from step" in several.printed(out).read_text()
+    go_on(out)
     for name in STAGES:
-        assert plain(run_of(out, name)) == plain(run_of(whole, name))
-        expected = weights(whole, name)
-        assert all(tensor.equal(expected[k]) for k, tensor in weights(out, name).items())
+        assert plain(run_of(out, name)) == plain(run_of(undisturbed, name))
+        assert weights(run_of(out, name)) == weights(run_of(undisturbed, name))
 
 
 def test_a_launch_that_starts_one_process_is_said():

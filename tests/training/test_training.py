@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from statistics import mean, stdev
 
 import pytest
-from safetensors.torch import load_file
 
 from helpers import runs
 from helpers.recipes import RECIPES, GRPOSettings, SFTSettings, for_profile
@@ -15,27 +14,16 @@ from helpers.training import rewards
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.training import building, expected
-from tests.training.building import BASE, plain, weights
+from tests.training.building import BASE, plain, stored, weights
 
 CASES = [(recipe, stage) for recipe in RECIPES.values() for stage in recipe.stages]
-
-
-def test_a_group_that_does_not_divide_names_what_does():
-    training.check_group(64, 8)
-    with pytest.raises(ValueError, match="64 completions.*groups of 7.*\n.*63 or 70.*4, 8, 16"):
-        training.check_group(64, 7)
-    with pytest.raises(ValueError, match="groups of 8.\nSet the batch to 8, or the group size"):
-        training.check_group(4, 8)
-    with pytest.raises(ValueError, match="groups of 1"):
-        training.check_group(64, 1)
 
 
 @pytest.mark.parametrize(("recipe", "stage"), CASES)
 def test_every_setting_arrives_in_trls_configuration(recipe, stage, tmp_path, machine):
     recipe = for_profile(recipe, "tiny")
     run = TrainingRun(tmp_path, recipe, stage, machine, 3, BASE)
-    make = training.grpo_config if stage == "grpo" else training.sft_config
-    built = make(recipe, run, machine, 100).to_dict()
+    built = building.config(run, 100).to_dict()
     wanted = expected.settings(recipe, stage, "tiny")
     assert {name: built[name] for name in wanted} == wanted
     batch = built["per_device_train_batch_size"] * built["gradient_accumulation_steps"]
@@ -44,30 +32,36 @@ def test_every_setting_arrives_in_trls_configuration(recipe, stage, tmp_path, ma
 
 
 def test_no_setting_of_a_recipe_is_forgotten_here():
-    for kind, names in ((GRPOSettings, expected.GRPO_NAMES), (SFTSettings, expected.SFT_NAMES)):
-        assert {field.name for field in fields(kind)} <= {*names, *expected.OTHERWISE}
+    for kind, stage in ((GRPOSettings, "grpo"), (SFTSettings, "sft")):
+        known = {*expected.ARRIVING[stage], *expected.OTHERWISE}
+        assert {field.name for field in fields(kind)} <= known
+
+
+def grouped(recipe, batch, generations):
+    return replace(recipe, grpo=replace(recipe.grpo, batch=batch, generations=generations))
 
 
 def test_steps(recipe):
     sft = round(recipe.sft.epochs * 800 / recipe.sft.batch)
     assert training.steps_of(recipe, "sft", 800, None) == sft
     assert training.steps_of(recipe, "sft", 800, 3) == 3
-    assert training.steps_of(recipe, "grpo", 10, 0) == recipe.grpo.steps
+    assert training.steps_of(recipe, "grpo", 8, 0) == recipe.grpo.steps
+    assert training.steps_of(grouped(recipe, 40, 8), "grpo", 5, 3) == 3
     assert training.steps_of(RECIPES["gsm8k_xml"], "grpo", 7473, None) == round(7473 / 4)
 
 
-def test_too_few_questions_for_a_step_are_named(recipe):
-    assert training.steps_of(recipe, "grpo", 8, None) == recipe.grpo.steps
-    said = (
-        r"^GRPO takes 8 questions a step, and there are 5\.\nAdd rows, or make the batch smaller "
-    )
-    with pytest.raises(ValueError, match=said + r"\(--batch_size 40, or grpo\.batch\)\.$"):
-        training.steps_of(recipe, "grpo", 5, 3)
-    smaller = replace(recipe, grpo=replace(recipe.grpo, batch=40))
-    assert training.steps_of(smaller, "grpo", 5, 3) == 3
-    smaller = replace(recipe, grpo=replace(recipe.grpo, batch=4, steps=None))
-    with pytest.raises(ValueError, match="4 completions does not divide into groups of 8"):
-        training.steps_of(smaller, "grpo", 5, 3)
+@pytest.mark.parametrize(
+    ("batch", "generations", "said"),
+    [
+        (64, 7, "64 completions .*groups of 7.*\n.*63 or 70.*4, 8, 16"),
+        (4, 8, "4 completions does .*groups of 8.\nSet the batch to 8, or the group size"),
+        (64, 1, "groups of 1"),
+        (64, 8, r"^GRPO takes 8 questions .* are 5\.\n.*\(--batch_size 40, or grpo\.batch\)\.$"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_named(batch, generations, said, recipe):
+    with pytest.raises(ValueError, match=said):
+        training.steps_of(grouped(recipe, batch, generations), "grpo", 5, 3)
 
 
 def test_who_generates(recipe, machine):
@@ -84,11 +78,11 @@ def trained(recipe, machine, tmp_path_factory):
     attempts = []
     for attempt in ("one", "two"):
         out = tmp_path_factory.mktemp(attempt)
-        sft, sft_run = building.sft(recipe, machine, out, building.questions(recipe, 60), 3)
+        rows = building.questions(recipe, 100)
+        sft, sft_run = building.build("sft", recipe, machine, out, rows[:60], 3)
         row = sft.data_collator([sft.train_dataset[0]])
         adapter = training.train(sft, sft_run)
-        rows = building.questions(recipe, 100)
-        grpo, grpo_run = building.grpo(recipe, machine, out, rows, 2, adapter)
+        grpo, grpo_run = building.build("grpo", recipe, machine, out, rows, 2, adapter)
         training.train(grpo, grpo_run)
         attempts.append({"sft": sft_run, "grpo": grpo_run, "row": row})
     return attempts
@@ -154,16 +148,17 @@ def test_adapters_are_float32_whole_and_hashed(trained):
     for stage in ("sft", "grpo"):
         run = Run.read_finished(trained[0][stage].folder, "")
         assert run.manifest["adapter_hash"] == weights(run)
-        stored = load_file(run.adapter / "adapter_model.safetensors")
-        assert {str(matrix.dtype) for matrix in stored.values()} == {"torch.float32"}
-        assert any(matrix.abs().sum() > 0 for name, matrix in stored.items() if "lora_B" in name)
+        matrices = stored(run)
+        assert {str(matrix.dtype) for matrix in matrices.values()} == {"torch.float32"}
+        assert any(matrix.abs().sum() > 0 for name, matrix in matrices.items() if "lora_B" in name)
     assert run.manifest["parent_hash"] == weights(trained[0]["sft"])
 
 
 def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path, monkeypatch):
     monkeypatch.setitem(training.QUICK_MINUTES, "sft", 1e-6)
     monkeypatch.setattr(training, "MEASURED", 3)
-    trainer, run = building.sft(recipe, machine, tmp_path, building.questions(recipe, 100), 500)
+    rows = building.questions(recipe, 100)
+    trainer, run = building.build("sft", recipe, machine, tmp_path, rows, 500)
     trainer.add_callback(training.FitToBudget(run))
     training.train(trainer, run)
     rates = [line["learning_rate"] for line in run.read_log()]
@@ -176,7 +171,7 @@ def test_a_budget_shortens_the_run_and_its_schedule(recipe, machine, tmp_path, m
 
 
 def test_a_tracker_gets_the_figures_if_it_is_asked_to(recipe, machine, tmp_path):
-    rows = building.questions(recipe, 20)
-    trainer, run = building.sft(recipe, machine, tmp_path, rows, 2, tracker="tensorboard")
+    asked = (recipe, machine, tmp_path, building.questions(recipe, 20), 2)
+    trainer, run = building.build("sft", *asked, tracker="tensorboard")
     training.train(trainer, run)
     assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()

@@ -1,7 +1,7 @@
 """Unsloth's GPU trainers on the CPU: the log, going on, every setting as written, KL's reference.
 
 And that Unsloth is imported first. One process does all that needs Unsloth patched as on a GPU (see
-unsloth_gpu.py); the tests read what it left.
+as_on_a_gpu.py); the tests read what it left.
 """
 
 import ast
@@ -15,9 +15,8 @@ from statistics import mean
 from unittest import mock
 
 import pytest
-from safetensors.torch import load_file
 
-from helpers.recipes import RECIPES, for_profile
+from helpers.recipes import RECIPES
 from helpers.runs import PUBLISHED, Run, read_lines
 from helpers.tiny import TINY_MODEL
 from helpers.training import models
@@ -25,15 +24,15 @@ from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.conftest import ROOT
 from tests.training import expected, unsloth_gpu
-from tests.training.building import plain, weights
+from tests.training.building import plain, stored, weights
 
 # What Unsloth sets otherwise than TRL and nobody writes: it concerns evaluation, vLLM, experts, or
 # only how memory is kept.
-UNWRITTEN = {"eval_accumulation_steps", "torch_empty_cache_steps", "generation_kwargs"}
-UNWRITTEN |= {"vllm_importance_sampling_correction", "router_aux_loss_coef"}
-UNWRITTEN |= {"gradient_checkpointing_kwargs"}
+MAY_DIFFER = {"eval_accumulation_steps", "torch_empty_cache_steps", "generation_kwargs"}
+MAY_DIFFER |= {"vllm_importance_sampling_correction", "router_aux_loss_coef", "output_dir"}
+MAY_DIFFER |= {"gradient_checkpointing_kwargs"}
 # Unsloth on the CPU turns these off.
-ON_A_CARD = {"fp16", "bf16", "use_cpu", "dataloader_pin_memory"}
+MAY_DIFFER |= {"fp16", "bf16", "use_cpu", "dataloader_pin_memory"}
 # Set by the trainers: evaluation in half precision, which no run here makes.
 FULL_EVAL = {"fp16_full_eval", "bf16_full_eval"}
 # Says which heavy library is asked for first; none is loaded.
@@ -56,6 +55,10 @@ def said_by(*arguments) -> str:
     return done.stdout
 
 
+def run_of(out, name: str, stage: str = "grpo") -> Run:
+    return Run.read(out / name / "gsm8k_hash" / stage)
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return tmp_path_factory.mktemp("gpu")
@@ -63,7 +66,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(out):
-    said_by("-m", "tests.training.unsloth_gpu", out)
+    said_by("-m", "tests.training.as_on_a_gpu", out)
     return json.loads((out / "results.json").read_text())
 
 
@@ -72,12 +75,7 @@ def runs(found, out):
     """GRPO runs by name; "trl": that of `given`, by TRL's own trainer in this process."""
     assert importlib.import_module("trl").GRPOTrainer.__module__ == "trl.trainer.grpo_trainer"
     unsloth_gpu.given(out / "trl", out / "whole/gsm8k_hash/sft/adapter")
-    names = ("whole", "cut", "given", "without", "trl")
-    return {name: Run.read(out / name / "gsm8k_hash/grpo") for name in names}
-
-
-def stored(run: Run):
-    return load_file(run.adapter / "adapter_model.safetensors")
+    return {name: run_of(out, name) for name in ("whole", "cut", "given", "without", "trl")}
 
 
 def test_the_log_of_unsloths_gpu_trainer_has_the_published_keys(found, out, runs):
@@ -95,9 +93,8 @@ def test_the_log_of_unsloths_gpu_trainer_has_the_published_keys(found, out, runs
         assert line["policy_loss"] == pytest.approx(policy_loss, abs=1e-5)
         assert line["kl_loss"] == pytest.approx(0.01 * line["kl"])
         assert line["policy_loss"] + line["kl_loss"] == pytest.approx(line["grpo_loss"])
-    sft = Run.read(out / "whole/gsm8k_hash/sft").read_log()
-    # It does not count what it trains on.
-    assert (expected.SFT_KEYS - {"tokens_per_second"}).issubset(sft[0])
+    [line, *_] = run_of(out, "whole", "sft").read_log()
+    assert (expected.SFT_KEYS - {"tokens_per_second"}).issubset(line)  # which it does not count
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
@@ -105,7 +102,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(found, out, stage):
     told = found["resume"][stage]
     assert told["cut"] == "interrupted" and told["resumed"] == unsloth_gpu.STOP - 1
     assert f"checkpoint-{unsloth_gpu.STOP}" in told["checkpoints"]
-    whole, cut = (Run.read(out / name / "gsm8k_hash" / stage) for name in ("whole", "cut"))
+    whole, cut = (run_of(out, name, stage) for name in ("whole", "cut"))
     assert plain(whole) == plain(cut) and weights(whole) == weights(cut)
     assert [line["step"] for line in plain(cut)] == list(range(1, unsloth_gpu.STEPS + 1))
     assert stage == "sft" or whole.read_samples() == cut.read_samples()
@@ -116,7 +113,7 @@ def test_a_run_that_goes_on_has_its_reference_and_saves_it_with_nothing(found, o
     assert resumed["grpo"]["adapters"] == ["default", "ref"]
     assert resumed["sft"]["adapters"] == ["default"]
     assert resumed["reference"] == resumed["grpo"]["start"]
-    ours, start = stored(runs["cut"]), stored(Run.read(out / "whole/gsm8k_hash/sft"))
+    ours, start = stored(runs["cut"]), stored(run_of(out, "whole", "sft"))
     assert ours.keys() == start.keys() and any(not ours[k].equal(start[k]) for k in ours)
     assert not [path for path in runs["cut"].adapter.iterdir() if path.is_dir()]
 
@@ -129,10 +126,7 @@ def test_kl_is_held_to_the_starting_adapter(runs):
 
 
 def test_unsloths_gpu_trainer_learns_what_trls_does(out, runs):
-    """With the same replies. The logged kl differs, 12 % here.
-
-    Unsloth's weighs completions alike; the loss and TRL's (of a device batch) weigh tokens.
-    """
+    """With the same replies. The logged kl differs, by 12 %: Unsloth's weighs completions alike."""
     logs = [runs[name].read_log() for name in ("given", "trl", "without")]
     for mine, other, _ in zip(*logs, strict=True):
         assert mine["grpo_loss"] == pytest.approx(other["grpo_loss"], abs=1e-6)
@@ -143,14 +137,13 @@ def test_unsloths_gpu_trainer_learns_what_trls_does(out, runs):
                 assert value == other[key]
     # The comparison sees another reference.
     assert abs(logs[2][1]["grpo_loss"] - logs[1][1]["grpo_loss"]) > 1e-4
-    start, ours, theirs = map(
-        stored, (Run.read(out / "whole/gsm8k_hash/sft"), runs["given"], runs["trl"])
-    )
+    start, ours, theirs = run_of(out, "whole", "sft"), runs["given"], runs["trl"]
     assert distance(ours, theirs) < 2e-3 * distance(start, theirs)
 
 
-def distance(one, other) -> float:
-    return sum(((one[name] - other[name]) ** 2).sum().item() for name in one) ** 0.5
+def distance(run: Run, other: Run) -> float:
+    one, two = stored(run), stored(other)
+    return sum(((one[name] - two[name]) ** 2).sum().item() for name in one) ** 0.5
 
 
 def test_every_setting_arrives_in_unsloths_configuration_as_it_is_written(found):
@@ -175,14 +168,11 @@ def test_every_setting_arrives_in_unsloths_configuration_as_it_is_written(found)
 
 def test_unsloths_trainers_change_no_setting_and_complain_of_none(found):
     """What it says about KL is advice that the recipes with a beta do not follow."""
-    used = [case for case in found["settings"] if case["used"]]
-    assert {(case["recipe"], case["stage"]) for case in used} == {
-        (recipe.name, stage) for recipe in RECIPES.values() for stage in recipe.stages
-    }
-    for case in used:
-        changed = {name for name, value in case["used"].items() if value != case["built"].get(name)}
-        assert changed <= FULL_EVAL, (case["recipe"], case["stage"], changed)
     for case in found["settings"]:
+        used = case["used"]
+        assert used or case["card"] != "A100"
+        changed = {name for name, value in used.items() if value != case["built"].get(name)}
+        assert changed <= FULL_EVAL, (case["recipe"], case["stage"], changed)
         beta = RECIPES[case["recipe"]].grpo.beta if case["stage"] == "grpo" else 0.0
         assert case["said"].count("\n") == bool(beta), case["said"]
         assert not beta or f"You have set it to {beta}" in case["said"], case["said"]
@@ -195,8 +185,7 @@ def test_what_nobody_writes_is_the_same_in_unsloth_and_trl_or_does_not_matter(fo
         trls = json.loads(json.dumps(config.to_dict(), default=str))
         both = {*trls} & {*case["built"]}
         different = {name for name in both if trls[name] != case["built"][name]}
-        allowed = UNWRITTEN | ON_A_CARD | {"output_dir"}
-        assert different <= allowed, (recipe.name, case["stage"], different)
+        assert different <= MAY_DIFFER, (recipe.name, case["stage"], different)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -208,7 +197,7 @@ def test_model_and_trainer_get_one_dtype(dtype, machine, found, tmp_path):
     import torch
     from unsloth_zoo.cpu.runtime import cpu_bf16_supported
 
-    recipe, here = for_profile(RECIPES["gsm8k_hash"], "tiny"), replace(machine, dtype=dtype)
+    recipe, here = unsloth_gpu.small(), replace(machine, dtype=dtype)
     run = TrainingRun(tmp_path, recipe, "sft", here, 0, recipe.model)
     asked = training.common(recipe.sft, run, here, 2, "none")
     assert (asked["fp16"], asked["bf16"]) == (dtype == "float16", dtype == "bfloat16")

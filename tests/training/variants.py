@@ -1,11 +1,9 @@
-"""A trainer of the tiny profile with some of TRL's own settings put back: for tests/bench_steps.py.
-
-Variants are measured in turns.
-"""
+"""A trainer of the tiny profile with some of TRL's own settings put back: for bench_steps.py."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,15 +12,13 @@ from pathlib import Path
 
 from helpers.machine import detect
 from helpers.recipes import Recipe
-from helpers.training import models, private, rewards, watching
-from helpers.training import trainers as training
+from helpers.training import models, private, watching
 from helpers.training.training_run import TrainingRun
-from tests.training.building import BASE
+from tests.training.building import BASE, config, trainer_on
 
 import torch  # isort: skip  (after Unsloth)
 from accelerate.utils import set_seed
 from transformers import TrainerCallback
-from trl import GRPOTrainer, SFTTrainer
 
 MACHINE = detect()
 
@@ -31,10 +27,9 @@ MACHINE = detect()
 class Levers:
     """What differs from TRL as it comes, which checkpoints gradients and holds LoRA in bfloat16.
 
-    A processor without instructions for bfloat16 computes in it several times as slowly as in
-    float32. What TRL needs Triton for, the product with the output matrix, is Unsloth's on the CPU
-    in all variants: TRL alone does not train there. All run on one thread; torch's own choice is a
-    row for itself, since what it costs depends on what else the machine does.
+    What TRL needs Triton for, the product with the output matrix, is Unsloth's on the CPU in all
+    variants: TRL alone does not train there. All run on one thread; torch's own choice is a row for
+    itself, since what it costs depends on what else the machine does.
     """
 
     checkpointing: bool = True
@@ -53,19 +48,16 @@ class Clock(TrainerCallback):
         self.steps: list[tuple[float, float]] = []
         self.gradient = torch.zeros(0)
 
-    def mark(self) -> None:
-        self.marks.append((time.process_time(), time.perf_counter()))
-
     def on_step_begin(self, *_, **__):
-        self.mark()
+        self.marks.append((time.process_time(), time.perf_counter()))
 
     def on_pre_optimizer_step(self, *_, model=None, **__):
         found = [p.grad.detach().flatten() for p in model.parameters() if p.grad is not None]
         self.gradient = torch.cat([gradient.float() for gradient in found])
 
     def on_train_end(self, *_, **__):
-        self.mark()
-        for before, after in zip(self.marks, self.marks[1:], strict=False):
+        self.on_step_begin()
+        for before, after in itertools.pairwise(self.marks):
             self.steps.append((after[0] - before[0], after[1] - before[1]))
         self.marks = []
 
@@ -104,27 +96,17 @@ class Variant:
         return next((line[name] for line in history if name in line), None)
 
 
-def configured(config, levers: Levers):
-    config = copy.copy(config)
-    changed = {"learning_rate": 0.0, "gradient_checkpointing": levers.checkpointing}
-    for name, value in {**changed, **dict(levers.settings)}.items():
-        setattr(config, name, value)
-    return config
-
-
 def variant(
     stage: str, recipe: Recipe, adapter, rows, levers: Levers, steps: int, out: Path
 ) -> Variant:
-    """The trainer as the notebook builds it, with these levers."""
+    """The trainer as the notebook builds it, on a dataset, with these levers."""
     model, tokenizer = models.load(adapter, recipe, MACHINE)
     run = TrainingRun(out, recipe, stage, MACHINE, 0, BASE)
-    make = training.grpo_config if stage == "grpo" else training.sft_config
-    args = configured(make(recipe, run, MACHINE, steps), levers)
-    shared = {"model": model, "args": args, "train_dataset": rows, "processing_class": tokenizer}
-    if stage == "grpo":
-        trainer = GRPOTrainer(reward_funcs=rewards.reward_functions(recipe)[0], **shared)
-    else:
-        trainer = SFTTrainer(**shared)
+    args = config(run, steps)
+    changed = {"learning_rate": 0.0, "gradient_checkpointing": levers.checkpointing}
+    for name, value in {**changed, **dict(levers.settings)}.items():
+        setattr(args, name, value)
+    trainer = trainer_on(model, tokenizer, recipe, stage, args, rows)
     if levers.in_float:
         private.train_in_float(model)
     if levers.logged:
