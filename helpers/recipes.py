@@ -5,6 +5,7 @@ system; what is not published is marked "ours". To add a recipe, write a `read_r
 of your data into an `Example` (see `helpers/rows.py`), and one entry in `RECIPES`, as in README.md.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ from helpers.rows import Example, read_dapo, read_gsm8k, read_math500, read_open
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PENALTIES = ("r_length", "r_repeat")  # at most 0: no part of the maximum; token ids: not evaluated
+NO_THINKING = re.compile(r"\s*<think>\s*</think>\s*")
 SUPERVISED = ("priming", "sft")  # the stages that learn from written solutions
 
 
@@ -78,7 +80,7 @@ class EvaluationSettings:
     batch: int = 64
 
 
-# What is different for the embedded model, where there is no GPU; ours, found by trying.
+# What is different for the embedded model; ours, found by trying.
 TINY_SFT = {"batch": 8, "learning_rate": 1.5e-3, "epochs": 1, "rows": 800, "max_length": 512}
 TINY_GRPO = {
     "batch": 64,
@@ -95,6 +97,16 @@ TINY_CHANGES = {
     "sft": TINY_SFT,
     "grpo": TINY_GRPO,
     "evaluation": {"problems": 100, "batch": 128},
+}
+# What is different for a real model on a CPU, with BUDGET=quick: lengths, batches and rates for
+# some hundred steps; ours, found by trying SmolLM2-135M (see tests/README.md).
+SHORT_SFT = {"batch": 8, "learning_rate": 4e-4, "epochs": 1, "rows": 1600, "max_length": 512}
+SHORT_CHANGES = {
+    "priming": SHORT_SFT | {"rows": 60, "epochs": 2},
+    "sft": SHORT_SFT,
+    "grpo": TINY_GRPO
+    | {"learning_rate": 2e-4, "temperature": 1.0, "max_prompt": 384, "max_completion": 200},
+    "evaluation": {"problems": 60, "samples": 2},
 }
 
 
@@ -120,6 +132,33 @@ class Recipe:
     thinking: bool = False  # what Qwen3's chat template is told, from SFT to export
     further: Source | None = None  # a second held-out dataset, read by `read_further`
     read_further: Callable[[Mapping], Example | None] | None = None
+    # What the model's chat template asks for, which `data.fit` finds out
+    system_turn: bool = True  # False: the instruction stands in the user's turn
+    opened: str = ""  # what it has begun of the reply: "<think>"
+
+    def whole(self, text: str) -> str:
+        """A reply as format and rewards read it: with the thinking that the template opened.
+
+        Thinking that was closed at once counts as none.
+        """
+        if not self.opened:
+            return text
+        if not text.startswith("<think>"):
+            text = self.opened + text
+        shut = NO_THINKING.match(text)
+        return text[shut.end() :] if shut else text
+
+    def write(self, solution: str, answer: str) -> str:
+        """A right reply, as the model has to write it."""
+        return self.after_opening(self.format.write(solution, answer))
+
+    def after_opening(self, text: str) -> str:
+        """What the model has to write for `text`, after what the template has opened."""
+        if not self.opened:
+            return text
+        if text.startswith("<think>"):
+            return text.removeprefix("<think>").lstrip()
+        return f"\n</think>\n\n{text}"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -273,12 +312,19 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def for_profile(recipe: Recipe, profile: str) -> Recipe:
-    """The recipe with the settings that a profile ("tiny" or "gpu") uses."""
-    if profile != "tiny":
-        return recipe
+def for_model(recipe: Recipe, embedded: bool, device: str, budget: str = "quick") -> Recipe:
+    """The recipe with the settings of the model that is taught.
+
+    Those of the embedded model are its own, everywhere. Any other model has the recipe's; on a CPU
+    with the quick budget they are shortened to about an hour.
+    """
+    changes = {}
+    if embedded:
+        changes = TINY_CHANGES | recipe.tiny
+    elif device == "cpu" and budget == "quick":
+        changes = SHORT_CHANGES
     changed = {}
-    for part, values in (TINY_CHANGES | recipe.tiny).items():
+    for part, values in changes.items():
         settings = getattr(recipe, part)
         if settings:
             changed[part] = replace(settings, **values)

@@ -37,7 +37,7 @@ class Parameters:
     max_steps: int = setting(0, "at most so many training steps a stage")
     problems: int = setting(0, "how many test problems to evaluate", "max_samples")
     budget: str = setting(
-        "quick", "on a GPU: quick, about an hour, or published, in full", choices="quick published"
+        "quick", "quick, about an hour, or published, in full", choices="quick published"
     )
     adapter: str = setting("", "another adapter to go on from")
     repo: str = setting("", "your-name/model-name on the Hub")
@@ -121,8 +121,9 @@ def read_value(field: Field, name: str, value):
         number = -1
         with contextlib.suppress(ValueError):  # no number, or one of over 4,300 digits
             number = read(text)
-        if not 0 <= number <= largest:
-            raise ValueError(f"{name} is {text[:80]!r}.\nGive a {noun} from 0 to {largest}.")
+        nothing = field.default is None and number == 0  # no rows, no steps, no learning
+        if nothing or not 0 <= number <= largest:
+            raise ValueError(f"{name} is {text[:80]!r}.\nGive a {noun} up to {largest}.")
         return number
     choices = field.metadata["choices"]
     if choices and text not in choices:

@@ -1,4 +1,4 @@
-"""What an evaluation costs on the tiny profile: `python -m tests.bench_evaluation` (two minutes).
+"""What an evaluation costs on the embedded model: `python -m tests.bench_evaluation` (two minutes).
 
 Beside the published way, one prompt at a time with `generate`, on 128 problems of mixed length; and
 three adapters beside one. Both sides in one run.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers import data, evaluation
 from helpers.machine.computer import detect
-from helpers.recipes import for_profile, get_recipe
+from helpers.recipes import for_model, get_recipe
 from helpers.training import models, private
 from helpers.training import trainers as training
 from tests.bench import Row, show
@@ -25,8 +25,8 @@ PROBLEMS = 128
 
 def mixed(recipe) -> list:
     """Word problems and physics problems, whose questions and replies differ in length."""
-    physics = for_profile(get_recipe("phybench_eed"), "tiny")
-    halves = [data.load(r, None, "tiny")["test"].take(PROBLEMS // 2) for r in (recipe, physics)]
+    physics = for_model(get_recipe("phybench_eed"), True, "cpu")
+    halves = [data.load(r, None, "cpu")["test"].take(PROBLEMS // 2) for r in (recipe, physics)]
     return [example for pair in zip(*halves, strict=True) for example in pair]
 
 
@@ -48,7 +48,7 @@ def one_at_a_time(model, tokenizer, prompts: list[str], limit: int) -> list[str]
 def speed() -> tuple[float, int]:
     """How many times as fast ours is, and how many of the texts are the same."""
     machine = detect()
-    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
     private.train_in_float(model)
@@ -69,7 +69,7 @@ def speed() -> tuple[float, int]:
 def adapters(folder: Path) -> list[str]:
     """Three adapters that work alike, so that they cost alike."""
     machine = detect()
-    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
     for name in "abc":
@@ -83,8 +83,8 @@ def three_beside_one(folder: Path) -> float:
     Both include loading.
     """
     names, machine = adapters(folder), detect()
-    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
-    splits, spent = data.load(recipe, None, "tiny"), []
+    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
+    splits, spent = data.load(recipe, None, "cpu"), []
     for count in (1, 1, 3):  # the first warms up
         begun = time.perf_counter()
         evaluation.evaluate_all(

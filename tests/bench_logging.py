@@ -1,4 +1,4 @@
-"""What the log costs a step on the tiny profile: `python -m tests.bench_logging` (two minutes).
+"""What the log costs a step on the embedded model: `python -m tests.bench_logging` (two minutes).
 
 Every step does the same work (the same rows, nearly greedy replies, a learning rate of 0), and
 every other one is not logged. Both sides in one run.
@@ -15,7 +15,7 @@ from pathlib import Path
 from helpers import data
 from helpers import runs as runlog
 from helpers.machine.computer import detect
-from helpers.recipes import for_profile, get_recipe
+from helpers.recipes import for_model, get_recipe
 from helpers.training import models, private
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
@@ -34,7 +34,7 @@ def trainer_of(stage: str, out: Path):
     from helpers.training.rewards import reward_functions
 
     machine = detect()
-    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
     recipe = replace(
         recipe,
         sft=replace(recipe.sft, learning_rate=0.0),
@@ -42,14 +42,14 @@ def trainer_of(stage: str, out: Path):
     )
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
-    rows = data.load(recipe, None, "tiny")["train"].examples[:8] * STEPS[stage]
+    rows = data.load(recipe, None, "cpu")["train"].examples[:8] * STEPS[stage]
     run = TrainingRun(out, recipe, stage, machine, 0, BASE)
     if stage == "sft":
         return run, SFTTrainer(
             model=model,
             args=training.sft_config(recipe, run, machine, STEPS[stage]),
             processing_class=tokenizer,
-            train_dataset=data.sft_dataset(recipe, rows),
+            train_dataset=data.sft_dataset(recipe, tokenizer, rows),
         )
     return run, GRPOTrainer(
         model=model,

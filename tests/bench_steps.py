@@ -1,4 +1,4 @@
-"""What a step of GRPO and of SFT costs on the tiny profile, beside TRL as it comes.
+"""What a step of GRPO and of SFT costs on the embedded model, beside TRL as it comes.
 
 `python -m tests.bench_steps` takes four minutes and counts CPU seconds of all threads. The settings
 are added one after the other; each variant does the same steps in turns with the others, with a
@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import data
-from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.recipes import Recipe, for_model, get_recipe
+from helpers.tiny import TINY_MODEL
 from tests.bench import Row, show
 from tests.learning import supervise
 from tests.training.variants import (
@@ -71,7 +72,7 @@ def adapter_in_bfloat16(recipe: Recipe, out: Path):
 
     So they are the same numbers in both precisions.
     """
-    adapter = supervise(recipe, MACHINE, 0, out, data.load(recipe, None, "tiny"), steps=60)
+    adapter = supervise(recipe, MACHINE, 0, out, data.load(recipe, None, "cpu"), steps=60)
     file = adapter.weights
     save_file(
         {name: tensor.bfloat16().float() for name, tensor in load_file(file).items()},
@@ -82,10 +83,10 @@ def adapter_in_bfloat16(recipe: Recipe, out: Path):
 
 
 def grpo_rows() -> list[Row]:
-    recipe = for_profile(get_recipe("gsm8k_xml"), "tiny")
+    recipe = for_model(get_recipe("gsm8k_xml"), True, "cpu")
     with tempfile.TemporaryDirectory() as folder:
         adapter = adapter_in_bfloat16(recipe, Path(folder))
-        rows = data.grpo_dataset(recipe, data.load(recipe, None, "tiny")["train"].examples[:64])
+        rows = data.grpo_dataset(recipe, data.load(recipe, None, "cpu")["train"].examples[:64])
         variants = {
             name: variant(
                 "grpo", recipe, adapter, rows, levers, GRPO["steps"], Path(folder) / str(number)
@@ -107,15 +108,17 @@ def mixed_rows(recipe: Recipe, count: int):
 
     So the lengths are as mixed as real data's.
     """
-    other = for_profile(get_recipe("openr1_boxed"), "tiny")
-    halves = [data.load(r, None, "tiny")["train"].take(count // 2) for r in (recipe, other)]
+    other = for_model(get_recipe("openr1_boxed"), True, "cpu")
+    halves = [data.load(r, None, "cpu")["train"].take(count // 2) for r in (recipe, other)]
     return data.sft_dataset(
-        recipe, [example for pair in zip(*halves, strict=True) for example in pair]
+        recipe,
+        data.load_tokenizer(str(TINY_MODEL)),
+        [example for pair in zip(*halves, strict=True) for example in pair],
     )
 
 
 def sft_rows() -> list[Row]:
-    recipe = for_profile(get_recipe("gsm8k_xml"), "tiny")
+    recipe = for_model(get_recipe("gsm8k_xml"), True, "cpu")
     with tempfile.TemporaryDirectory() as folder:
         adapter = adapter_in_bfloat16(recipe, Path(folder))
         rows = mixed_rows(recipe, recipe.sft.batch * SFT["steps"])

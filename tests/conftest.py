@@ -10,17 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.recipes import for_profile, get_recipe
+from helpers.recipes import for_model, get_recipe
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
-FIVE = (
-    "gsm8k_xml",
-    "gsm8k_hash",
-    "openr1_boxed",
-    "dapo_think",
-    "phybench_eed",
-)  # the published ones; a recipe of your own needs none of what these have
+# The published ones; a recipe of your own needs none of what these have.
+FIVE = ("gsm8k_xml", "gsm8k_hash", "openr1_boxed", "dapo_think", "phybench_eed")
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="../shared, with the real datasets and tokenizer, is not here"
 )
@@ -28,7 +23,7 @@ needs_shared = pytest.mark.skipif(
 
 @pytest.fixture(scope="session")
 def recipe():
-    return for_profile(get_recipe("gsm8k_xml"), "tiny")
+    return for_model(get_recipe("gsm8k_xml"), True, "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +51,9 @@ def held_by_another(place: Path):
         "with checkpoints.lock_folder(Path(sys.argv[1]), 'working in'):\n"
         "    print('in', flush=True); sys.stdin.read()"
     )
-    other = subprocess.Popen(
-        [sys.executable, "-c", script, str(place)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", script, str(place)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    other = subprocess.Popen(command, cwd=ROOT, **pipes)
     try:
         assert other.stdout.readline() == "in\n"
         yield
@@ -72,8 +63,5 @@ def held_by_another(place: Path):
 
 
 def pytest_collection_modifyitems(items):
-    """The long runs of the notebooks come first.
-
-    Two workers each take a file at a time: so neither is left with these at the end.
-    """
+    """The long runs of the notebooks come first, so that no worker is left with these."""
     items.sort(key=lambda item: item.path.stem != "test_running")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from helpers import data
 from helpers.machine import computer as machines
-from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.recipes import Recipe, for_model, get_recipe
 
 SAME = (
     "per_device_train_batch_size",
@@ -169,7 +169,7 @@ def trainer_of(stage: str, recipe: Recipe, model, tokenizer, config, examples):
 
     shared = dict(model=model, args=config, processing_class=tokenizer)
     if stage == "sft":
-        return SFTTrainer(train_dataset=data.sft_dataset(recipe, examples), **shared)
+        return SFTTrainer(train_dataset=data.sft_dataset(recipe, tokenizer, examples), **shared)
     return GRPOTrainer(
         reward_funcs=rewards_alone().reward_functions(recipe)[0],
         train_dataset=data.grpo_dataset(recipe, examples),
@@ -276,7 +276,7 @@ def main(side: str, stage: str, *more: str) -> None:
     from accelerate.utils import set_seed
 
     machine = machines.detect()
-    recipe = for_profile(get_recipe("gsm8k_xml"), machine.profile)
+    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
     model, tokenizer = load(model_name, recipe, machine)
     place = out.parent / f"{side}{packing}"
     left = out.parent / f"settings-{stage}.json"
@@ -298,7 +298,7 @@ def main(side: str, stage: str, *more: str) -> None:
         model,
         tokenizer,
         config,
-        data.load(recipe, "embedded", machine.profile)["train"].take(8 * per_step * steps),
+        data.load(recipe, "embedded", machine.device)["train"].take(8 * per_step * steps),
     )
     meter = Meter(trainer, stage, machine.device)
     set_seed(0)

@@ -12,7 +12,7 @@ from helpers import runs as runlog
 from helpers.machine import computer as machines
 from helpers.machine.computer import Machine
 from helpers.plots import lab
-from helpers.recipes import RECIPES, Recipe, for_profile
+from helpers.recipes import RECIPES, Recipe, for_model
 from helpers.training import TrainingRun, models
 from helpers.training import trainers as training
 from tests.learning import BASE, supervise
@@ -75,7 +75,7 @@ def sft_log(recipe: Recipe, machine: Machine, out: Path, rows: int) -> list[dict
 
     model, tokenizer = models.load(BASE, recipe, machine)
     model = models.add_lora(model, recipe, machine, 0)
-    splits = data.load(recipe, None, "tiny")
+    splits = data.load(recipe, None, "cpu")
     learned = data.chosen(recipe, tokenizer, splits["train"], "sft", 0).examples
     run = TrainingRun(out, recipe, "sft", machine, 0, BASE)
     arguments = replace(
@@ -87,8 +87,8 @@ def sft_log(recipe: Recipe, machine: Machine, out: Path, rows: int) -> list[dict
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        train_dataset=data.sft_dataset(recipe, learned[: rows or None]),
-        eval_dataset=data.sft_dataset(recipe, splits["test"].examples[:HELD_OUT]),
+        train_dataset=data.sft_dataset(recipe, tokenizer, learned[: rows or None]),
+        eval_dataset=data.sft_dataset(recipe, tokenizer, splits["test"].examples[:HELD_OUT]),
     )
     trainer.train()
     held_out = {
@@ -131,7 +131,7 @@ def grpo_log(recipe: Recipe, log: list[dict], most: float) -> list[dict]:
 
 def main() -> None:
     machine = machines.detect()
-    recipe = for_profile(RECIPES["gsm8k_xml"], "tiny")
+    recipe = for_model(RECIPES["gsm8k_xml"], True, "cpu")
     made: dict[str, dict] = {"sft": {}, "grpo": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, (cause, values, rows) in SFT_RUNS.items():
@@ -141,7 +141,7 @@ def main() -> None:
                 "log": sft_log(other, machine, Path(folder, "s", name), rows),
             }
             print(name, made["sft"][name]["log"][-1], flush=True)
-        start = supervise(recipe, machine, 0, Path(folder), data.load(recipe, None, "tiny"))
+        start = supervise(recipe, machine, 0, Path(folder), data.load(recipe, None, "cpu"))
         for name, (cause, verdict, values, paid, key, label) in GRPO_RUNS.items():
             other, out = pathologies.changed(recipe, **values), Path(folder, name)
             found = pathologies.ill(other, machine, out, start, paid=paid)

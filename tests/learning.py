@@ -21,51 +21,34 @@ def job_of(recipe: Recipe, machine: Machine, seed: int, out: Path, **settings) -
     return stages.Job(given, recipe, machine, BASE)
 
 
-def supervise(
-    recipe: Recipe, machine: Machine, seed: int, out: Path, splits, steps: int = 0
-) -> Adapter | None:
+def supervise(recipe: Recipe, machine, seed: int, out: Path, splits, steps=0) -> Adapter | None:
     """Priming and SFT, as the recipe has them; the last adapter, None for a recipe without."""
     if not recipe.supervised:
         return None
     return stages.sft(job_of(recipe, machine, seed, out, max_steps=steps), splits)
 
 
-def reinforce(
-    recipe: Recipe,
-    machine: Machine,
-    seed: int,
-    out: Path,
-    splits,
-    start: Adapter | None,
-    steps: int = 0,
-) -> Adapter:
+def reinforce(recipe, machine, seed, out, splits, start: Adapter | None, steps=0) -> Adapter:
     """GRPO from an adapter, or from the base."""
     adapter = str(start.folder) if start else ""
     return stages.grpo(job_of(recipe, machine, seed, out, max_steps=steps, adapter=adapter), splits)
 
 
-def measure(
-    recipe: Recipe, machine: Machine, seed: int, out: Path, problems, adapter: Adapter | None
-) -> tuple[list, list]:
+def measure(recipe, machine, seed, out, problems, adapter: Adapter | None) -> tuple[list, list]:
     """Greedy records and records of four samples a problem, of an adapter or of the base."""
     model, tokenizer = training.load(adapter or BASE, recipe, machine)
     name = adapter.folder.parent.name if adapter else "base"
     found = []
     for samples in (0, 4):
         path = out / "eval" / f"{name}_{samples}.jsonl"
-        found.append(
-            evaluation.evaluate(
-                model, tokenizer, recipe, problems, path, samples=samples, seed=seed + 1
-            )
-        )
+        drawn = {"samples": samples, "seed": seed + 1}
+        found.append(evaluation.evaluate(model, tokenizer, recipe, problems, path, **drawn))
     return tuple(found)
 
 
-def learn(
-    recipe: Recipe, machine: Machine, seed: int, out: Path, problems: int
-) -> tuple[dict[str, tuple], float]:
+def learn(recipe, machine, seed, out, problems: int) -> tuple[dict[str, tuple], float]:
     """The whole way, measured: (greedy, sampled) records by stage, and the minutes of training."""
-    splits = data.load(recipe, "", "tiny")
+    splits = data.load(recipe, "", "cpu")
     asked = splits["test"].take(problems)
     found = {"base": measure(recipe, machine, seed, out, asked, None)}
     begun = time.time()

@@ -20,15 +20,8 @@ from tests.conftest import ROOT
 
 def test_pairs_become_parameters_of_the_right_kind():
     given = parse(["SEED=3", "PUSH=true", "REPO=me/x", "DATASET=a=b", "RESUME=off"])
-    found = parameters_of(Settings.read(given), given)
-    assert found == {
-        "SEED": 3,
-        "PUSH": True,
-        "REPO": "me/x",
-        "DATASET": "a=b",
-        "RESUME": False,
-        "OUTPUT": "outputs",
-    }
+    meant = {"SEED": 3, "PUSH": True, "REPO": "me/x", "DATASET": "a=b", "RESUME": False}
+    assert parameters_of(Settings.read(given), given) == {**meant, "OUTPUT": "outputs"}
 
 
 WRONG = [
@@ -51,26 +44,18 @@ def test_paths_are_the_caller_s_and_names_of_the_hub_stay(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").touch()
     given = {"DATASET": "rows.jsonl", "MODEL": "Qwen/Qwen3-4B", "MIRROR": "copy"}
-    assert parameters_of(Settings.read(given), given) == {
-        "OUTPUT": f"{tmp_path}/outputs",
-        "DATASET": f"{tmp_path}/rows.jsonl",
-        "MIRROR": f"{tmp_path}/copy",
-        "MODEL": "Qwen/Qwen3-4B",
-    }
+    meant = {"OUTPUT": "outputs", "DATASET": "rows.jsonl", "MIRROR": "copy"}
+    meant = {name: f"{tmp_path}/{path}" for name, path in meant.items()}
+    assert parameters_of(Settings.read(given), given) == given | meant
 
 
 def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
     """Ctrl-C goes to everything that the terminal started, as it does here."""
-    running = subprocess.Popen(
-        [sys.executable, "-m", "helpers", "run", f"OUTPUT={tmp_path}"],
-        cwd=ROOT,
-        start_new_session=True,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # programs in the background would be told to ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    command = [sys.executable, "-m", "helpers", "run", f"OUTPUT={tmp_path}"]
+    streams = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # programs in the background would be told to ignore it
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    running = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **streams, **heard)
     assert running.stdout.readline() == "── 01_sft.ipynb\n"
     end = time.time() + 180
     while not list(tmp_path.rglob("log.jsonl")) and time.time() < end:
@@ -87,8 +72,7 @@ def test_a_full_disk_ends_the_run_in_words(tmp_path, capsys):
     place.parent.mkdir(parents=True)
     place.symlink_to("/dev/full")
     assert main(["run", f"OUTPUT={tmp_path}"]) == 1
-    said = capsys.readouterr().err
-    assert said == "error: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
 
 
 PRINTS = """
@@ -133,52 +117,50 @@ executed notebooks  {folder}/notebooks
 all four"""
 
 
-def small_project(folder):
+@pytest.fixture
+def project(tmp_path, monkeypatch):
     """A project with one notebook, and what an earlier run left in its outputs."""
-    (folder / "helpers").mkdir()
-    (folder / "helpers" / "__init__.py").write_text("here = __name__")
-    (folder / "outputs" / "gsm8k_xml" / "eval").mkdir(parents=True)
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").write_text("here = __name__")
+    (tmp_path / "outputs" / "gsm8k_xml" / "eval").mkdir(parents=True)
     cells = [nbformat.v4.new_code_cell(source) for source in ("OUTPUT = 'x'", PRINTS, SAVES, "9")]
     cells[0].metadata.tags = ["parameters"]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(book, folder / NOTEBOOKS[0])
-
-
-def test_notebooks_are_stored_as_of_a_first_run_with_nothing_of_the_runner(
-    tmp_path, monkeypatch, capsys
-):
-    small_project(tmp_path)
+    nbformat.write(book, tmp_path / NOTEBOOKS[0])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "NOTEBOOKS", NOTEBOOKS[:1])
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_notebooks_are_stored_as_of_a_first_run_with_nothing_of_the_runner(project, capsys):
     assert main(["run", "SEED=3", "--write"]) == 0
     printed = capsys.readouterr().out
     place = re.match(r"running in (\S+)\n", printed)[1]
     assert TABLE.format(folder=f"{place}/outputs/gsm8k_xml") in printed
     said = "the finished run in helpers is kept as sft-before\n"
-    assert f"\n   {said}" in printed, "the terminal says it, too"
-    assert not list((tmp_path / "outputs/gsm8k_xml/eval").iterdir())
+    assert f"\n   {said}" in printed
+    assert not list((project / "outputs/gsm8k_xml/eval").iterdir())
 
-    stored = nbformat.read(tmp_path / NOTEBOOKS[0], as_version=4)
+    stored = nbformat.read(project / NOTEBOOKS[0], as_version=4)
     assert stored.metadata.pop("fingerprint") == notebooks.fingerprint(NOTEBOOKS[0])
     assert [cell.execution_count for cell in stored.cells] == [1, 2, 3, 4]
     assert [cell.metadata for cell in stored.cells] == [{"tags": ["parameters"]}, {}, {}, {}]
     assert stored.cells[1].outputs[0].text == f"steps \n{said}done"
     assert [len(cell.outputs) for cell in stored.cells] == [0, 1, 0, 1]
     assert stored.cells[3].outputs[0].execution_count == 4
-    assert "papermill" not in (tmp_path / NOTEBOOKS[0]).read_text()
+    assert "papermill" not in (project / NOTEBOOKS[0]).read_text()
 
 
-NO_ADDRESS = ["some.one/a-fork"] + [
-    f"https://github.com/{name}"
-    for name in ("../..", "-/.", "-me/fork", "me/.", "me/..", "me/.git", "me/.fork", "me/")
-]
+NO_NAMES = ("../..", "-/.", "-me/fork", "me/.", "me/..", "me/.git", "me/.fork", "me/")
+NO_ADDRESS = ["some.one/a-fork", *(f"https://github.com/{name}" for name in NO_NAMES)]
 
 
 def test_the_address_is_written_everywhere(tmp_path):
-    for name in ("pyproject.toml", "README.md", *NOTEBOOKS):
+    names = ("pyproject.toml", "README.md", *NOTEBOOKS)
+    for name in names:
         shutil.copy(ROOT / name, tmp_path)
     old = notebooks.address(tmp_path)
     counts = notebooks.move("https://github.com/some.one/a-fork.git", tmp_path)
@@ -186,7 +168,7 @@ def test_the_address_is_written_everywhere(tmp_path):
     assert notebooks.address(tmp_path) == "some.one/a-fork"
     assert not [path.name for path in tmp_path.iterdir() if old in path.read_text()]
     assert notebooks.move(f"https://github.com/{old}", tmp_path) == counts
-    for name in ("README.md", *NOTEBOOKS):
+    for name in names:
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
     for wrong in NO_ADDRESS:
         with pytest.raises(ValueError, match="not the address of a repository.\nGive one such as"):

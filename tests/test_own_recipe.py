@@ -13,11 +13,8 @@ from helpers.training.rewards import check_golds
 from tests.conftest import ROOT
 from tests.learning import measure, reinforce, supervise
 
-[LINES] = re.findall(
-    r"```python\n(# helpers/rows\.py, at the end\n.*?)```",
-    (ROOT / "README.md").read_text(),
-    re.DOTALL,
-)
+SHOWN = re.compile(r"```python\n(# helpers/rows\.py, at the end\n.*?)```", re.DOTALL)
+[LINES] = SHOWN.findall((ROOT / "README.md").read_text())
 
 
 @pytest.fixture
@@ -37,17 +34,14 @@ def test_they_are_ten_lines():
 
 
 def test_it_runs_through_sft_and_grpo(homework, machine, tmp_path):
-    some = [
-        {"task": p.question, "working": p.short, "result": p.result} for p in generate("train", 120)
-    ] + [{"task": "?", "working": "", "result": None}]
-    pd.DataFrame(some).astype({"result": "object"}).to_csv(tmp_path / "homework.csv", index=False)
-    recipe = recipes.for_profile(
-        replace(homework, source=Source(str(tmp_path / homework.source.path))), "tiny"
-    )
-    splits = data.load(recipe, None, "tiny")
-    assert (len(splits["train"].examples), len(splits["test"].examples)) == (108, 12) and sum(
-        splits["train"].dropped.values()
-    ) == 1
+    some = [(problem.question, problem.short, problem.result) for problem in generate("train", 120)]
+    table = pd.DataFrame([*some, ("?", "", None)], columns=["task", "working", "result"])
+    table.astype({"result": "object"}).to_csv(tmp_path / "homework.csv", index=False)
+    own = replace(homework, source=Source(str(tmp_path / homework.source.path)))
+    recipe = recipes.for_model(own, True, "cpu")
+    splits = data.load(recipe, None, "cpu")
+    assert (len(splits["train"].examples), len(splits["test"].examples)) == (108, 12)
+    assert sum(splits["train"].dropped.values()) == 1
     assert check_golds(recipe, splits["train"].examples) == 108
     start = supervise(recipe, machine, 0, tmp_path, splits, steps=3)
     end = reinforce(recipe, machine, 0, tmp_path, splits, start, steps=2)

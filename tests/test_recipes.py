@@ -1,134 +1,70 @@
-"""The recipes hold the published numbers, and the profiles change only what they say."""
+"""The recipes hold the published numbers, and a model changes only what it says."""
 
 import dataclasses
+from operator import attrgetter
 
 import pytest
 
-from helpers.recipes import RECIPES, SUPERVISED, for_profile, get_recipe
+from helpers.recipes import RECIPES, SUPERVISED, for_model, get_recipe
 from helpers.training.rewards import REWARDS
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-PUBLISHED = {  # every number that a system published; batch is device batch × accumulation
-    "gsm8k_xml": {
-        "model": "Qwen/Qwen3-4B",
-        "source.path": "openai/gsm8k",
-        "source.config": "main",
-        "source.licence": "MIT",
-        "format.name": "xml",
-        "stages": ("sft", "grpo"),
-        "score.__name__": "same_number",
-        "lora.r": 64,
-        "lora.load_in_4bit": True,
-        "lora.targets": SEVEN,
-        "sft.batch": 10 * 2,
-        "sft.learning_rate": 9e-4,
-        "sft.schedule": "cosine",
-        "sft.epochs": 2,
-        "sft.max_length": 1024,
-        "grpo.generations": 4,
-        "grpo.learning_rate": 5e-4,
-        "grpo.schedule": "cosine",
-        "grpo.max_prompt": 512,
-        "grpo.max_completion": 700,
-    },
-    "gsm8k_hash": {
-        "model": "Qwen/Qwen3-4B",
-        "source.path": "openai/gsm8k",
-        "source.config": "main",
-        "format.name": "hash",
-        "stages": ("sft", "grpo"),
-        "rewards": {"accuracy_reward": 1.0},
-        "score.__name__": "same_number",
-        "lora.r": 16,
-        "lora.load_in_4bit": False,
-        "sft.batch": 4,
-        "sft.learning_rate": 2e-4,
-        "sft.epochs": 3,
-        "grpo.generations": 4,
-        "grpo.batch": 4 * 4,
-        "grpo.learning_rate": 1e-6,
-        "grpo.beta": 0.01,
-        "grpo.epsilon": 0.2,
-        "grpo.temperature": 0.7,
-    },
-    "openr1_boxed": {
-        "model": "Qwen/Qwen3-4B-Base",
-        "source.path": "open-r1/OpenR1-Math-220k",
-        "source.config": "default",
-        "source.licence": "Apache-2.0",
-        "format.name": "boxed",
-        "stages": ("priming", "sft", "grpo"),
-        "rewards.keys": ["accuracy_reward", "format_reward"],
-        "score.__name__": "same_math",
-        "lora.load_in_4bit": True,
-        "priming.rows": 60,
-        "priming.epochs": 2,
-        "sft.learning_rate": 2e-4,
-        "sft.epochs": 1,
-        "evaluation.problems": 2000,
-        "further.path": "HuggingFaceH4/MATH-500",
-    },
-    "dapo_think": {
-        "model": "Qwen/Qwen2.5-Math-1.5B",
-        "source.path": "BytedTsinghua-SIA/DAPO-Math-17k",
-        "source.licence": "Apache-2.0",
-        "format.name": "think_boxed",
-        "stages": ("grpo",),
-        "rewards": {"accuracy_reward": 1.0, "format_reward": 0.5},
-        "score.__name__": "same_math",
-        "grpo.generations": 8,
-        "grpo.batch": 2 * 4,
-        "grpo.learning_rate": 1e-6,
-        "grpo.max_prompt": 512,
-        "grpo.max_completion": 2048,
-        "grpo.epochs": 1,
-    },
-    "phybench_eed": {
-        "model": "Qwen/Qwen3-1.7B",
-        "source.path": "Eureka-Lab/PHYBench",
-        "source.files": "PHYBench-fullques_v1.json",
-        "source.licence": "MIT",
-        "format.name": "boxed",
-        "stages": ("grpo",),
-        "rewards": {"format_reward": 0.2, "trace_reward": 0.3, "accuracy_reward": 0.5},
-        "score.__name__": "eed_score",
-        "lora.r": 64,
-        "lora.targets": ("q_proj", "v_proj"),
-        "lora.load_in_4bit": True,
-        "grpo.generations": 4,
-        "grpo.batch": 2 * 2,
-        "grpo.steps": 550,
-        "grpo.learning_rate": 5e-7,
-        "grpo.schedule": "linear",
-        "grpo.warmup": 0.03,
-        "grpo.beta": 0.1,
-        "grpo.max_prompt": 4096,
-        "grpo.max_completion": 1024,
-    },
-}
+PHYSICS = {"format_reward": 0.2, "trace_reward": 0.3, "accuracy_reward": 0.5}
+PUBLISHED = [  # every number that a system published; batch is device batch × accumulation
+    ("gsm8k_xml", "", {"model": "Qwen/Qwen3-4B", "stages": ("sft", "grpo")}),
+    ("gsm8k_xml", "", {"format.name": "xml", "score.__name__": "same_number"}),
+    ("gsm8k_xml", "source", {"path": "openai/gsm8k", "config": "main", "licence": "MIT"}),
+    ("gsm8k_xml", "lora", {"r": 64, "load_in_4bit": True, "targets": SEVEN}),
+    ("gsm8k_xml", "sft", {"batch": 10 * 2, "learning_rate": 9e-4, "schedule": "cosine"}),
+    ("gsm8k_xml", "sft", {"epochs": 2, "max_length": 1024}),
+    ("gsm8k_xml", "grpo", {"generations": 4, "learning_rate": 5e-4, "schedule": "cosine"}),
+    ("gsm8k_xml", "grpo", {"max_prompt": 512, "max_completion": 700}),
+    ("gsm8k_hash", "", {"model": "Qwen/Qwen3-4B", "stages": ("sft", "grpo")}),
+    ("gsm8k_hash", "", {"format.name": "hash", "score.__name__": "same_number"}),
+    ("gsm8k_hash", "", {"rewards": {"accuracy_reward": 1.0}}),
+    ("gsm8k_hash", "source", {"path": "openai/gsm8k", "config": "main"}),
+    ("gsm8k_hash", "lora", {"r": 16, "load_in_4bit": False}),
+    ("gsm8k_hash", "sft", {"batch": 4, "learning_rate": 2e-4, "epochs": 3}),
+    ("gsm8k_hash", "grpo", {"generations": 4, "batch": 4 * 4, "learning_rate": 1e-6}),
+    ("gsm8k_hash", "grpo", {"beta": 0.01, "epsilon": 0.2, "temperature": 0.7}),
+    ("openr1_boxed", "", {"model": "Qwen/Qwen3-4B-Base", "stages": ("priming", "sft", "grpo")}),
+    ("openr1_boxed", "", {"format.name": "boxed", "score.__name__": "same_math"}),
+    ("openr1_boxed", "source", {"path": "open-r1/OpenR1-Math-220k", "config": "default"}),
+    ("openr1_boxed", "source", {"licence": "Apache-2.0"}),
+    ("openr1_boxed", "lora", {"load_in_4bit": True}),
+    ("openr1_boxed", "priming", {"rows": 60, "epochs": 2}),
+    ("openr1_boxed", "sft", {"learning_rate": 2e-4, "epochs": 1}),
+    ("openr1_boxed", "evaluation", {"problems": 2000}),
+    ("openr1_boxed", "further", {"path": "HuggingFaceH4/MATH-500"}),
+    ("dapo_think", "", {"model": "Qwen/Qwen2.5-Math-1.5B", "stages": ("grpo",)}),
+    ("dapo_think", "", {"format.name": "think_boxed", "score.__name__": "same_math"}),
+    ("dapo_think", "", {"rewards": {"accuracy_reward": 1.0, "format_reward": 0.5}}),
+    ("dapo_think", "source", {"path": "BytedTsinghua-SIA/DAPO-Math-17k", "licence": "Apache-2.0"}),
+    ("dapo_think", "grpo", {"generations": 8, "batch": 2 * 4, "learning_rate": 1e-6, "epochs": 1}),
+    ("dapo_think", "grpo", {"max_prompt": 512, "max_completion": 2048}),
+    ("phybench_eed", "", {"model": "Qwen/Qwen3-1.7B", "stages": ("grpo",), "rewards": PHYSICS}),
+    ("phybench_eed", "", {"format.name": "boxed", "score.__name__": "eed_score"}),
+    ("phybench_eed", "source", {"path": "Eureka-Lab/PHYBench", "licence": "MIT"}),
+    ("phybench_eed", "source", {"files": "PHYBench-fullques_v1.json"}),
+    ("phybench_eed", "lora", {"r": 64, "targets": ("q_proj", "v_proj"), "load_in_4bit": True}),
+    ("phybench_eed", "grpo", {"generations": 4, "batch": 2 * 2, "steps": 550}),
+    ("phybench_eed", "grpo", {"learning_rate": 5e-7, "schedule": "linear", "warmup": 0.03}),
+    ("phybench_eed", "grpo", {"beta": 0.1, "max_prompt": 4096, "max_completion": 1024}),
+]
 # What a system that published none of them used.
 TRL_DEFAULTS = {"beta": 0.0, "epsilon": 0.2, "temperature": 1.0}
-BY_TRL = {
-    "gsm8k_xml": TRL_DEFAULTS,
-    "dapo_think": TRL_DEFAULTS,
-    "phybench_eed": ("epsilon", "temperature"),
-}
+BY_TRL = {name: tuple(TRL_DEFAULTS) for name in ("gsm8k_xml", "dapo_think")}
+BY_TRL["phybench_eed"] = ("epsilon", "temperature")
 
 
-def differences(one, other):
-    names = [field.name for field in dataclasses.fields(one)]
-    return {name for name in names if getattr(one, name) != getattr(other, name)}
+@pytest.mark.parametrize(("name", "part", "published"), PUBLISHED)
+def test_published_numbers(name, part, published):
+    place = getattr(RECIPES[name], part) if part else RECIPES[name]
+    assert {key: attrgetter(key)(place) for key in published} == published
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_numbers(name):
-    found = {}
-    for path in PUBLISHED[name]:
-        value = RECIPES[name]
-        for part in path.split("."):
-            value = list(value) if part == "keys" else getattr(value, part)
-        found[path] = value
-    assert found == PUBLISHED[name]
+def test_the_published_rewards_without_their_weights():
+    assert list(RECIPES["openr1_boxed"].rewards) == ["accuracy_reward", "format_reward"]
 
 
 @pytest.mark.parametrize("name", BY_TRL)
@@ -151,13 +87,20 @@ def test_every_recipe_is_whole(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_tiny_profile_changes_settings_and_nothing_else(name):
-    recipe, tiny = RECIPES[name], for_profile(RECIPES[name], "tiny")
-    assert for_profile(recipe, "gpu") == recipe
-    changed = differences(recipe, tiny)
-    assert {"grpo", "evaluation"} <= changed <= {"lora", *SUPERVISED, "grpo", "evaluation"}
-    assert tiny.stages == recipe.stages
-    assert tiny.grpo.batch % tiny.grpo.generations == 0
+def test_a_model_changes_settings_and_nothing_else(name):
+    """The embedded one anywhere, any other on a CPU with the quick budget."""
+    recipe = RECIPES[name]
+    assert (
+        for_model(recipe, False, "cuda") == for_model(recipe, False, "cpu", "published") == recipe
+    )
+    assert for_model(recipe, True, "cuda") == for_model(recipe, True, "cpu")
+    names = [field.name for field in dataclasses.fields(recipe)]
+    for embedded in (True, False):
+        other = for_model(recipe, embedded, "cpu")
+        changed = {name for name in names if getattr(recipe, name) != getattr(other, name)}
+        assert {"grpo", "evaluation"} <= changed <= {"lora", *SUPERVISED, "grpo", "evaluation"}
+        assert other.stages == recipe.stages
+        assert other.grpo.batch % other.grpo.generations == 0
 
 
 def test_an_unknown_recipe_is_named():

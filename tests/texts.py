@@ -1,31 +1,85 @@
-"""What there is to read in a text or a program: its words, and where its links lead."""
+"""What there is to read: the notebooks and their exercises, a text's words and links."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import io
 import re
 import tokenize
 from functools import cache
 
+import nbformat
+from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from tests.exercises import blocks
+from helpers.notebooks import NOTEBOOKS
+from tests.conftest import ROOT
 
+BOOKS = {name: nbformat.read(ROOT / name, as_version=4) for name in NOTEBOOKS}
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+FOLDED = "<details><summary>Answers</summary>"
 FORMULA = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 DOCTEST = re.compile(r"^>>>.*(?:\n.+)*", re.MULTILINE)
 PLAIN = re.compile(r"(?<!\S)[A-Za-z]+[,.;:]?(?!\S)")
 
 
+def prose(book) -> list[str]:
+    return [cell.source for cell in book.cells if cell.cell_type == "markdown"]
+
+
+def code(book) -> list:
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def blocks(text: str) -> list[SyntaxTreeNode]:
+    """Headings, paragraphs, lists, tables and code, as GitHub and Jupyter read them."""
+    return SyntaxTreeNode(MARKDOWN.parse(text)).children
+
+
+def numbered(found: list[SyntaxTreeNode]) -> list[tuple[str, str]]:
+    """Number and Python blocks of each item; a block that is not indented belongs to none."""
+    items = []
+    for item in (item for block in found if block.type == "ordered_list" for item in block):
+        fences = [node for node in item.walk() if node.type == "fence"]
+        programs = [node.content for node in fences if node.info.strip() == "python"]
+        items.append((item.info, "\n".join(programs)))
+    return items
+
+
+def exercises(book) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The numbered items of "## Exercises", and those of the answers folded there."""
+    asked, answered = [], []
+    inside = folded = False
+    for block in (block for text in prose(book) for block in blocks(text)):
+        if block.type == "heading" and block.tag in ("h1", "h2"):
+            inside, folded = block.children[0].content == "Exercises", False
+        elif block.type == "html_block":
+            folded = FOLDED in block.content
+        elif inside:
+            (answered if folded else asked).append(block)
+    return numbered(asked), numbered(answered)
+
+
+def with_answers(book):
+    """A copy of a notebook with a code cell for each numbered answer at its end."""
+    longer = copy.deepcopy(book)
+    for number, program in exercises(book)[1]:
+        cell = nbformat.v4.new_code_cell(program.rstrip("\n"), id=f"answer-{number}")
+        longer.cells.append(cell)
+    return longer
+
+
 @cache
 def nodes(text: str) -> tuple[SyntaxTreeNode, ...]:
     """Every part of a text, without its formulas, whose _ and * are no emphasis."""
-    return tuple(
-        node
-        for block in blocks(FORMULA.sub(lambda found: found[1] or " ", text))
-        for node in block.walk()
-    )
+    found = blocks(FORMULA.sub(lambda found: found[1] or " ", text))
+    return tuple(node for block in found for node in block.walk())
+
+
+def contents(text: str, *kinds: str) -> list[str]:
+    return [node.content for node in nodes(text) if node.type in kinds]
 
 
 def words(text: str) -> set[str]:
@@ -33,21 +87,15 @@ def words(text: str) -> set[str]:
 
     None of code, addresses and tags, and no identifiers: LoRA, r64, llama.cpp.
     """
-    read = " ".join(
-        re.sub(r"<[^>]*>|https?://\S+", " ", node.content)
-        for node in nodes(text)
-        if node.type in ("text", "html_block", "html_inline")
-    )
-    found = (
-        word.removesuffix("'s") for word in re.findall(r"\w+(?:[.']\w+)*", read.replace("’", "'"))
-    )
-    return {
-        word.lower()
-        for word in found
-        if len(word) > 1
-        and word.replace("'", "").isalpha()
-        and (word.isupper() or word[1:].islower())
-    }
+    read = " ".join(contents(text, "text", "html_block", "html_inline")).replace("’", "'")
+    read = re.sub(r"<[^>]*>|https?://\S+", " ", read)
+    found = set()
+    for word in re.findall(r"\w+(?:[.']\w+)*", read):
+        word = word.removesuffix("'s")
+        letters = len(word) > 1 and word.replace("'", "").isalpha()
+        if letters and (word.isupper() or word[1:].islower()):
+            found.add(word.lower())
+    return found
 
 
 def remarks(program: str) -> list[str]:
@@ -56,57 +104,40 @@ def remarks(program: str) -> list[str]:
     Strings that are lists of words to split are left out.
     """
     tree = list(ast.walk(ast.parse(program)))
-    lists = {
-        id(node.value) for node in tree if isinstance(node, ast.Attribute) and node.attr == "split"
-    }
-    strings = [
-        node.value
-        for node in tree
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in lists
-    ]
-    comments = [
-        token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(program).readline)
-        if token.type == tokenize.COMMENT
-    ]
-    return [
-        DOCTEST.sub("", inspect.cleandoc(text)) for text in strings if len(PLAIN.findall(text)) >= 3
-    ] + [text for text in comments if not text.startswith(("noqa", "isort:"))]
+    splits = [node for node in tree if isinstance(node, ast.Attribute) and node.attr == "split"]
+    lists = {id(node.value) for node in splits}
+    found = []
+    for node in tree:
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in lists else None
+        if isinstance(text, str) and len(PLAIN.findall(text)) >= 3:
+            found.append(DOCTEST.sub("", inspect.cleandoc(text)))
+    for token in tokenize.generate_tokens(io.StringIO(program).readline):
+        text = token.string.lstrip("# ")
+        if token.type == tokenize.COMMENT and not text.startswith(("noqa", "isort:")):
+            found.append(text)
+    return found
 
 
 def slugs(text: str) -> list[str]:
-    """The anchors that GitHub gives a text's headings.
-
-    Lower case, letters, digits, _ and -, which spaces become; the second of a name ends in -1.
-    """
-    plain = [
-        "".join(part.content for part in node.walk() if part.type in ("text", "code_inline"))
-        for node in nodes(text)
-        if node.type == "heading"
-    ]
-    found = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in plain]
-    return [
-        slug + (f"-{before}" if (before := found[:place].count(slug)) else "")
-        for place, slug in enumerate(found)
-    ]
+    """The anchors that GitHub gives a text's headings; the second of a name ends in -1."""
+    found, seen = [], []
+    for heading in (node for node in nodes(text) if node.type == "heading"):
+        parts = [part for part in heading.walk() if part.type in ("text", "code_inline")]
+        plain = "".join(part.content for part in parts).lower()
+        slug = re.sub(r"[^\w -]", "", plain).replace(" ", "-")
+        found.append(f"{slug}-{seen.count(slug)}" if slug in seen else slug)
+        seen.append(slug)
+    return found
 
 
 def links(text: str) -> list[str]:
     """Where a text's links, images, tags and bare addresses lead."""
-    found = [
-        str(node.attrs.get("href") or node.attrs.get("src"))
-        for node in nodes(text)
-        if node.type in ("link", "image")
-    ]
-    tags = " ".join(
-        node.content for node in nodes(text) if node.type in ("html_block", "html_inline")
-    )
-    bare = " ".join(node.content for node in nodes(text) if node.type == "text")
-    return (
-        found
-        + re.findall(r"""(?:href|src)=["']([^"']*)""", tags)
-        + re.findall(r"\bhttps?://[^\s)>]+", bare)
-    )
+    targets = [node for node in nodes(text) if node.type in ("link", "image")]
+    found = [str(node.attrs.get("href") or node.attrs.get("src")) for node in targets]
+    tags = " ".join(contents(text, "html_block", "html_inline"))
+    bare = " ".join(contents(text, "text"))
+    found += re.findall(r"""(?:href|src)=["']([^"']*)""", tags)
+    return found + re.findall(r"\bhttps?://[^\s)>]+", bare)
 
 
 def length(text: str) -> int:

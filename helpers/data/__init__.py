@@ -10,6 +10,11 @@ messages      the conversation up to the model's turn
 prompt_text   the exact text that the model continues
 chosen        the examples that a stage trains on
 short_enough  the examples that are not too long for a stage
+tokens_of     the ids of texts in which all special tokens are written out
+turn_end      what follows a reply that is learned: the end of a turn
+fit           the recipe as a tokenizer's chat template needs it, proved on a right reply
+Seam          what `fit` has looked at
+load_tokenizer the tokenizer of a model; settle_tokenizer sets its end and its padding
 sft_dataset   examples as SFTTrainer takes them
 grpo_dataset  examples as GRPOTrainer takes them
 """
@@ -30,4 +35,7 @@ from helpers.data.prompts import (
     prompt_text,
     sft_dataset,
     short_enough,
+    tokens_of,
+    turn_end,
 )
+from helpers.data.seam import Seam, fit, load_tokenizer, settle_tokenizer

@@ -45,15 +45,15 @@ class Split:
         return ", ".join(counts) or "none"
 
 
-def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
+def load(recipe: Recipe, dataset: str | None, device: str) -> dict[str, Split]:
     """The splits "train" and "test" of a recipe's data, as examples; no question is in both.
 
-    dataset: None for the recipe's own (the generated problems on the tiny profile), a Hub id
+    dataset: None for the recipe's own (on a CPU generated problems in its place), a Hub id
     (`id:config` for one of its configurations), or a local folder or file (JSON, JSONL, Parquet,
     CSV). Where there is no test split, a share is held out, the same every time.
     Raises ValueError with the cause and the cure.
     """
-    rows = rows_of(recipe.source, dataset, profile)
+    rows = rows_of(recipe.source, dataset, device)
     if "test" in rows:
         test = to_examples(recipe, rows["test"], "test")
         held_out = {normalised(example.question) for example in test.examples}
@@ -68,19 +68,19 @@ def load(recipe: Recipe, dataset: str | None, profile: str) -> dict[str, Split]:
     return {"train": train, "test": test}
 
 
-def load_further(recipe: Recipe, dataset: str | None, profile: str) -> Split:
+def load_further(recipe: Recipe, dataset: str | None, device: str) -> Split:
     """The test split of the recipe's second held-out dataset (`recipe.further`)."""
     further = replace(recipe, read_row=recipe.read_further, source=recipe.further)
-    rows = rows_of(further.source, dataset, profile)
+    rows = rows_of(further.source, dataset, device)
     return to_examples(further, rows.get("test", rows["train"]), "test")
 
 
-def usable_row(recipe: Recipe, dataset: str | None, profile: str, start: int = 0) -> Mapping:
+def usable_row(recipe: Recipe, dataset: str | None, device: str, start: int = 0) -> Mapping:
     """The first usable row from number `start` on, as the dataset has it, else the first of all.
 
     It is of the test split where there is one.
     """
-    splits = rows_of(recipe.source, dataset, profile)
+    splits = rows_of(recipe.source, dataset, device)
     rows = splits.get("test", splits["train"])
     for row in chain(islice(rows, start, None), rows):
         _, reason = judge(recipe, row, {})
@@ -155,18 +155,18 @@ def normalised(question: str) -> str:
     return "".join(filter(str.isprintable, text.replace(" ", "")))
 
 
-def place_of(source: Source, dataset: str | None, profile: str) -> str:
-    """Where rows are read from: what the user says, else the generator on the tiny profile."""
+def place_of(source: Source, dataset: str | None, device: str) -> str:
+    """Where rows are read from: what the user says, else on a CPU the generator."""
     if dataset:
         return dataset
-    if profile == "tiny" and source.path in SCHEMAS:
+    if device == "cpu" and source.path in SCHEMAS:
         return EMBEDDED
     return source.path
 
 
-def rows_of(source: Source, dataset: str | None, profile: str) -> dict[str, Iterable[Mapping]]:
+def rows_of(source: Source, dataset: str | None, device: str) -> dict[str, Iterable[Mapping]]:
     """The rows under "train" and, where there is such a split, under "test"."""
-    where = place_of(source, dataset, profile)
+    where = place_of(source, dataset, device)
     if where == EMBEDDED:
         return embedded_rows(source.path)
     found = stored(source, where)

@@ -9,7 +9,9 @@ from helpers.rows import Example
 
 def messages(recipe: Recipe, question: str) -> list[dict[str, str]]:
     """The conversation up to the model's turn."""
-    return [{"role": "system", "content": recipe.system}, {"role": "user", "content": question}]
+    if recipe.system_turn:
+        return [{"role": "system", "content": recipe.system}, {"role": "user", "content": question}]
+    return [{"role": "user", "content": f"{recipe.system}\n\n{question}"}]
 
 
 def prompt_text(recipe: Recipe, tokenizer, question: str) -> str:
@@ -20,6 +22,37 @@ def prompt_text(recipe: Recipe, tokenizer, question: str) -> str:
         add_generation_prompt=True,
         enable_thinking=recipe.thinking,
     )
+
+
+def turn_end(tokenizer) -> str:
+    """What follows a reply that is learned: its end in the template, else the tokenizer's end."""
+    return template_end(tokenizer) or tokenizer.eos_token or ""
+
+
+def template_end(tokenizer) -> str:
+    """How the chat template ends a reply; "" where that begins with no token of its own."""
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "REPLY"}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, enable_thinking=False)
+    end = text.rpartition("REPLY")[2].lstrip()
+    ids = tokens_of(tokenizer, [end])[0]
+    return end if ids and ids[0] in tokenizer.added_tokens_decoder else ""
+
+
+def tokens_of(tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of texts in which all special tokens are written out."""
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def supervised_ids(
+    recipe: Recipe, tokenizer, examples: Sequence[Example]
+) -> list[tuple[list[int], list[int]]]:
+    """The ids of each example's prompt, and of the reply that is learned, with its end."""
+    end = turn_end(tokenizer)
+    prompts, replies = [], []
+    for example in examples:
+        prompts.append(prompt_text(recipe, tokenizer, example.question))
+        replies.append(recipe.write(example.solution or "…", example.answer) + end)
+    return list(zip(tokens_of(tokenizer, prompts), tokens_of(tokenizer, replies), strict=True))
 
 
 def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -> Split:
@@ -52,15 +85,15 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
 
     Nothing is cut.
     """
-    texts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
-    limit = room = recipe.grpo.max_prompt
     if stage in SUPERVISED:
         limit = getattr(recipe, stage).max_length
-        room = limit - 2  # the end of the model's turn and a line break follow
-        for number, example in enumerate(examples):
-            texts[number] += recipe.format.write(example.solution or "…", example.answer)
-    rows = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    kept = [example for example, ids in zip(examples, rows, strict=True) if len(ids) <= room]
+        pairs = supervised_ids(recipe, tokenizer, examples)
+        lengths = [len(prompt) + len(reply) for prompt, reply in pairs]
+    else:
+        limit = recipe.grpo.max_prompt
+        texts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
+        lengths = map(len, tokens_of(tokenizer, texts))
+    kept = [example for example, n in zip(examples, lengths, strict=True) if n <= limit]
     if not kept:
         raise ValueError(
             f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\n"
@@ -69,19 +102,13 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
     return Split(kept, {f"longer than {limit} tokens": len(examples) - len(kept)})
 
 
-def sft_dataset(recipe: Recipe, examples: Sequence[Example]):
-    """Rows as SFTTrainer takes them: `prompt` and `completion` (messages), template options."""
+def sft_dataset(recipe: Recipe, tokenizer, examples: Sequence[Example]):
+    """Rows as SFTTrainer takes them: `input_ids`, and `labels`, which are −100 in the prompt."""
     from datasets import Dataset
 
     rows = []
-    for example in examples:
-        target = recipe.format.write(example.solution, example.answer)
-        row = {
-            "prompt": messages(recipe, example.question),
-            "completion": [{"role": "assistant", "content": target}],
-            "chat_template_kwargs": {"enable_thinking": recipe.thinking},
-        }
-        rows.append(row)
+    for prompt, reply in supervised_ids(recipe, tokenizer, examples):
+        rows.append({"input_ids": prompt + reply, "labels": [-100] * len(prompt) + reply})
     return Dataset.from_list(rows)
 
 

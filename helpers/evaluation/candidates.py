@@ -32,13 +32,18 @@ class Candidate:
 
 
 def find_candidates(
-    names: Sequence[str], recipe: Recipe, use_4bit: bool | None = None, with_base: bool = False
+    names: Sequence[str],
+    recipe: Recipe,
+    use_4bit: bool | None = None,
+    with_base: bool = False,
+    base: str | None = None,
 ) -> list[Candidate]:
     """What the names mean: folders with an adapter, which know their base, or whole models.
 
     Labels are the run's name for `…/grpo/adapter`, else the last part of a path or id.
     use_4bit: None for an adapter's base as the recipe trained it, and for a whole model as stored.
-    with_base: the base of the first adapter is a candidate, too. Raises ValueError for no adapter.
+    base: where the adapters' base lies now, if elsewhere. with_base: the base of the first adapter
+    is a candidate, too. Raises ValueError for no adapter.
     """
     trained = recipe.lora.load_in_4bit if use_4bit is None else use_4bit
     labels = ["base"] if with_base else []
@@ -53,7 +58,7 @@ def find_candidates(
             label = f"{plain}-{next(numbers)}"
         labels.append(label)
         if is_adapter(name):
-            adapter = Adapter.read(name)
+            adapter = Adapter.read(name, base)
             found.append(Candidate(label, adapter.base, adapter, trained))
         else:
             found.append(Candidate(label, name, None, bool(use_4bit)))
@@ -69,7 +74,7 @@ def find_candidates(
 def recipes_of(names: Sequence[str]) -> list[str]:
     """The recipes that the adapters and exports among the names learned, each once."""
     found = {}
-    for folder in map(Path, names):
+    for folder in map(Path.absolute, map(Path, names)):
         learned = read_object(folder / "export.json", {}, "Export it again.")
         run = Run.read(folder.parent)
         if learned is None and run and is_adapter(folder):
@@ -130,8 +135,9 @@ def evaluate_all(
     asked = None
     for candidate, model, tokenizer in loaded(chosen, recipe, machine, vllm):
         label = candidate.label
-        asked = asked or data.short_enough(recipe, tokenizer, examples, "grpo").examples
-        answers = partial(evaluate, model, tokenizer, recipe, seed=seed + 1, resume=resume)
+        fitted = data.fit(recipe, tokenizer, candidate.base).recipe
+        asked = asked or data.short_enough(fitted, tokenizer, examples, "grpo").examples
+        answers = partial(evaluate, model, tokenizer, fitted, seed=seed + 1, resume=resume)
         greedy = answers(asked, folder / f"{label}_greedy.jsonl")
         sampled = answers(asked, folder / f"{label}_sampled.jsonl", samples=draws)
         found[label] = (greedy, sampled)

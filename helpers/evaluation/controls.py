@@ -152,7 +152,7 @@ def exchange(numbers: re.Pattern, text: str, changed: Mapping[Fraction, Fraction
 
     def now(match: re.Match) -> str:
         number = stated_number(match.group())
-        return as_text(changed.get(number, number))
+        return as_text(changed[number]) if number in changed else match.group()
 
     return numbers.sub(now, text)
 

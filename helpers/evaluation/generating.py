@@ -13,16 +13,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
+import torch
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from helpers import runs, training
-from helpers.data import messages, prompt_text
+from helpers.data import (
+    load_tokenizer,
+    messages,
+    prompt_text,
+    settle_tokenizer,
+    tokens_of,
+)
 from helpers.machine import Machine, random_state, set_random_state, versions
 from helpers.recipes import Recipe
 from helpers.rows import Example
-from helpers.training import END_OF_TURN, Adapter, Completion, adapter_identity
+from helpers.training import Adapter, Completion, adapter_identity
 
 CODE = (*training.CODE, "evaluation/generating.py")
 CHUNK = 8  # batches given to vLLM at once: it fills its own, and what is done is kept in between
@@ -65,6 +71,7 @@ class Record:
 
 def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bool) -> Record:
     """The record of one completion: read, judged and paid for as in training."""
+    text = recipe.whole(text)
     gold = example.answer
     extracted = recipe.format.extract(text)
     flexible = recipe.format.extract_flexible(text)
@@ -226,9 +233,8 @@ class Engine:
 
         self.vllm = vllm
         self.base = base
-        self.tokenizer = AutoTokenizer.from_pretrained(getattr(first, "folder", first))
-        vocabulary = self.tokenizer.get_vocab()
-        self.ends = [vocabulary[token] for token in [END_OF_TURN] if token in vocabulary]
+        self.tokenizer = load_tokenizer(str(getattr(first, "folder", first)))
+        settle_tokenizer(self.tokenizer)
         self.model = vllm.LLM(
             model=base,
             dtype=machine.dtype,
@@ -248,13 +254,18 @@ class Engine:
             folder = str(self.adapter.folder)
             request = self.vllm.lora.request.LoRARequest(folder, self.number, folder)
         settings = {"temperature": temperature, "top_p": 1.0, "max_tokens": limit}
-        settings["stop_token_ids"] = self.ends
+        settings["stop_token_ids"] = [self.tokenizer.eos_token_id]
+        first_seed = torch.initial_seed() * 1_000_003
         for start in range(done, len(prompts), CHUNK * batch):
             texts = prompts[start : start + CHUNK * batch]
             places = range(start, start + len(texts))
-            sampling = [self.vllm.SamplingParams(**settings, seed=place) for place in places]
+            asked = [{"prompt_token_ids": ids} for ids in tokens_of(self.tokenizer, texts)]
+            sampling = []
+            for place in places:
+                seed = (first_seed + place) % 2**32
+                sampling.append(self.vllm.SamplingParams(**settings, seed=seed))
             completions = []
-            for output in self.model.generate(texts, sampling, lora_request=request):
+            for output in self.model.generate(asked, sampling, lora_request=request):
                 reply = output.outputs[0]
                 ended = reply.finish_reason == "stop"
                 completions.append(Completion(reply.text, len(reply.token_ids), ended))

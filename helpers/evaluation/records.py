@@ -128,7 +128,7 @@ def agreement(records: Records, same: Same) -> dict:
         agreeing.append(max(counts.values(), default=0) / len(answers))
         right.append(statistics.majority_at_k(answers, RIGHT.__eq__, len(answers)))
     levels = []
-    for level, part in pd.Series(right).groupby(agreeing):
+    for level, part in pd.Series(right).groupby(pd.Series(agreeing)):
         low, high = statistics.wilson(round(part.sum()), len(part))
         share = {"right": float(part.mean()), "low": low, "high": high}
         levels.append({"agreement": level, "n": len(part), **share})

@@ -2,7 +2,8 @@
 
 prepare              makes a bare Colab or Kaggle session ready: packages, one card
 detect               looks at this computer and settles the libraries on it
-Machine              the noun: device, profile, memory, number type, processes
+Machine              the noun: device, memory, number type, threads, processes
+for_size             the machine with threads and number type for a model of that size
 describe             a machine in some lines, for the top of a notebook
 place                "kaggle", "colab" or "local"
 versions             the installed libraries and their versions
@@ -10,6 +11,8 @@ peak_memory          the most memory that this process has held
 random_state         where torch's random numbers stand; set_random_state puts them there
 plan                 what a stage takes on a machine, and how the batch is cut; prints itself
 plan_table           the plans of every card
+shape_of             how wide a model's layers are, and how many weights they have
+default_base         what is taught where no model is named
 writable_folder      creates a folder and proves that it can be written to
 file_hash            SHA-256 of a file
 hint                 where files that were not found are attached on Kaggle
@@ -24,6 +27,7 @@ from helpers.machine.computer import (
     check_launch,
     describe,
     detect,
+    for_size,
     peak_memory,
     place,
     random_state,
@@ -31,5 +35,5 @@ from helpers.machine.computer import (
     versions,
 )
 from helpers.machine.folders import check_mirror, file_hash, hint, writable_folder
-from helpers.machine.planning import plan, plan_table
+from helpers.machine.planning import default_base, plan, plan_table, shape_of
 from helpers.machine.setup import prepare

@@ -1,4 +1,4 @@
-"""What this computer is, and the profile that follows from it: decided here and nowhere else."""
+"""What this computer is, and what follows from it: device, number type, threads."""
 
 import functools
 import importlib.metadata
@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import textwrap
+import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,25 +32,20 @@ STACK = "torch transformers trl peft unsloth unsloth_zoo".split()  # noqa: SIM90
 STACK += "accelerate bitsandbytes datasets sympy".split()  # noqa: SIM905
 # Nobody need ask whether the Hub is there: the user has said, or only a proxy can reach it.
 DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
-PROFILES = {
-    "tiny": "the embedded tiny Qwen3 and, unless you name others, generated problems; "
-    "a few minutes",
-    "gpu": "the recipe's own model and data",
-}
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
 {0.disk_gb:.0f} GB of disk free
-computes  in {0.dtype}, 4-bit{vllm}
-profile   {0.profile}: {profile}
+computes  in {0.dtype}{threads}, 4-bit{vllm}
 {versions}"""
+LARGE = 30_000_000  # parameters, from which on a second thread and bfloat16 can pay
+GAIN = 1.2  # times as fast: less is not worth it
 
 
 @dataclass(frozen=True)
 class Machine:
     """What was found. Of several processes, each with a card of its own, this is `process`."""
 
-    profile: str  # "tiny" without a GPU, "gpu" with one
-    device: str
+    device: str  # "cpu" or "cuda"
     name: str
     memory_gb: float  # of one card, or of this computer
     cores: int
@@ -60,6 +56,7 @@ class Machine:
     disk_gb: float = 0.0  # free, where this was started
     process: int = 0
     processes: int = 1
+    threads: int = 1  # of the CPU, for a model on it
 
     @property
     def main(self) -> bool:
@@ -104,7 +101,6 @@ def detect() -> Machine:
     import torch
 
     machine = Machine(
-        profile="tiny",
         device="cpu",
         name=platform.machine(),
         memory_gb=round(psutil.virtual_memory().total / GIB, 1),
@@ -118,9 +114,45 @@ def detect() -> Machine:
     if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
         machine = with_card(machine)
     if machine.device == "cpu":
-        # A second thread gains little on an idle machine; on a busy one it costs many steps.
         torch.set_num_threads(1)
     return machine
+
+
+def for_size(machine: Machine, parameters: int) -> Machine:
+    """The machine with the threads and the number type for a model of that size, set in torch.
+
+    On a GPU as it is. A small model gains little by a second thread on an idle machine, and on a
+    busy one it costs many steps. For a large one both are measured: on as many cores as are free,
+    unless OMP_NUM_THREADS says how many.
+    """
+    if machine.device != "cpu" or parameters < LARGE:
+        return machine
+    import torch
+
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    threads = int(asked) if asked.isdigit() else 0
+    if not threads:
+        free = max(1, machine.cores // machine.processes - round(os.getloadavg()[0]))
+        threads = free if seconds("float32", 1) > GAIN * seconds("float32", free) else 1
+    dtype = "float32"
+    if seconds("float32", threads) > GAIN * seconds("bfloat16", threads):
+        dtype = "bfloat16"
+    torch.set_num_threads(threads)
+    return replace(machine, threads=threads, dtype=dtype)
+
+
+def seconds(dtype: str, threads: int) -> float:
+    """How long a product of matrices takes on so many threads, at best of five."""
+    import torch
+
+    torch.set_num_threads(threads)
+    matrix = torch.ones(1024, 1024, dtype=getattr(torch, dtype))
+    taken = []
+    for _ in range(6):
+        begun = time.perf_counter()
+        matrix @ matrix
+        taken.append(time.perf_counter() - begun)
+    return min(taken[1:])
 
 
 def with_card(machine: Machine) -> Machine:
@@ -139,7 +171,6 @@ def with_card(machine: Machine) -> Machine:
     torch.backends.cuda.matmul.allow_tf32 = True
     return replace(
         machine,
-        profile="gpu",
         device="cuda",
         name=card.name,
         memory_gb=round(card.total_memory / GIB, 1),
@@ -196,8 +227,8 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
+        threads=f" on {machine.threads} of them" * (machine.device == "cpu"),
         vllm=", vLLM" * machine.vllm,
-        profile=PROFILES[machine.profile],
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )
 

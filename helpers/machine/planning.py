@@ -6,8 +6,8 @@ The tests hold them to measurements on the CPU; on a GPU they are derived from t
 tensors are counted: a C library keeps freed blocks besides, on the embedded model 40 to 65 % more.
 """
 
+import functools
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +15,14 @@ from pathlib import Path
 
 from helpers.machine.computer import GIB, Machine
 from helpers.machine.folders import hint
-from helpers.recipes import GRPOSettings, Recipe, SFTSettings, for_profile
-from helpers.tiny import TINY_MODEL
+from helpers.recipes import (
+    ALL_PROJECTIONS,
+    GRPOSettings,
+    Recipe,
+    SFTSettings,
+    for_model,
+)
+from helpers.tiny import TINY_MODEL, is_embedded
 
 Parts = dict[str, float]  # GiB
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
@@ -57,73 +63,88 @@ Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter complet
 
 @dataclass(frozen=True)
 class Shape:
-    """How wide a Qwen's layers are, how many there are, and how many weights that makes."""
+    """How wide a model's layers are, how many there are, and how many weights that makes."""
 
     layers: int
     hidden: int
     intermediate: int
     query: int  # of all heads together
     key: int
-    head_norm: int  # the width at which q and k are normalised (Qwen3); 0: they are not
+    head_norm: bool  # q and k are normalised (Qwen3)
     vocabulary: int
     # (inputs, outputs) of a layer's matrices, which are in 4-bit and which LoRA goes on
     projections: dict[str, tuple[int, int]]
     linear: int  # weights of those matrices in all layers
     other: int  # of embedding, output layer where it is not tied, norms and biases
 
+    @property
+    def parameters(self) -> int:
+        return self.linear + self.other
 
+
+@functools.cache
 def shape_of(model: str) -> Shape:
     """The sizes of a published model, in 4-bit or not, of a folder's, or of another on the Hub.
 
-    Raises ValueError if there is no config.json, or no Qwen's.
+    Raises FileNotFoundError where there is no such folder, ValueError for what is no model that
+    can be trained here.
     """
     from transformers import AutoConfig
 
+    if not Path(model).exists() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
+        cure = "Set MODEL to a local folder or a Hub id." + hint("config.json")
+        raise FileNotFoundError(f"There is no model and no adapter at {model}.\n{cure}")
     name = re.sub(ALIAS, "", model.lower())
     published = json.loads(PUBLISHED.read_text())
     try:
         if name in published:
             return shape_from(AutoConfig.for_model(**published[name]))
         return shape_from(AutoConfig.from_pretrained(model))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(
-            f"There is no model at {model} ({reason}).\n"
-            "Set MODEL to a dense Qwen2 or Qwen3: a Hub id (and check the network), or a folder "
-            "with config.json, tokenizer and safetensors weights." + hint("config.json")
+            f"{model} is no model that can be trained here ({reason}).\n"
+            "Set MODEL to a dense chat model, such as a Qwen3: a Hub id (and check the network), "
+            "or a folder with config.json, tokenizer and safetensors weights." + hint("config.json")
         ) from error
 
 
 def shape_from(config) -> Shape:
-    """The sizes that a configuration of transformers states."""
-    if hasattr(config, "num_experts"):
-        raise ValueError("a mixture of experts")
-    layers, hidden, wide = config.num_hidden_layers, config.hidden_size, config.intermediate_size
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", hidden // heads)
-    query = heads * head_dim
-    key = config.num_key_value_heads * head_dim
-    projections = {
-        "q_proj": (hidden, query),
-        "k_proj": (hidden, key),
-        "v_proj": (hidden, key),
-        "o_proj": (query, hidden),
-        "gate_proj": (hidden, wide),
-        "up_proj": (hidden, wide),
-        "down_proj": (wide, hidden),
-    }
-    linear = layers * sum(map(math.prod, projections.values()))
-    head_norm, biases = head_dim, 0
-    if config.model_type == "qwen2":
-        head_norm, biases = 0, query + 2 * key
-    other = config.vocab_size * hidden
-    if not config.tie_word_embeddings:
-        other *= 2
-    other += layers * (2 * hidden + 2 * head_norm + biases) + hidden
-    vocabulary = config.vocab_size
+    """The sizes that a configuration of transformers states, of a model without weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    projections = {}
+    head_norm = False
+    for name, module in model.named_modules():
+        last = name.rpartition(".")[2]
+        if last in ALL_PROJECTIONS:
+            projections[last] = (module.in_features, module.out_features)
+        head_norm |= last == "q_norm"
+    missing = [name for name in ALL_PROJECTIONS if name not in projections]
+    if missing:
+        raise ValueError(f"its layers have no {missing[0]}, on which LoRA goes")
+    layers = config.num_hidden_layers
+    linear = layers * sum(inputs * outputs for inputs, outputs in projections.values())
     return Shape(
-        layers, hidden, wide, query, key, head_norm, vocabulary, projections, linear, other
+        layers,
+        hidden=config.hidden_size,
+        intermediate=projections["gate_proj"][1],
+        query=projections["q_proj"][1],
+        key=projections["k_proj"][1],
+        head_norm=head_norm,
+        vocabulary=config.vocab_size,
+        projections=projections,
+        linear=linear,
+        other=model.num_parameters() - linear,
     )
+
+
+def default_base(recipe: Recipe, machine: Machine) -> str:
+    """What is taught where no model is named: on a CPU the embedded one."""
+    return str(TINY_MODEL) if machine.device == "cpu" else recipe.model
 
 
 def row_length(part: SFTSettings | GRPOSettings) -> int:
@@ -144,8 +165,8 @@ def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, lengt
         numbers += hidden + wide
     # q, k and v as attention reads them (k and v copied out for every head), and what it gives
     numbers += 4 * shape.query
-    if shape.head_norm:  # q and k before it
-        numbers += shape.query + shape.key
+    if shape.head_norm:
+        numbers += shape.query + shape.key  # q and k before it
     # between A and B of each LoRA matrix, and a row of the mask
     numbers += recipe.lora.r * len(targets) + length
     if machine.device == "cpu":
@@ -299,10 +320,8 @@ def plan_table(recipe: Recipe, machine: Machine):
 
     rows = []
     for card in (*CARDS, replace(machine, name="this computer")):
-        adapted = for_profile(recipe, card.profile)
-        base = recipe.model
-        if card.profile == "tiny":
-            base = str(TINY_MODEL)
+        base = default_base(recipe, card)
+        adapted = for_model(recipe, is_embedded(base), card.device)
         for stage in recipe.stages:
             if getattr(adapted, stage).batch % card.processes:
                 continue

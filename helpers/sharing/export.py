@@ -10,10 +10,10 @@ from pathlib import Path
 
 from helpers.machine import versions, writable_folder
 from helpers.runs import read_object, write_json
+from helpers.tiny import TINY, is_embedded
 from helpers.training import Adapter, lock_folder
 
 EXPORT_FILE = "export.json"  # says of a folder that it is an export, and of what
-TINY = "helpers/tiny/model"  # the embedded base, by its path in this project
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,9 @@ def public_name(base: str) -> str:
     """A Hub id as it is; the embedded model by its path in this project; else a folder's name."""
     if is_hub_id(base):
         return base
-    path = Path(base)
-    if path.as_posix().endswith(TINY):
+    if is_embedded(base):
         return TINY
-    return path.name
+    return Path(base).name
 
 
 def is_hub_id(name: str) -> bool:

@@ -5,14 +5,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from helpers import data
 from helpers.recipes import Recipe
 from helpers.runs import write_json
 from helpers.sharing.export import EXPORT_FILE, Export, staged
 from helpers.training import Completion, progress
-
-from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
 
 # What making each kind needs, as a share of the FP32 model's size; q4_k_m is made from f16
 SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.66}
@@ -61,7 +61,8 @@ def to_gguf(
     or OSError (no room).
     """
     check_gguf(kind)
-    size = int(SIZES[kind] * merged.megabytes * 1e6) + 20_000_000
+    whole = merged.megabytes * (1 if merged.precision == "fp32" else 2)
+    size = int(SIZES[kind] * whole * 1e6) + 20_000_000
     with staged(folder, merged.folder, size, staging) as made:
         file = made / f"{kind}.gguf"
         command = [sys.executable, find_program(CONVERTER), merged.folder.absolute(), "--outfile"]
@@ -132,17 +133,13 @@ def whole_reply(command: Sequence) -> tuple[str, bool]:
 
 def modelfile(merged: Export, recipe: Recipe, file: str) -> str:
     """Ollama's description: the chat template of training, around Ollama's variables."""
-    tokenizer = AutoTokenizer.from_pretrained(str(merged.folder))
-    chat = [
-        {"role": "system", "content": "{{ .System }}"},
-        {"role": "user", "content": "{{ .Prompt }}"},
-    ]
-    template = tokenizer.apply_chat_template(
-        chat, tokenize=False, add_generation_prompt=True, enable_thinking=recipe.thinking
-    )
+    tokenizer = data.load_tokenizer(str(merged.folder))
+    data.settle_tokenizer(tokenizer)
+    asking = replace(recipe, system="{{ .System }}")
     return MODELFILE.read_text(encoding="utf-8").format(
         file=file,
-        template=template,
+        template=data.prompt_text(asking, tokenizer, "{{ .Prompt }}"),
+        end=tokenizer.eos_token,
         system=recipe.system,
         limit=recipe.grpo.max_completion,
         context=recipe.grpo.max_prompt + recipe.grpo.max_completion,

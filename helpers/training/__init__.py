@@ -6,9 +6,10 @@ count_parameters   how many parameters train, and how many there are
 Adapter            the noun: folder, base, rank, tokenizer and run of a trained adapter
 is_adapter         whether a folder holds an adapter, rather than a whole model
 generate           continues prompts; in_batches does so batch by batch
+ask                answers a question on the screen, word by word
 Completion         a generated text, its tokens, and whether it ended by itself
 progress           a bar with the time left
-END_OF_TURN        the token that ends a turn; end_tokens are all that end a reply
+end_tokens         all tokens that end a reply
 at_work            the weights at work, by name; scales are those of the adapter
 identity           a hash of weights; adapter_identity is that of LoRA matrices
 REWARDS            what GRPO can pay for; reward_functions are a recipe's, as TRL takes them
@@ -33,18 +34,17 @@ quiet              keeps libraries' notes of no use to a reader off the screen
 """
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
-from helpers.training.adapter import Adapter, is_adapter
+from helpers.training.adapter import Adapter, identity, is_adapter
 from helpers.training.checkpoints import CODE, code_hash, lock_folder, reading
 from helpers.training.models import (
-    END_OF_TURN,
     Completion,
     adapter_identity,
     add_lora,
+    ask,
     at_work,
     count_parameters,
     end_tokens,
     generate,
-    identity,
     in_batches,
     load,
     progress,

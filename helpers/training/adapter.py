@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftConfig
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from helpers.machine import file_hash
 from helpers.runs import Run
+from helpers.tiny import TINY_MODEL, is_embedded
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,23 @@ class Adapter:
             raise ValueError(f"The adapter in {folder} is damaged ({damage}).\n{cure}")
         if not isinstance(config, LoraConfig) or not config.base_model_name_or_path:
             raise ValueError(f"{settings} is not of LoRA on a base.\nName another adapter.")
-        own_base = str(config.base_model_name_or_path)
-        if base is not None and not same_model(own_base, base):
-            raise ValueError(
-                f"The adapter in {folder} was trained on {own_base}, not on {base}.\n"
-                f"Set MODEL={own_base}, or set ADAPTER to one that was trained on {base}."
-            )
-        return cls(folder, own_base, config, Run.read(folder.parent))
+        run = Run.read(folder.absolute().parent)
+        return cls(folder, base_of(folder, config, run, base), config, run)
+
+    @contextlib.contextmanager
+    def on_its_base(self) -> Iterator[Path]:
+        """A folder with this adapter whose configuration names the base as it is found here."""
+        if self.base == self.config.base_model_name_or_path:
+            yield self.folder
+            return
+        with tempfile.TemporaryDirectory() as place:
+            for path in self.folder.absolute().iterdir():
+                Path(place, path.name).symlink_to(path)
+            Path(place, "adapter_config.json").unlink()
+            config = copy.copy(self.config)
+            config.base_model_name_or_path = self.base
+            config.save_pretrained(place)
+            yield Path(place)
 
     @property
     def weights(self) -> Path:
@@ -81,21 +98,62 @@ class Adapter:
             raise ValueError(f"{what} ({type(error).__name__}).\n{cure}.") from error
 
 
+def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | None) -> str:
+    """The base of an adapter as it is found here, which `wanted` must be, if it is given."""
+    own = str(config.base_model_name_or_path)
+    if is_embedded(own):
+        own = str(TINY_MODEL)  # wherever this project lay when it was trained
+    trained = f"The adapter in {folder} was trained on {own}"
+    if wanted is None:
+        if Path(own).is_absolute() and not Path(own).exists():
+            cure = "Set MODEL to where that model lies now."
+            raise FileNotFoundError(f"{trained}, which is not here.\n{cure}")
+        return own
+    if not same_model(own, wanted, run):
+        cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {wanted}."
+        raise ValueError(f"{trained}, not on {wanted}.\n{cure}")
+    return wanted if Path(wanted).exists() else own
+
+
 def is_adapter(folder: str | Path) -> bool:
     """Whether a folder holds an adapter, rather than a whole model."""
     return (Path(folder) / "adapter_config.json").is_file()
 
 
-def same_model(one: str, other: str) -> bool:
+def same_model(own: str, other: str, run: Run | None = None) -> bool:
     """Whether two names mean one base: a folder, or a Hub id, also as Unsloth's 4-bit copy.
+
+    Of folders the weights decide: the base may lie elsewhere than when `run` was trained on it.
 
     >>> same_model("unsloth/Qwen3-4B-unsloth-bnb-4bit", "Qwen/Qwen3-4B")
     True
     """
-    if Path(one).exists() or Path(other).exists():
-        return Path(one).resolve() == Path(other).resolve()
+    if Path(other).is_dir():
+        weights = run.manifest.get("base_weights") if run else None
+        if Path(own).is_dir():
+            weights = folder_identity(own)
+        if weights:
+            return weights == folder_identity(other)
     bare = set()
-    for model in (one, other):
+    for model in (own, other):
         name = model.lower().rpartition("/")[2]
         bare.add(name.removesuffix("-bnb-4bit").removesuffix("-unsloth"))
     return len(bare) == 1
+
+
+def folder_identity(folder: str | Path) -> str:
+    """A hash of the weights in a model's folder, as `identity` makes it; "" for none."""
+    found = []
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            found += [(name, weights.get_slice(name)[:64]) for name in weights.keys()]  # noqa: SIM118
+    return identity(sorted(found, key=lambda pair: pair[0])) if found else ""
+
+
+def identity(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """A hash of weights, such as those `at_work`, from 64 values of each."""
+    digest = hashlib.sha256()
+    for name, tensor in weights:
+        values = tensor.flatten()[:64].cpu().to(torch.float64).tolist()
+        digest.update(f"{name}{values}".encode())
+    return digest.hexdigest()[:16]

@@ -24,7 +24,9 @@ from helpers.machine import file_hash, versions
 from helpers.recipes import Recipe
 from helpers.runs import Run, write_json
 from helpers.settings import AFRESH
-from helpers.training.models import at_work, identity
+from helpers.tiny import is_embedded
+from helpers.training.adapter import identity
+from helpers.training.models import at_work
 from helpers.training.training_run import TrainingRun
 
 MARKER = "complete.json"
@@ -120,7 +122,7 @@ def fingerprint(trainer, run: TrainingRun, budget: str, start: Mapping) -> dict:
         "base weights": identity(pair for pair in weights if "lora_" not in pair[0]),
         "parent adapter": run.parent.hash if run.parent else None,
         "starting adapter": identity(start.items()),
-        "budget": budget if run.machine.profile == "gpu" else "",
+        "budget": "" if is_embedded(run.base) else budget,
         "device": run.machine.device,
         "dtype": run.machine.dtype,
         "data": short_hash(serialised(trainer.train_dataset)),
@@ -145,7 +147,9 @@ def reading(recipe: Recipe) -> dict:
     """How a recipe asks, reads and judges."""
     return {
         "system prompt": recipe.system,
+        "system turn": recipe.system_turn,
         "thinking": recipe.thinking,
+        "opened": recipe.opened,
         "format": recipe.format.name,
         "score": getattr(recipe.score, "__name__", str(type(recipe.score))),
     }

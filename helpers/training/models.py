@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +16,17 @@ from accelerate.utils import set_seed
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
 from tqdm.std import tqdm
+from transformers import TextStreamer
 
+from helpers import data
 from helpers.machine import Machine, hint
 from helpers.recipes import Recipe
-from helpers.training.adapter import Adapter
+from helpers.training.adapter import Adapter, identity
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
-END_OF_TURN = "<|im_end|>"
 Weights = Iterable[tuple[str, torch.Tensor]]
 # Of gradients: saves memory on a GPU; a tiny model has no use for it, and it breaks generation.
-CHECKPOINTING = {"gpu": "unsloth", "tiny": False}
+CHECKPOINTING = {"cuda": "unsloth", "cpu": False}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
     """A base, or an adapter on its base, ready to be trained further, and the tokenizer.
 
     model: a base's Hub id or folder, or an adapter. vllm="colocate": Unsloth puts vLLM beside it,
-    on the same weights. Raises FileNotFoundError or ConnectionError if a base is not there.
+    on the same weights. Raises ConnectionError if a base is not there.
     """
     name = str(model.folder) if isinstance(model, Adapter) else model
     lengths = [recipe.grpo.max_prompt + recipe.grpo.max_completion]
@@ -52,18 +52,19 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
     if vllm == "colocate":
         options = {"fast_inference": True, "max_lora_rank": recipe.lora.r}
     if not Path(name).exists():
-        if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            cure = "Set MODEL to a local folder or a Hub id." + hint("config.json")
-            raise FileNotFoundError(f"There is no model and no adapter at {name}.\n{cure}")
         print(f"fetching {name} from the Hub, or from its cache", flush=True)
     try:
-        with quiet():
+        with contextlib.ExitStack() as held:
+            held.enter_context(quiet())
+            place = name
+            if isinstance(model, Adapter):
+                place = str(held.enter_context(model.on_its_base()))
             loaded, tokenizer = FastLanguageModel.from_pretrained(
-                name,
+                place,
                 max_seq_length=max(lengths),
                 load_in_4bit=recipe.lora.load_in_4bit,
                 dtype=getattr(torch, machine.dtype),
-                use_gradient_checkpointing=CHECKPOINTING[machine.profile],
+                use_gradient_checkpointing=CHECKPOINTING[machine.device],
                 **options,
             )
     except (OSError, ValueError, RuntimeError) as error:
@@ -82,16 +83,8 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
 
 
 def settle_end(model, tokenizer) -> None:
-    """Makes the end of a chat turn the end token, and another token the padding.
-
-    Qwen's base models end and pad with the same `<|endoftext|>`: the end of a turn would not end a
-    reply, and an end that is also padding is masked, so that the model never learns to stop.
-    """
-    if END_OF_TURN in tokenizer.get_vocab():
-        tokenizer.eos_token = END_OF_TURN
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        tokenizer.pad_token = "<|endoftext|>"
-    tokenizer.padding_side = "left"
+    """Lets a reply end where a turn of the chat template ends."""
+    data.settle_tokenizer(tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = sorted(end_tokens(model.generation_config, tokenizer))
@@ -116,7 +109,7 @@ def add_lora(model, recipe: Recipe, machine: Machine, seed: int):
             lora_dropout=lora.dropout,
             target_modules=list(lora.targets),
             bias="none",
-            use_gradient_checkpointing=CHECKPOINTING[machine.profile],
+            use_gradient_checkpointing=CHECKPOINTING[machine.device],
             random_state=seed,
         )
 
@@ -144,6 +137,31 @@ def generate(
     for places, completions in in_batches(model, tokenizer, prompts, *settings):
         found.update(zip(places, completions, strict=True))
     return [found[place] for place in range(len(prompts))]
+
+
+class Screen(TextStreamer):
+    """Shows a reply as it comes; without the control characters that a terminal would obey."""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        shown = "".join(c for c in text if c.isprintable() or c in "\n\t")
+        super().on_finalized_text(shown, stream_end)
+
+
+def ask(model, tokenizer, recipe: Recipe, question: str) -> str:
+    """The greedy reply to a question in the recipe's own prompt, shown while it is written."""
+    prompt = data.prompt_text(recipe, tokenizer, question)
+    rows = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(model.device)
+    model.for_inference()
+    with torch.no_grad(), merged_weights(model):
+        output = model.generate(
+            **rows,
+            max_new_tokens=recipe.grpo.max_completion,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            streamer=Screen(tokenizer, skip_prompt=True, skip_special_tokens=True),
+        )
+    reply = output[0, rows["input_ids"].shape[1] :]
+    return recipe.whole(tokenizer.decode(reply, skip_special_tokens=True))
 
 
 def in_batches(
@@ -229,15 +247,6 @@ def scales(model) -> list[float]:
             if name in layer.scaling:
                 found.add(layer.scaling[name])
     return sorted(found)
-
-
-def identity(weights: Weights) -> str:
-    """A hash of weights, such as those `at_work`, from 64 values of each."""
-    digest = hashlib.sha256()
-    for name, tensor in weights:
-        values = tensor.flatten()[:64].cpu().to(torch.float64).tolist()
-        digest.update(f"{name}{values}".encode())
-    return digest.hexdigest()[:16]
 
 
 def adapter_identity(weights: Weights, dtype: str = "") -> str:

@@ -148,8 +148,26 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
         if name in needs:
             function = functools.partial(function, **needs[name])
             function.__name__ = name  # TRL logs it under its name
+        if recipe.opened:
+            function = PayWhole(name, function, recipe)
         functions.append(function)
     return functions, list(recipe.rewards.values())
+
+
+class PayWhole:
+    """A reward that reads replies with the thinking that the chat template opened.
+
+    No `functools.partial`: TRL would log it under the name of what stands inside.
+    """
+
+    def __init__(self, name: str, function: Reward, recipe: Recipe):
+        self.__name__ = name
+        self.func = function
+        self.recipe = recipe
+
+    def __call__(self, completions, **columns) -> list[float | None]:
+        replies = [self.recipe.whole(text) for text in texts(completions)]
+        return self.func(completions=replies, **columns)
 
 
 def reward_table(
@@ -186,7 +204,7 @@ def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
     Returns how many were checked. Raises ValueError with the examples that do not: a reward that
     does not pay for the truth trains nothing, and no curve shows it.
     """
-    replies = [written(recipe, example) for example in examples]
+    replies = [recipe.after_opening(written(recipe, example)) for example in examples]
     golds = [example.answer for example in examples]
     totals = reward_table(recipe, replies, golds)["total"]
     bad = []

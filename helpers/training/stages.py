@@ -16,12 +16,20 @@ from trl import GRPOTrainer, SFTTrainer
 
 from helpers import data
 from helpers.data import Split
-from helpers.machine import Machine, detect, plan, writable_folder
-from helpers.recipes import Recipe, for_profile, get_recipe
+from helpers.machine import (
+    Machine,
+    default_base,
+    detect,
+    for_size,
+    plan,
+    shape_of,
+    writable_folder,
+)
+from helpers.recipes import Recipe, for_model, get_recipe
 from helpers.rows import Example
 from helpers.runs import duration
 from helpers.settings import DEFAULT_RECIPE, Settings
-from helpers.tiny import TINY_MODEL
+from helpers.tiny import is_embedded
 from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
 from helpers.training.mirroring import restore
@@ -38,7 +46,7 @@ from helpers.training.trainers import (
 )
 from helpers.training.training_run import TrainingRun
 
-# The share of a step that generates: measured on the tiny profile; assumed for a GPU.
+# The share of a step that generates: measured on the embedded model; assumed for a GPU.
 GENERATING = {"cpu": 0.42, "cuda": 0.7}
 
 
@@ -63,7 +71,7 @@ class Job:
 
     def splits(self) -> dict[str, Split]:
         """The rows, which are counted on the console."""
-        splits = data.load(self.recipe, self.settings.dataset, self.machine.profile)
+        splits = data.load(self.recipe, self.settings.dataset, self.machine.device)
         counts = []
         for name, use in (("train", "learn from"), ("test", "measure with")):
             split = splits[name]
@@ -77,12 +85,13 @@ def open_job(settings: Settings) -> Job:
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
     writable_folder(settings.output)
     machine = detect()
-    recipe = changed(for_profile(recipe, machine.profile), settings)
+    base = settings.model or default_base(recipe, machine)
+    machine = for_size(machine, shape_of(base).parameters)
+    recipe = for_model(recipe, is_embedded(base), machine.device, settings.budget)
     set_seed(settings.seed)
-    base = recipe.model
-    if machine.profile == "tiny":
-        base = str(TINY_MODEL)
-    return Job(settings, recipe, machine, settings.model or base)
+    seam = data.fit(changed(recipe, settings), data.load_tokenizer(base), base)
+    print(*seam.mended, sep="\n", end="\n" if seam.mended else "")
+    return Job(settings, seam.recipe, machine, base)
 
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
@@ -147,7 +156,7 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
         trainer = SFTTrainer(
             model=model,
             args=config,
-            train_dataset=data.sft_dataset(recipe, rows),
+            train_dataset=data.sft_dataset(recipe, tokenizer, rows),
             processing_class=tokenizer,
         )
         adapter = train(trainer, run, settings.budget, settings.resume)

@@ -24,6 +24,7 @@ from helpers.machine import Machine
 from helpers.recipes import Recipe
 from helpers.runs import Run, part_of, writing
 from helpers.settings import AFRESH
+from helpers.tiny import is_embedded
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter
 from helpers.training.mirroring import mirror
@@ -32,7 +33,7 @@ from helpers.training.unsloth_first import FastLanguageModel
 from helpers.training.watching import LogCallback, watch
 
 # Minutes of the quick budget; evaluation has the rest of the hour.
-QUICK_MINUTES = {"priming": 1.0, "sft": 8.0, "grpo": 30.0}
+QUICK_MINUTES = {"priming": 1.0, "sft": 15.0, "grpo": 25.0}
 MEASURED = 5  # steps, before the rest is sized; the first one compiles and does not count
 
 
@@ -118,9 +119,9 @@ def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str)
         bf16=machine.dtype == "bfloat16",
         fp16=machine.dtype == "float16",
         tf32=None,
-        gradient_checkpointing=machine.profile == "gpu",
+        gradient_checkpointing=machine.device == "cuda",
         ddp_find_unused_parameters=False,
-        dataloader_pin_memory=machine.profile == "gpu",
+        dataloader_pin_memory=machine.device == "cuda",
         disable_tqdm=True,
         use_cpu=machine.device == "cpu",
     )
@@ -254,7 +255,7 @@ def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
 def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
     """One process's part of a run, from its start or a checkpoint to its adapter."""
     callback = watch(trainer, run)
-    if run.machine.profile == "gpu" and budget == "quick":
+    if budget == "quick" and not is_embedded(run.base):
         trainer.remove_callback(FitToBudget)
         trainer.add_callback(FitToBudget(run))
     private.whole_checkpoints(trainer, run.checkpoints)

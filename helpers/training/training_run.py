@@ -12,7 +12,7 @@ from pathlib import Path
 from helpers.machine import Machine, check_mirror, versions, writable_folder
 from helpers.recipes import Recipe
 from helpers.runs import PUBLISHED, Run, append_lines, finite, free_name, keep_steps, write_json
-from helpers.training.adapter import Adapter
+from helpers.training.adapter import Adapter, folder_identity
 
 
 class TrainingRun(Run):
@@ -62,6 +62,7 @@ class TrainingRun(Run):
             "settings": settings_of(self.recipe),
             "seed": self.seed,
             "model": self.base,
+            "base_weights": folder_identity(self.base),
             "machine": asdict(self.machine),
             "versions": versions(),
             "commit": commit(),

@@ -26,8 +26,8 @@ from helpers.training.mirroring import mirror
 from helpers.training.models import merged_weights, progress
 from helpers.training.training_run import TrainingRun
 
-# Between two checkpoints, by profile: what a disconnect costs at most.
-SAVE_SECONDS = {"tiny": 10.0, "gpu": 300.0}
+# Between two checkpoints, by device: what a disconnect costs at most.
+SAVE_SECONDS = {"cpu": 10.0, "cuda": 300.0}
 DRAWING_SHARE = 0.01  # of the time, for live curves
 
 
@@ -152,9 +152,11 @@ class LogCallback(TrainerCallback):
                     rewards[name] = value
                     total += weights.get(name, 1.0) * value
             question = step["prompt"][place][-1]["content"]
+            if not self.recipe.system_turn:
+                question = question.removeprefix(self.recipe.system).lstrip()
             row = {
                 "question": question,
-                "completion": completion[-1]["content"],
+                "completion": self.recipe.whole(completion[-1]["content"]),
                 "answer": self.answers[place],
                 "tokens": self.lengths[place],
                 "advantage": step["advantages"][place],
@@ -179,7 +181,7 @@ class LogCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
         passed = time.perf_counter() - self.saved
-        due = self.machine.main and passed > SAVE_SECONDS[self.machine.profile]
+        due = self.machine.main and passed > SAVE_SECONDS[self.machine.device]
         self.stopping = any(gather_object([self.stopping]))
         due = any(gather_object([due]))
         control.should_save |= self.stopping or due

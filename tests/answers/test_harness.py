@@ -11,7 +11,7 @@ from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.filters.extraction import RegexFilter
 
 from helpers import data, evaluation
-from helpers.recipes import for_profile, get_recipe
+from helpers.recipes import for_model, get_recipe
 from helpers.rows import Example
 from helpers.tiny.problems import generate
 from helpers.tiny.schemas import without_marks
@@ -97,8 +97,8 @@ def sampled(count):
     """Real completions: the tiny base, untrained, asked in the format."""
     from helpers.machine.computer import detect
 
-    recipe = for_profile(get_recipe("gsm8k_hash"), "tiny")
-    examples = data.load(recipe, None, "tiny")["test"].take(count // 4)
+    recipe = for_model(get_recipe("gsm8k_hash"), True, "cpu")
+    examples = data.load(recipe, None, "cpu")["test"].take(count // 4)
     model, tokenizer = models.load(BASE, recipe, detect())
     prompts = [data.prompt_text(recipe, tokenizer, e.question) for e in examples for _ in range(4)]
     replies = models.generate(
@@ -142,7 +142,7 @@ def test_verdicts_equal_the_harness_but_for_documented_reasons():
 def test_verdicts_equal_the_harness_on_all_solutions_of_gsm8k():
     """1,319 human solutions, right; and each with the next one's gold, wrong."""
     recipe = get_recipe("gsm8k_hash")
-    examples = data.load(recipe, str(SHARED / "data" / "gsm8k"), "tiny")["test"].examples
+    examples = data.load(recipe, str(SHARED / "data" / "gsm8k"), "cpu")["test"].examples
     pairs = []
     for example, other in zip(examples, examples[1:] + examples[:1], strict=True):
         text = f"{example.solution}\n#### {example.answer}"

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import data
 from helpers.data.loading import to_examples
-from helpers.recipes import RECIPES, for_profile
+from helpers.recipes import RECIPES, for_model
 from helpers.rows import WRAPPER
 from helpers.tiny.schemas import rows_for
 from helpers.training.rewards import check_golds
@@ -31,8 +31,8 @@ def asked(split):
 
 @pytest.mark.parametrize("name", FIVE)
 def test_generated_rows_are_disjoint_and_earn_the_full_reward(name):
-    recipe = for_profile(RECIPES[name], "tiny")
-    splits = data.load(recipe, None, "tiny")
+    recipe = for_model(RECIPES[name], True, "cpu")
+    splits = data.load(recipe, None, "cpu")
     tests = splits["test"].examples
     assert check_golds(recipe, tests) == len(tests) > 1500 and recipe.maximum > 0
     counts = [len(split.examples) + sum(split.dropped.values()) for split in splits.values()]
@@ -41,7 +41,7 @@ def test_generated_rows_are_disjoint_and_earn_the_full_reward(name):
 
 
 def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(recipe):
-    split = data.load(recipe, None, "tiny")["test"]
+    split = data.load(recipe, None, "cpu")["test"]
     assert split.take(5, seed=1) == split.take(5, seed=1) != split.take(5, seed=2)
     assert split.take(None) == split.take(10**6) == split.examples
 
@@ -98,7 +98,7 @@ def test_files_of_every_kind_with_a_part_held_out(recipe, tmp_path, kind):
         table.to_parquet(path)
     else:
         table.to_csv(path, index=False)
-    splits = data.load(recipe, str(path), "tiny")
+    splits = data.load(recipe, str(path), "cpu")
     assert len(splits["train"].examples) == 45 and len(splits["test"].examples) == 5
     assert not asked(splits["train"]) & asked(splits["test"])
 
@@ -111,7 +111,7 @@ def test_own_rows_in_a_csv(recipe, messages, tmp_path):
         rows.append({"messages": question, "answer_text": "so", "answer": n + 3})
     rows.append({"messages": "?", "answer_text": None, "answer": None})  # makes floats of a column
     pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
-    splits = data.load(recipe, str(tmp_path / "own.csv"), "tiny")
+    splits = data.load(recipe, str(tmp_path / "own.csv"), "cpu")
     assert splits["train"].dropped == {"without an answer or a verified solution": 1}
     found = splits["train"].examples + splits["test"].examples
     expected = {(f"3 + {n}?", str(n + 3)) for n in range(20)}
@@ -121,18 +121,18 @@ def test_own_rows_in_a_csv(recipe, messages, tmp_path):
 @pytest.mark.parametrize("name", FIVE)
 def test_a_held_out_share_is_disjoint_and_always_the_same(name, tmp_path):
     """Rows come twice, in another case and spacing: neither copy may end in the other split."""
-    recipe = for_profile(RECIPES[name], "tiny")
+    recipe = for_model(RECIPES[name], True, "cpu")
     rows = []
     for n in range(100):
         rows.append(OWN | {"messages": f"What is {n} + 0?", "answer": n})
         rows.append(OWN | {"messages": f"  what IS {n}  + 0 ?", "answer": n})
     path = write(tmp_path / "own.jsonl", rows)
-    splits = data.load(recipe, path, "tiny")
+    splits = data.load(recipe, path, "cpu")
     train, test = asked(splits["train"]), asked(splits["test"])
     assert not train & test and len(train | test) == 100
     assert len(test) == round(100 * recipe.source.held_out)
     assert splits["train"].dropped == {SEEN_BEFORE: 100}
-    assert splits == data.load(recipe, path, "tiny")
+    assert splits == data.load(recipe, path, "cpu")
 
 
 @pytest.mark.parametrize("inside", ["", "main"])  # a configuration's folder needs no card
@@ -141,7 +141,7 @@ def test_a_folder_with_a_test_split(recipe, tmp_path, inside):
     for split, numbers in (("train", range(10)), ("test", range(7, 12))):
         rows = [OWN | {"messages": f"{n} + 1?", "answer": n + 1} for n in numbers]
         write(tmp_path / inside / f"{split}.jsonl", rows)
-    splits = data.load(recipe, str(tmp_path), "tiny")
+    splits = data.load(recipe, str(tmp_path), "cpu")
     assert splits["train"].dropped == {"with a question of the test split": 3}
     assert len(splits["train"].examples) == 7 and len(splits["test"].examples) == 5
 
@@ -150,9 +150,9 @@ def test_a_folder_with_a_test_split(recipe, tmp_path, inside):
 def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
     rows = [OWN | {"messages": f"{n} + 1?", "answer": n or None} for n in range(3)]
     path = write(tmp_path / "own.jsonl", rows)
-    assert data.usable_row(recipe, path, "tiny", start)["messages"] == f"{number} + 1?"
+    assert data.usable_row(recipe, path, "cpu", start)["messages"] == f"{number} + 1?"
     with pytest.raises(ValueError, match="no usable row .1 without an answer"):
-        data.usable_row(recipe, write(tmp_path / "own.jsonl", rows[:1]), "tiny", start)
+        data.usable_row(recipe, write(tmp_path / "own.jsonl", rows[:1]), "cpu", start)
 
 
 NOT_THERE = "./missing ~nobody/x C:/a.jsonl a/b.csv ./a:b"
@@ -183,7 +183,7 @@ def test_bad_datasets_stop_with_cause_and_cure(
     if content is not None:
         write(tmp_path / where, content)
     with pytest.raises(ValueError) as caught:
-        data.load(recipe, where, "tiny")
+        data.load(recipe, where, "cpu")
     first, second = str(caught.value).split("\n")
     assert cause in first and second.startswith("Set DATASET to")
 
@@ -192,14 +192,14 @@ def test_a_hub_id_without_a_network(recipe, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="nobody/nothing could not be loaded.*\nSet DATASET"):
-        data.load(recipe, "nobody/nothing", "tiny")
+        data.load(recipe, "nobody/nothing", "cpu")
 
 
 def test_splits_under_other_names_are_named(recipe, tmp_path):
     for split in ("validation", "test"):
         write(tmp_path / f"{split}.jsonl", [OWN])
     with pytest.raises(ValueError, match="the splits validation, test, but no 'train'"):
-        data.load(recipe, str(tmp_path), "tiny")
+        data.load(recipe, str(tmp_path), "cpu")
 
 
 @needs_shared
@@ -217,7 +217,7 @@ def test_splits_under_other_names_are_named(recipe, tmp_path):
 )
 def test_real_files(name, where, kept, dropped):
     recipe = RECIPES[name]
-    splits = data.load(recipe, str(SHARED / "data" / where), "gpu")
+    splits = data.load(recipe, str(SHARED / "data" / where), "cuda")
     assert (len(splits["train"].examples), len(splits["test"].examples)) == kept
     assert (splits["train"].dropped, splits["test"].dropped) == (dropped, {})
     everything = splits["train"].examples + splits["test"].examples
@@ -231,11 +231,11 @@ def test_real_files(name, where, kept, dropped):
 def test_phybench_items_without_a_public_answer_stop_with_the_count():
     where = SHARED / "data/phybench/PHYBench-onlyques_v1.json"
     with pytest.raises(ValueError, match="400 without an answer"):
-        data.load(RECIPES["phybench_eed"], str(where), "gpu")
+        data.load(RECIPES["phybench_eed"], str(where), "cuda")
 
 
 @needs_shared
 @pytest.mark.parametrize("name", ["openr1_boxed", "dapo_think"])
 def test_math_500_is_a_further_held_out_set(name):
-    found = data.load_further(RECIPES[name], str(SHARED / "data/math500"), "gpu")
+    found = data.load_further(RECIPES[name], str(SHARED / "data/math500"), "cuda")
     assert (len(found.examples), found.dropped) == (500, {})

@@ -26,15 +26,18 @@ def test_one_template_for_sft_grpo_and_evaluation(name, folder):
     prompt = data.prompt_text(recipe, tokenizer, example.question)
     beginning = "" if recipe.thinking else "<think>\n\n</think>\n\n"
     assert prompt.endswith("<|im_start|>assistant\n" + beginning)
-    [sft] = data.sft_dataset(recipe, [example])
+    [sft] = data.sft_dataset(recipe, tokenizer, [example])
     [grpo] = data.grpo_dataset(recipe, [example])
-    assert sft["prompt"] == grpo["prompt"] and (grpo["answer"], grpo["id"]) == ("7", "a")
+    assert grpo["prompt"] == data.messages(recipe, example.question)
+    assert (grpo["answer"], grpo["id"]) == ("7", "a")
+    reply = {"role": "assistant", "content": recipe.write(example.solution, example.answer)}
     whole = tokenizer.apply_chat_template(
-        sft["prompt"] + sft["completion"], tokenize=False, **sft["chat_template_kwargs"]
+        [*grpo["prompt"], reply], return_dict=True, enable_thinking=recipe.thinking
     )
-    assert whole == prompt + recipe.format.write(example.solution, example.answer) + "<|im_end|>\n"
-    ids = tokenizer(whole.removeprefix(prompt))["input_ids"]
-    assert recipe.format.extract(tokenizer.decode(ids, skip_special_tokens=True)) == "7"
+    assert sft["input_ids"] == whole["input_ids"]
+    learned = [token for token in sft["labels"] if token != -100]
+    assert tokenizer.decode(learned) == reply["content"] + "<|im_end|>\n"
+    assert recipe.format.extract(tokenizer.decode(learned, skip_special_tokens=True)) == "7"
 
 
 @pytest.mark.parametrize(("stage", "limit"), [("sft", 512), ("grpo", 256)])

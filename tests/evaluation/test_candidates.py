@@ -37,7 +37,7 @@ def adapter(recipe, machine, tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(small, machine):
     """Evaluates what names mean; the records of each, greedy and sampled."""
-    splits = data.load(small, None, "tiny")
+    splits = data.load(small, None, "cpu")
 
     def measure(names, folder, vllm=False, **options):
         chosen = evaluation.find_candidates([str(name) for name in names], small, **options)
@@ -138,11 +138,11 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nobody/no..thing", "--recipe", "gsm8k_xml"], "Check the network and the id, or set MOD"),
+        (["nobody/no..thing", "--recipe", "gsm8k_xml"], "a Hub id (and check the network)"),
         (["outputs/gsm8k_xml/none/adapter"], "There is no model and no adapter at outputs/gsm8k_x"),
         (["./nothing"], "no adapter at ./nothing"),
         (["CUT"], "is damaged (SafetensorError"),
-        (["MOVED"], "The base '/not/here', which the adapter in"),
+        (["MOVED"], "was trained on /not/here, which is not here.\nSet MODEL"),
         ([BASE, "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
         ([BASE, "--dataset", "./none.csv"], "./none.csv could not be loaded"),
         ([BASE, "--problems", "2", "--vllm", "colocate"], "vLLM is not installed"),
@@ -154,7 +154,11 @@ def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_
     shutil.copytree(adapter, "CUT")
     weights = Path("CUT", "adapter_model.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
-    variant(Adapter.read(adapter), Path("MOVED"), "/not/here")
+    shutil.copytree(adapter, "MOVED")
+    settings = Path("MOVED", "adapter_config.json")
+    write_json(
+        settings, json.loads(settings.read_text()) | {"base_model_name_or_path": "/not/here"}
+    )
     status, out, err = command("evaluate", *words, "--out", "out")
     assert status == 1 and said in err and "Traceback" not in out + err
     assert len(err.strip().splitlines()) <= 3
@@ -193,6 +197,7 @@ def vllm_package(engines, calls, recipe, machine):
             name = Adapter.read(lora_request[2]) if lora_request else self.base
             model, tokenizer = training.load(name, recipe, machine)
             limit, temperature = settings[0]["max_tokens"], settings[0]["temperature"]
+            prompts = [tokenizer.decode(prompt["prompt_token_ids"]) for prompt in prompts]
             outputs = []
             for r in training.generate(model, tokenizer, prompts, limit, temperature):
                 end = "stop" if r.finished else "length"

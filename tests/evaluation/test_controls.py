@@ -31,7 +31,7 @@ def questions(examples):
 
 @pytest.fixture(scope="module")
 def splits():
-    return data.load(RECIPES["gsm8k_xml"], None, "tiny")
+    return data.load(RECIPES["gsm8k_xml"], None, "cpu")
 
 
 def test_the_gold_of_every_twin_is_right(splits):
@@ -88,7 +88,7 @@ def test_years_and_percentages_stay():
 @needs_shared
 def test_one_in_five_problems_of_gsm8k_has_a_twin():
     recipe = RECIPES["gsm8k_xml"]
-    splits = data.load(recipe, str(SHARED / "data" / "gsm8k"), "tiny")
+    splits = data.load(recipe, str(SHARED / "data" / "gsm8k"), "cpu")
     twins = evaluation.control_problems(recipe, splits["test"].examples, splits, 0)["twins"]
     assert len(twins) > 260
     assert all(recipe.score(twin.answer, twin.answer) == 1.0 for twin in twins)
@@ -97,7 +97,7 @@ def test_one_in_five_problems_of_gsm8k_has_a_twin():
 @pytest.mark.parametrize("name", ["gsm8k_xml", "openr1_boxed", "dapo_think", "phybench_eed"])
 def test_fresh_problems_are_new_and_can_be_graded(name):
     recipe = RECIPES[name]
-    splits = data.load(recipe, None, "tiny")
+    splits = data.load(recipe, None, "cpu")
     asked = splits["test"].take(50)
     fresh = evaluation.control_problems(recipe, asked, splits, seed=0)["fresh"]
     assert len(fresh) == len({e.id for e in fresh}) == len(questions(fresh)) == 50

@@ -185,7 +185,7 @@ def test_evaluation_pays_what_training_pays(name):
     weights = {name: w for name, w in recipe.rewards.items() if name not in PENALTIES}
     judged = replace(recipe, rewards={"accuracy_reward": 0.0} | weights)
     copied = "\n".join(f"Step {n}" for n in range(1, 6)) + f"\n{recipe.system}"
-    for example in data.load(recipe, None, "tiny")["test"].take(6):
+    for example in data.load(recipe, None, "cpu")["test"].take(6):
         right, gold = recipe.format.write(example.solution or "…", example.answer), example.answer
         broken = (right[:-3], right + right, "", gold, copied, copied + "\nStep 6")
         prompt = data.messages(recipe, example.question)

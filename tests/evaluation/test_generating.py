@@ -25,7 +25,7 @@ def small(recipe):
 
 @pytest.fixture
 def problems(recipe):
-    return data.load(recipe, None, "tiny")["test"].take(4)
+    return data.load(recipe, None, "cpu")["test"].take(4)
 
 
 def test_records_of_something_else_are_refused_and_kept(

@@ -33,9 +33,9 @@ MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
 
 
 def recipe_of(case: str) -> recipes.Recipe:
-    """The recipe on the tiny profile, as that case trains it."""
+    """The recipe with the embedded model's settings, as that case trains it."""
     name, stage, size = case.split("/")
-    recipe = recipes.for_profile(recipes.RECIPES[name], "tiny")
+    recipe = recipes.for_model(recipes.RECIPES[name], True, "cpu")
     changes = LARGE[stage] if size == "large" else {}
     return replace(recipe, **{stage: replace(getattr(recipe, stage), **changes)})
 

@@ -14,7 +14,7 @@ from helpers.machine import computer, folders
 
 
 def test_here(machine):
-    assert (machine.profile == "gpu") == torch.cuda.is_available()
+    assert (machine.device == "cuda") == torch.cuda.is_available()
     assert machine.memory_gb > 0.5 and "torch" in machines.describe(machine)
 
 
@@ -33,8 +33,8 @@ def test_what_a_card_computes_in(version, dtype, monkeypatch, capsys):
     found = machines.detect()
     tf32, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, before
     said = capsys.readouterr().out
-    assert (found.profile, found.dtype) == ("tiny" if dtype == "float32" else "gpu", dtype)
-    if found.profile == "gpu":
+    assert (found.device, found.dtype) == ("cpu" if dtype == "float32" else "cuda", dtype)
+    if found.device == "cuda":
         assert found.memory_gb == 15 and said == "" and tf32
         assert f"(Card, compute capability {found.capability})" in machines.describe(found)
     else:

@@ -13,7 +13,7 @@ from helpers.machine import Machine, plan, plan_table
 from helpers.machine.computer import GIB
 from helpers.machine.planning import CARDS as ALL_CARDS
 from helpers.machine.planning import estimate, logits, shape_of, total
-from helpers.recipes import RECIPES, for_profile
+from helpers.recipes import RECIPES, for_model
 from helpers.tiny import TINY_MODEL
 from tests.conftest import ROOT
 from tests.machine.measured_memory import recipe_of
@@ -22,7 +22,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM  # isort: skip  (after Un
 
 CARDS = {card.name: card for card in ALL_CARDS}
 T4 = CARDS["T4 16 GB"]
-LAPTOP = Machine("tiny", "cpu", "x86_64", 8.0, 2, "local", "float32")
+LAPTOP = Machine("cpu", "x86_64", 8.0, 2, "local", "float32")
 QWEN, TINY = "Qwen/Qwen3-4B", str(TINY_MODEL)
 EVERY = [(recipe, stage) for recipe in RECIPES.values() for stage in recipe.stages]
 BILLIONS = {
@@ -58,26 +58,32 @@ def test_a_local_folder_is_read_and_counted(tmp_path):
 
 
 NO_MODELS = ["{", '{"hidden_size": 8}', '{"model_type": "qwen3_moe"}', '{"model_type": "t5"}']
+NO_MODELS += ['{"model_type": "phi3"}', '{"model_type": "gpt2"}']
 
 
 @pytest.mark.parametrize("text", NO_MODELS)
 def test_a_config_that_cannot_be_read(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"no model at .* \(.*\)\.\nSet MODEL"):
+    with pytest.raises(
+        ValueError, match=r"is no model that can be trained here \(.*\)\.\nSet MODEL"
+    ):
         shape_of(str(tmp_path))
 
 
 def test_a_model_that_is_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for model in ("no/such-model", "./nothing", str(tmp_path)):
-        with pytest.raises(ValueError, match=f"no model at {model} .*\n.* network"):
+    for model in ("no/such-model", str(tmp_path)):
+        with pytest.raises(ValueError, match=f"{model} is no model that .*\n.* network"):
+            shape_of(model)
+    for model in ("./nothing", "outputs/gsm8k_xml/sft/none"):
+        with pytest.raises(FileNotFoundError, match=f"no adapter at {model}.\nSet MODEL"):
             shape_of(model)
 
 
 @pytest.mark.parametrize("card", [*CARDS.values(), LAPTOP], ids=lambda machine: machine.name)
 def test_the_effective_batch_is_kept_and_fits(card):
     for (recipe, stage), processes in itertools.product(EVERY, (1, 2, 4)):
-        recipe = for_profile(recipe, card.profile)
+        recipe = for_model(recipe, card is LAPTOP, card.device)
         base = TINY if card is LAPTOP else recipe.model
         found = plan(recipe, stage, base, replace(card, processes=processes))
         effective = found.device_batch * found.accumulation * found.processes
@@ -102,7 +108,7 @@ def test_a_card_takes_the_largest_batch_that_fits_and_keeps_it_busy():
     names = ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB")
     batches = [plan(openr1, "grpo", QWEN, CARDS[name]).device_batch for name in names]
     assert batches == [1, 2, 4, 8] and 8 * 3072 <= 350 * 79.1 < 16 * 3072
-    tiny, less = for_profile(RECIPES["gsm8k_xml"], "tiny"), replace(LAPTOP, memory_gb=3.0)
+    tiny, less = for_model(RECIPES["gsm8k_xml"], True, "cpu"), replace(LAPTOP, memory_gb=3.0)
     assert [plan(tiny, "grpo", TINY, each).device_batch for each in (LAPTOP, less)] == [64, 32]
 
 

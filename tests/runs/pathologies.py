@@ -61,7 +61,7 @@ def ill(recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS
     if paid:
         functions = [paid]
         recipe = replace(recipe, rewards={paid.__name__: 1.0})
-    rows = data.load(recipe, None, "tiny")["train"]
+    rows = data.load(recipe, None, "cpu")["train"]
     rows = data.chosen(recipe, tokenizer, rows, "grpo", 0).examples
     run = training.TrainingRun(out, recipe, "grpo", machine, 0, BASE, parent=start)
     trainer = GRPOTrainer(
@@ -95,7 +95,7 @@ def changed(recipe: Recipe, **values) -> Recipe:
 
 def stammering(recipe: Recipe, machine: Machine, out: Path) -> training.Adapter:
     """An adapter that learned from short solutions which are said six times."""
-    splits = data.load(recipe, None, "tiny")
+    splits = data.load(recipe, None, "cpu")
     rows = []
     for example in splits["train"].examples:
         if "\n" not in example.solution:
@@ -107,7 +107,7 @@ def stammering(recipe: Recipe, machine: Machine, out: Path) -> training.Adapter:
 
 def healthy(recipe: Recipe, machine: Machine, out: Path, seed: int) -> list[Verdict]:
     """The verdicts on the SFT and the GRPO of the recipe as it is, with that seed."""
-    splits = data.load(recipe, None, "tiny")
+    splits = data.load(recipe, None, "cpu")
     start = supervise(recipe, machine, seed, out, splits)
     reinforce(recipe, machine, seed, out, splits, start)
     found = []

@@ -24,7 +24,7 @@ QUICK = ("zero-variance groups", "NaN")  # the others in `make soak`
 @pytest.fixture(scope="module")
 def taught(recipe, machine, tmp_path_factory):
     out = tmp_path_factory.mktemp("taught")
-    return supervise(recipe, machine, 0, out, data.load(recipe, None, "tiny"))
+    return supervise(recipe, machine, 0, out, data.load(recipe, None, "cpu"))
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_the_manifest_says_how_it_was_made(new_run, recipe, machine):
     manifest = Run.read(run.folder).manifest
     assert manifest["settings"]["grpo"]["batch"] == recipe.grpo.batch and manifest["seed"] == 5
     assert {"torch", "trl", "unsloth"} <= set(manifest["versions"])
-    assert manifest["machine"]["profile"] == machine.profile
+    assert manifest["machine"]["device"] == machine.device
 
 
 @pytest.mark.parametrize("content", ["{", '{"greedy": {}}', "\ud83d"])

@@ -54,7 +54,7 @@ def exports(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompts(recipe, trained):
-    examples = data.load(recipe, None, "tiny")["test"].examples[:16]
+    examples = data.load(recipe, None, "cpu")["test"].examples[:16]
     return [data.prompt_text(recipe, trained.tokenizer, e.question) for e in examples]
 
 

@@ -1,4 +1,4 @@
-"""Trainers and runs of the tiny profile as the notebooks build them, and what is read of a run."""
+"""Trainers and runs of the embedded model as in the notebooks, and what is read of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMES += ("generation_time_s", "backward_time_s", "other_time_s")
 
 
 def questions(recipe, count: int):
-    return data.load(recipe, None, "tiny")["train"].examples[:count]
+    return data.load(recipe, None, "cpu")["train"].examples[:count]
 
 
 def build(stage, recipe, machine, out: Path, rows, steps, start=None, seed=0, base=BASE, **more):
@@ -34,14 +34,14 @@ def build(stage, recipe, machine, out: Path, rows, steps, start=None, seed=0, ba
         model = models.add_lora(model, recipe, machine, 0)
     run = TrainingRun(out, recipe, stage, machine, seed, base, start, more.pop("mirror", ""))
     args = config(run, steps, more.pop("tracker", "none"))
-    rows = dataset(recipe, stage, rows)
+    rows = dataset(recipe, tokenizer, stage, rows)
     return trainer_on(model, tokenizer, recipe, stage, args, rows, **more), run
 
 
-def dataset(recipe, stage: str, rows):
+def dataset(recipe, tokenizer, stage: str, rows):
     if stage == "grpo":
         return data.grpo_dataset(recipe, rows)
-    return data.sft_dataset(recipe, rows)
+    return data.sft_dataset(recipe, tokenizer, rows)
 
 
 def config(run: TrainingRun, steps: int, tracker: str = "none"):

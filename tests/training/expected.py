@@ -30,10 +30,10 @@ GRPO_KEYS |= {"completion_mean", "completion_max", "tokens_generated"}
 GRPO_KEYS |= {"generation_time_s", "backward_time_s", "other_time_s"}
 
 
-def settings(recipe: Recipe, stage: str, profile: str) -> dict:
+def settings(recipe: Recipe, stage: str, device: str) -> dict:
     """A configuration of 100 steps with seed 3, by TRL's names; without how the batch is cut."""
     part = getattr(recipe, stage)
-    gpu = profile == "gpu"
+    gpu = device == "cuda"
     found = {"warmup_steps": round(100 * part.warmup), "use_cpu": not gpu}
     found |= {"gradient_checkpointing": gpu, "dataloader_pin_memory": gpu}
     for name in ARRIVING["grpo" if stage == "grpo" else "sft"]:

@@ -25,18 +25,18 @@ RESUMABLE = ("-m", "tests.training.resumable")
 def main(name: str, out: Path) -> None:
     from helpers import data
     from helpers.machine import detect
-    from helpers.recipes import for_profile, get_recipe
+    from helpers.recipes import for_model, get_recipe
     from helpers.training import watching
     from tests.learning import measure, reinforce, supervise
 
     out.mkdir(parents=True, exist_ok=True)
     machine = detect()
-    recipe = for_profile(get_recipe(name), machine.profile)
+    recipe = for_model(get_recipe(name), machine.device == "cpu", machine.device)
     grpo = replace(recipe.grpo, batch=16, generations=4, max_completion=64)
     recipe = replace(recipe, grpo=grpo, evaluation=replace(recipe.evaluation, batch=8))
-    splits = data.load(recipe, None, "tiny")
+    splits = data.load(recipe, None, "cpu")
     (out / "at-work").touch()
-    with mock.patch.dict(watching.SAVE_SECONDS, tiny=0.5):
+    with mock.patch.dict(watching.SAVE_SECONDS, cpu=0.5):
         start = supervise(recipe, machine, 0, out, splits, STEPS)
         adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS)
     measure(recipe, machine, 0, out, splits["test"].take(PROBLEMS), adapter)

@@ -45,12 +45,12 @@ def pays_even(completions, **_) -> list[float]:
 def main(out: Path) -> None:
     from helpers import training
     from helpers.machine import detect
-    from helpers.recipes import for_profile, get_recipe
+    from helpers.recipes import for_model, get_recipe
     from helpers.training import private, stages, watching
     from tests.training import building
 
     machine = detect()
-    recipe = for_profile(get_recipe(RECIPE), machine.profile)
+    recipe = for_model(get_recipe(RECIPE), machine.device == "cpu", machine.device)
     grpo = replace(recipe.grpo, batch=16, generations=8)
     recipe = replace(recipe, grpo=grpo, rewards={"pays_even": 1.0})
     job = job_of(recipe, machine, 0, out, max_steps=STEPS)
@@ -58,7 +58,7 @@ def main(out: Path) -> None:
     given = mock.patch.object(building.GRPOTrainer, private.GENERATE, generate)
     paid = mock.patch.dict(training.REWARDS, pays_even=pays_even)
     # A checkpoint after every step.
-    with given, paid, mock.patch.dict(watching.SAVE_SECONDS, tiny=0.0):
+    with given, paid, mock.patch.dict(watching.SAVE_SECONDS, cpu=0.0):
         start = stages.sft(job, splits)
         rows = splits["train"].examples[:64]
         trainer, run = building.build("grpo", recipe, machine, out, rows, STEPS, start)

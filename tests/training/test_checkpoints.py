@@ -34,7 +34,7 @@ def rows(recipe):
 @pytest.fixture
 def build(recipe, machine, rows, monkeypatch):
     """Builds an SFT trainer and its run; every step is saved."""
-    monkeypatch.setitem(watching.SAVE_SECONDS, "tiny", 0.0)
+    monkeypatch.setitem(watching.SAVE_SECONDS, "cpu", 0.0)
 
     def made(out, rows=rows, **more):
         return building.build("sft", recipe, machine, out, rows, STEPS, **more)
@@ -157,7 +157,7 @@ def test_run_again_in_the_same_kernel_it_starts_from_the_same_weights(
     """Stopped without a checkpoint; then with a new trainer on that model, and that once more."""
     trainer, run = stopped(build, tmp_path, mock.Mock(side_effect=KeyboardInterrupt), 1)
     assert Run.read(run.folder).manifest["status"] == "interrupted" and not run.adapter.exists()
-    rows = building.dataset(run.recipe, "sft", rows)
+    rows = building.dataset(run.recipe, trainer.processing_class, "sft", rows)
     made_of = (trainer.model, trainer.processing_class, run.recipe, "sft", trainer.args, rows)
     again = building.trainer_on(*made_of)
     for _ in range(2):

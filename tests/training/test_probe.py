@@ -9,7 +9,7 @@ from tests.runs import pathologies as lab
 
 def test_the_pre_flight_refuses_what_cannot_learn(recipe, machine, capsys):
     base = training.load(BASE, recipe, machine)
-    examples = data.load(recipe, None, "tiny")["train"].examples
+    examples = data.load(recipe, None, "cpu")["train"].examples
     short = lab.changed(recipe, max_completion=2)
     with pytest.raises(ValueError, match="Nothing could be learned: .*\n.*FORCE = True"):
         training.preflight(*base, short, examples, 20, "cpu")
@@ -19,8 +19,8 @@ def test_the_pre_flight_refuses_what_cannot_learn(recipe, machine, capsys):
 
 @pytest.mark.soak
 def test_the_pre_flight_foretells_the_run(recipe, machine, tmp_path):
-    """Its time is an estimate from generating alone: within a factor of two on the tiny profile."""
-    splits = data.load(recipe, None, "tiny")
+    """Its time is an estimate from generating alone: within a factor of two."""
+    splits = data.load(recipe, None, "cpu")
     taught = supervise(recipe, machine, 0, tmp_path, splits)
     model = training.load(taught, recipe, machine)
     examples = splits["train"].examples

@@ -33,7 +33,7 @@ def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path):
 
 def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
     """Records lie beside a fingerprint of the weights, the problems, the settings and the code."""
-    problems = data.load(recipe, None, "tiny")["test"].take(6)
+    problems = data.load(recipe, None, "cpu")["test"].take(6)
     model, tokenizer = training.load(BASE, recipe, machine)
     path = tmp_path / "eval" / "base.jsonl"
 

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 import pytest
 
 from helpers import runs
-from helpers.recipes import RECIPES, GRPOSettings, SFTSettings, for_profile
+from helpers.recipes import RECIPES, GRPOSettings, SFTSettings, for_model
 from helpers.runs import Run
 from helpers.training import rewards
 from helpers.training import trainers as training
@@ -21,10 +21,10 @@ CASES = [(recipe, stage) for recipe in RECIPES.values() for stage in recipe.stag
 
 @pytest.mark.parametrize(("recipe", "stage"), CASES)
 def test_every_setting_arrives_in_trls_configuration(recipe, stage, tmp_path, machine):
-    recipe = for_profile(recipe, "tiny")
+    recipe = for_model(recipe, True, "cpu")
     run = TrainingRun(tmp_path, recipe, stage, machine, 3, BASE)
     built = building.config(run, 100).to_dict()
-    wanted = expected.settings(recipe, stage, "tiny")
+    wanted = expected.settings(recipe, stage, "cpu")
     assert {name: built[name] for name in wanted} == wanted
     batch = built["per_device_train_batch_size"] * built["gradient_accumulation_steps"]
     assert batch == getattr(recipe, stage).batch

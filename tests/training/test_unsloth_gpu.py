@@ -154,7 +154,7 @@ def test_every_setting_arrives_in_unsloths_configuration_as_it_is_written(found)
         assert {"unsloth_num_chunks", *case["asked"]} <= set(case["fields"]), where
         arrived = {name: built[name] for name in case["asked"]}
         assert arrived == case["asked"] | {"report_to": []}, where  # their way to say "none"
-        wanted = expected.settings(recipe, case["stage"], "gpu")
+        wanted = expected.settings(recipe, case["stage"], "cuda")
         assert {name: built[name] for name in wanted} == wanted, where
         batch = getattr(recipe, case["stage"]).batch
         accumulation = built["gradient_accumulation_steps"]

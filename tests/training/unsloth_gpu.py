@@ -17,7 +17,7 @@ from unittest import mock
 from helpers import data
 from helpers.machine import Machine, detect
 from helpers.machine.planning import COMPUTER_SHARE, estimate, shape_of, total
-from helpers.recipes import RECIPES, for_profile, get_recipe
+from helpers.recipes import RECIPES, for_model, get_recipe
 from helpers.training import Adapter, identity, models, private, watching
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
@@ -34,7 +34,7 @@ CARDS = {"T4": ("float16", 15.0), "A100": ("bfloat16", 79.0)}
 
 def small():
     """gsm8k_hash, whose KL term counts, with steps of about a second."""
-    recipe = for_profile(get_recipe("gsm8k_hash"), "tiny")
+    recipe = for_model(get_recipe("gsm8k_hash"), True, "cpu")
     grpo = replace(recipe.grpo, batch=16, generations=4, max_completion=32, rows=100)
     return replace(recipe, sft=replace(recipe.sft, rows=100), grpo=grpo)
 
@@ -67,9 +67,9 @@ def build(out: Path, stage: str, start: Path | None = None):
     recipe, (model, tokenizer) = small(), fresh(start)
     parent = Adapter.read(start) if start else None
     run = TrainingRun(out, recipe, stage, machine_for(recipe, 8), 0, BASE, parent)
-    train = data.load(recipe, None, "tiny")["train"]
+    train = data.load(recipe, None, "cpu")["train"]
     rows = data.chosen(recipe, tokenizer, train, stage, 0).examples
-    args, dataset = building.config(run, STEPS), building.dataset(recipe, stage, rows)
+    args, dataset = building.config(run, STEPS), building.dataset(recipe, tokenizer, stage, rows)
     return building.trainer_on(model, tokenizer, recipe, stage, args, dataset), run, rows
 
 
@@ -136,7 +136,7 @@ def config_for(recipe, stage: str, name: str, out: Path):
     transformers is told that there is one with bfloat16; else it makes none that asks for it.
     """
     dtype, memory = CARDS[name]
-    card = Machine("gpu", "cuda", name, memory, 4, "colab", dtype)
+    card = Machine("cuda", name, memory, 4, "colab", dtype)
     run = TrainingRun(out, recipe, stage, card, 3, recipe.model)
     told = "transformers.training_args.is_torch_bf16_gpu_available"
     with mock.patch(told, return_value=True):
@@ -154,7 +154,7 @@ def trainer_for(recipe, stage: str, config, dtype: str):
     """The trainer with that configuration, on the tiny model in that dtype."""
     model, tokenizer = fresh(None, dtype)
     model.max_seq_length = 8192  # more tokens than any recipe asks for
-    rows = building.dataset(recipe, stage, building.questions(recipe, 8))
+    rows = building.dataset(recipe, tokenizer, stage, building.questions(recipe, 8))
     return building.trainer_on(model, tokenizer, recipe, stage, config, rows)
 
 
@@ -190,7 +190,7 @@ def mismatch(out: Path) -> str:
 
 
 def main(out: Path) -> None:
-    watching.SAVE_SECONDS["tiny"] = 0.0  # a checkpoint at every step
+    watching.SAVE_SECONDS["cpu"] = 0.0  # a checkpoint at every step
     place = out / "settings"
     found = {"resume": resume(out), "settings": settings(place), "mismatch": mismatch(place)}
     adapter = out / "whole/gsm8k_hash/sft/adapter"

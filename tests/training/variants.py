@@ -1,4 +1,4 @@
-"""A trainer of the tiny profile with some of TRL's own settings put back: for bench_steps.py."""
+"""A trainer of the embedded model with some of TRL's own settings put back: for bench_steps.py."""
 
 from __future__ import annotations
 
