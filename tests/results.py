@@ -6,120 +6,99 @@ They come from what `make soak` measured.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from helpers.evaluation.statistics import interval_of_mean, paired_p, share
+from helpers.notebooks import interval
 from helpers.plots.panels import BLUE, ORANGE
 from helpers.recipes import RECIPES
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "outputs" / "soak"
+TITLE = "The tiny model, without a GPU: three seeds, 95 % intervals"
+UNIT = "right, in the format asked for: % of sampled answers to 400 held-out problems"
+HEAD = ["recipe", "base", "SFT", "GRPO", "GRPO over its start, points", "each seed", "largest p"]
+HEAD += ["GRPO, greedy", "minutes of training"]
+BOXED = {"strict": "strict, sampled", "greedy": "strict, greedy", "format": "format"}
+PHYSICS = {"reward": "total reward", "format_reward": "format", "trace_reward": "trace"}
+PHYSICS |= {"accuracy_reward": "EED", "strict": "exactly right"}
+LOOKS = {  # label, mark and colour of a stage, in their order
+    "base": ("base", "o", "#999999"),
+    "sft": ("after SFT", "s", ORANGE),
+    "grpo": ("after GRPO", "D", BLUE),
+}
 
 
-def runs_of(name: str, folder: Path = FOLDER) -> list[dict]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-*.json"))]
+def runs_of(name: str) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(FOLDER.glob(f"{name}-*.json"))]
 
 
-def pooled(runs: list[dict], stage: str, key: str) -> pd.Series:
-    """One number a problem: the mean over seeds. The problems are the same for every seed."""
-    return pd.DataFrame([run["stages"][stage][key] for run in runs]).mean()
+def by_seed(runs: list[dict], stage: str, key: str) -> pd.DataFrame:
+    """A row a seed, a column a problem; the problems are the same for every seed."""
+    return pd.DataFrame([run["stages"][stage][key] for run in runs])
 
 
-def cell(values: pd.Series, percent: bool = True) -> str:
-    part = share(values)
-    form = (
-        "{value:.1%} [{low:.1%}, {high:.1%}]" if percent else "{value:.2f} [{low:.2f}, {high:.2f}]"
-    )
-    return form.format(**part)
+def cell(runs: list[dict], stage: str, key: str, form: str = ".1%") -> str:
+    """The mean over seeds, and over problems its 95 % interval."""
+    return interval(share(by_seed(runs, stage, key).mean()), form)
 
 
 def row_of(name: str, runs: list[dict]) -> list[str]:
     """A line of the main table: strict accuracy, sampled."""
     start = "sft" if "sft" in runs[0]["stages"] else "base"
-    gains = [
-        pd.Series(run["stages"]["grpo"]["strict"]) - pd.Series(run["stages"][start]["strict"])
-        for run in runs
-    ]
-    low, high = interval_of_mean(pd.DataFrame(gains).mean())
-    worst = max(
-        paired_p(
-            pd.Series(run["stages"][start]["strict"]), pd.Series(run["stages"]["grpo"]["strict"])
-        )
-        for run in runs
-    )
+    before, after = (by_seed(runs, stage, "strict") for stage in (start, "grpo"))
+    gains = after - before
+    low, high = interval_of_mean(gains.mean())
+    worst = max(paired_p(before.loc[seed], after.loc[seed]) for seed in before.index)
     return [
         f"`{name}`",
-        cell(pooled(runs, "base", "strict")),
-        cell(pooled(runs, "sft", "strict")) if start == "sft" else "no SFT",
-        cell(pooled(runs, "grpo", "strict")),
-        f"{100 * pd.DataFrame(gains).mean().mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
-        " / ".join(f"{100 * gain.mean():+.1f}" for gain in gains),
+        cell(runs, "base", "strict"),
+        cell(runs, "sft", "strict") if start == "sft" else "no SFT",
+        cell(runs, "grpo", "strict"),
+        f"{100 * gains.mean().mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
+        " / ".join(f"{100 * gain:+.1f}" for gain in gains.mean(axis="columns")),
         f"{worst:.2g}",
-        cell(pooled(runs, "grpo", "greedy")),
+        cell(runs, "grpo", "greedy"),
         f"{np.mean([run['minutes'] for run in runs]):.1f}",
     ]
 
 
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+def show(head: list[str], rows: list[list[str]]) -> None:
+    print("\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)))
 
 
-def stages_of(name: str, keys: dict[str, str], percent: bool) -> str:
+def show_stages(name: str, keys: dict[str, str], form: str) -> None:
     """A recipe's stages, one a row, with some of what was measured."""
-    runs = runs_of(name)
-    rows = [
-        [stage, *(cell(pooled(runs, stage, key), percent) for key in keys)]
-        for stage in runs[0]["stages"]
-        if stage != "priming"
-    ]
-    return markdown(
-        [f"`{name}`", *keys.values()],
-        sorted(rows, key=lambda row: ("base", "sft", "grpo").index(row[0])),
-    )
+    runs, rows = runs_of(name), []
+    for stage in LOOKS:
+        if stage in runs[0]["stages"]:
+            rows.append([stage, *(cell(runs, stage, key, form) for key in keys)])
+    print()
+    show([f"`{name}`", *keys.values()], rows)
 
 
 def picture(measured: dict[str, list[dict]]) -> None:
     """`tests/results.svg`: strict accuracy of base, SFT and GRPO by recipe, with intervals."""
     figure, axis = plt.subplots(figsize=(7.5, 0.55 * len(measured) + 1.3), layout="constrained")
-    marks = {"base": ("o", "#999999"), "sft": ("s", ORANGE), "grpo": ("D", BLUE)}
-    for place, (name, runs) in enumerate(reversed(measured.items())):
-        parts = {
-            stage: {key: 100 * value for key, value in share(pooled(runs, stage, "strict")).items()}
-            for stage in marks
-            if stage in runs[0]["stages"]
-        }
-        axis.plot(
-            [part["value"] for part in parts.values()],
-            [place] * len(parts),
-            color="#cccccc",
-            linewidth=1,
-            zorder=0,
-        )
-        for stage, part in parts.items():
-            mark, colour = marks[stage]
-            axis.errorbar(
-                part["value"],
-                place,
-                xerr=[[part["value"] - part["low"]], [part["high"] - part["value"]]],
-                fmt=mark,
-                color=colour,
-                capsize=3,
-                label={"base": "base", "sft": "after SFT", "grpo": "after GRPO"}[stage]
-                if name == next(iter(measured))
-                else None,
-            )
-    axis.set(
-        yticks=range(len(measured)),
-        yticklabels=list(reversed(measured)),
-        xlim=(-2, 102),
-        ylim=(-0.6, len(measured) - 0.4),
-        xlabel="right, in the format asked for: % of sampled answers to 400 held-out problems",
-        title="The tiny model, without a GPU: three seeds, 95 % intervals",
-    )
+    names = list(reversed(measured))
+    for place, name in enumerate(names):
+        values = []
+        for stage, (label, mark, colour) in LOOKS.items():
+            if stage not in measured[name][0]["stages"]:
+                continue
+            part = share(by_seed(measured[name], stage, "strict").mean())
+            value, low, high = (100 * part[key] for key in ("value", "low", "high"))
+            values.append(value)
+            errors = [[value - low], [high - value]]
+            looks = {"fmt": mark, "color": colour, "capsize": 3}
+            looks["label"] = label if name == names[-1] else None
+            axis.errorbar(value, place, xerr=errors, **looks)
+        axis.plot(values, [place] * len(values), color="#cccccc", linewidth=1, zorder=0)
+    axis.set(yticks=range(len(names)), yticklabels=names, ylim=(-0.6, len(names) - 0.4))
+    axis.set(xlim=(-2, 102), xlabel=UNIT, title=TITLE)
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, -0.36), ncols=3, frameon=False)
     with plt.rc_context({"svg.hashsalt": "results"}):
@@ -129,44 +108,9 @@ def picture(measured: dict[str, list[dict]]) -> None:
 
 def main() -> None:
     measured = {name: runs for name in RECIPES if (runs := runs_of(name))}
-    print(
-        markdown(
-            [
-                "recipe",
-                "base",
-                "SFT",
-                "GRPO",
-                "GRPO over its start, points",
-                "each seed",
-                "largest p",
-                "GRPO, greedy",
-                "minutes of training",
-            ],
-            [row_of(name, runs) for name, runs in measured.items()],
-        )
-    )
-    print(
-        "\n"
-        + stages_of(
-            "openr1_boxed",
-            {"strict": "strict, sampled", "greedy": "strict, greedy", "format": "format"},
-            percent=True,
-        )
-    )
-    print(
-        "\n"
-        + stages_of(
-            "phybench_eed",
-            {
-                "reward": "total reward",
-                "format_reward": "format",
-                "trace_reward": "trace",
-                "accuracy_reward": "EED",
-                "strict": "exactly right",
-            },
-            percent=False,
-        )
-    )
+    show(HEAD, [row_of(name, runs) for name, runs in measured.items()])
+    show_stages("openr1_boxed", BOXED, ".1%")
+    show_stages("phybench_eed", PHYSICS, ".2f")
     picture(measured)
 
 

@@ -64,7 +64,7 @@ def read(text: str, physics: bool = False) -> Node:
 
 
 class Reader(Cursor):
-    """Recursive descent: items → relation → union → sum → term → product → power → atom."""
+    """Recursive descent: items, relation, union, sum, term, product, power, atom."""
 
     physics = False
     depth = 0

@@ -35,7 +35,7 @@ DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_pro
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
 {0.disk_gb:.0f} GB of disk free
-computes  in {0.dtype}{threads}, 4-bit{vllm}
+computes  in {0.dtype}, 4-bit{vllm}{threads}
 {versions}"""
 LARGE = 30_000_000  # parameters, from which on a second thread and bfloat16 can pay
 GAIN = 1.2  # times as fast: less is not worth it
@@ -227,7 +227,7 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
-        threads=f" on {machine.threads} of them" * (machine.device == "cpu"),
+        threads=f", threads: {machine.threads}" * (machine.device == "cpu"),
         vllm=", vLLM" * machine.vllm,
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )

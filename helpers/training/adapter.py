@@ -143,11 +143,12 @@ def same_model(own: str, other: str, run: Run | None = None) -> bool:
 
 def folder_identity(folder: str | Path) -> str:
     """A hash of the weights in a model's folder, as `identity` makes it; "" for none."""
-    found = []
-    for file in sorted(Path(folder).glob("*.safetensors")):
+    found = {}
+    for file in Path(folder).glob("*.safetensors"):
         with safe_open(file, "pt") as weights:
-            found += [(name, weights.get_slice(name)[:64]) for name in weights.keys()]  # noqa: SIM118
-    return identity(sorted(found, key=lambda pair: pair[0])) if found else ""
+            for name in weights.keys():  # noqa: SIM118  it is no dictionary
+                found[name] = weights.get_slice(name)[:64]
+    return identity(sorted(found.items())) if found else ""
 
 
 def identity(weights: Iterable[tuple[str, torch.Tensor]]) -> str:

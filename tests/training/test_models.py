@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from helpers import data
+from helpers.runs import write_json
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
-from helpers.training import Adapter, models
+from helpers.training import Adapter, models, save_adapter
+from helpers.training.adapter import folder_identity
 
 from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
 
@@ -125,6 +127,28 @@ def test_a_configuration_of_another_kind_is_named(text, tmp_path):
     words = "is not of LoRA" if text in OTHER_KINDS else "is damaged .JSONDecodeError"
     with pytest.raises(ValueError, match=f"{words}.*\n"):
         Adapter.read(folder)
+
+
+def test_a_base_that_moved_is_known_by_its_weights(recipe, machine, tmp_path):
+    """On this machine or another: the run wrote down a hash of the weights, not only their path."""
+    for name, layers in (("old", 1), ("other", 2)):
+        write_random(TINY_MODEL, tmp_path / name, layers=layers)
+    old = str(tmp_path / "old")
+    model, tokenizer = models.load(old, recipe, machine)
+    mine = tmp_path / "run" / "adapter"
+    save_adapter(models.add_lora(model, recipe, machine, 0), tokenizer, mine)
+    known = {"status": "finished", "base_weights": folder_identity(old)}
+    write_json(mine.parent / "run.json", known)
+    new = str((tmp_path / "old").rename(tmp_path / "new"))
+    with pytest.raises(FileNotFoundError, match="old, which is not here.\nSet MODEL"):
+        Adapter.read(mine)
+    with pytest.raises(ValueError, match="was trained on .*old, not on .*other.\n"):
+        Adapter.read(mine, str(tmp_path / "other"))
+    moved = Adapter.read(mine, new)
+    assert moved.base == new
+    loaded, _ = models.load(moved, recipe, machine)
+    assert loaded.peft_config["default"].base_model_name_or_path == new
+    assert Adapter.read(adapter(tmp_path / "mine", "/there/helpers/tiny/model")).base == BASE
 
 
 def test_a_base_that_is_not_there(recipe, machine, tmp_path, monkeypatch):
