@@ -110,7 +110,7 @@ def test_every_recipe_through_all_four(name, tmp_path):
     [
         (["OUTPUT=/proc/nowhere"], "Cannot write to", "OUTPUT"),
         (["DATASET=./nothing"], "./nothing could not be loaded", "DATASET"),
-        (["MODEL=./nothing"], "no model at ./nothing", "MODEL"),
+        (["MODEL=./nothing"], "no adapter at ./nothing", "MODEL"),
     ],
 )
 def test_bad_input_ends_with_cause_and_cure(given, cause, cure, tmp_path):
