@@ -127,12 +127,14 @@ def for_size(machine: Machine, parameters: int) -> Machine:
     """
     if machine.device != "cpu" or parameters < LARGE:
         return machine
+    import psutil
     import torch
 
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     threads = int(asked) if asked.isdigit() else 0
     if not threads:
-        free = max(1, machine.cores // machine.processes - round(os.getloadavg()[0]))
+        busy = round(psutil.cpu_percent(0.5) / 100 * machine.cores)
+        free = max(1, machine.cores // machine.processes - busy)
         threads = free if seconds("float32", 1) > GAIN * seconds("float32", free) else 1
     dtype = "float32"
     if seconds("float32", threads) > GAIN * seconds("bfloat16", threads):
