@@ -20,7 +20,8 @@ SETTINGS = {field.name: field for field in fields(Settings)}
 SFT = """recipe model dataset output epochs batch learning_rate rows use_4bit max_steps budget
     sft_output seed resume mirror report_to vllm force"""
 GRPO = f"{SFT} adapter grpo_output"
-EVALUATE = "recipe model dataset problems samples out base control use_4bit vllm resume seed"
+EVALUATE = """recipe model dataset problems samples out base control budget use_4bit vllm resume
+    seed"""
 
 # The commands with their arguments (?, * and + as in patterns) and their flags.
 COMMANDS = {
@@ -29,7 +30,7 @@ COMMANDS = {
     "grpo": ("", GRPO),
     "both": ("", GRPO),
     "evaluate": ("candidate+", EVALUATE),
-    "ask": ("name", "recipe model use_4bit"),
+    "ask": ("name", "recipe model use_4bit budget"),
     "plot": ("run+", "out"),
     "plan": ("recipe?", ""),
     "recipes": ("", ""),

@@ -107,7 +107,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     chosen = evaluation.find_candidates(
         names, recipe, settings.use_4bit, settings.base, settings.model or None
     )
-    here, recipe = fitted(here, recipe, chosen[0].base)
+    here, recipe = fitted(here, recipe, chosen[0].base, settings.budget)
     folder = machine.writable_folder(settings.out or Path("outputs", judge, "evaluate"))
     splits = data.load(recipe, settings.dataset, here.device)
     part = recipe.evaluation
@@ -140,14 +140,13 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
 
 def ask(name: str, settings: Settings) -> None:
     """Answers your questions, a line each: an adapter, a model's folder or a Hub id."""
-    from helpers import data, evaluation, training
+    from helpers import evaluation, training
 
     learned = settings.recipe or next(iter(evaluation.recipes_of([name])), DEFAULT_RECIPE)
     own = settings.model or None
     [found] = evaluation.find_candidates([name], get_recipe(learned), settings.use_4bit, base=own)
-    here, recipe = fitted(machine.detect(), get_recipe(learned), found.base)
-    recipe = replace(recipe, lora=replace(recipe.lora, load_in_4bit=found.four_bit))
-    recipe = data.fit(recipe, data.load_tokenizer(found.base), found.base).recipe
+    here, recipe = fitted(machine.detect(), get_recipe(learned), found.base, settings.budget)
+    recipe = found.fit(recipe)
     model, tokenizer = training.load(found.adapter or found.base, recipe, here)
     print(f"asked as in {learned}; an empty line ends it")
     with contextlib.suppress(EOFError):
@@ -155,10 +154,12 @@ def ask(name: str, settings: Settings) -> None:
             training.ask(model, tokenizer, recipe, question)
 
 
-def fitted(here: machine.Machine, recipe: Recipe, base: str) -> tuple[machine.Machine, Recipe]:
+def fitted(
+    here: machine.Machine, recipe: Recipe, base: str, budget: str
+) -> tuple[machine.Machine, Recipe]:
     """Machine and recipe with what they use for that base."""
     here = machine.for_size(here, machine.shape_of(base).parameters)
-    return here, for_model(recipe, is_embedded(base), here.device)
+    return here, for_model(recipe, is_embedded(base), here.device, budget)
 
 
 def plan(settings: Settings) -> None:
@@ -216,7 +217,7 @@ def export(settings: Settings) -> None:
     adapter = training.Adapter.read(folder, settings.model or None)
     made_by = adapter.run.manifest if adapter.run else {}
     name = settings.recipe or made_by.get("recipe") or DEFAULT_RECIPE
-    _, recipe = fitted(machine.detect(), get_recipe(name), adapter.base)
+    _, recipe = fitted(machine.detect(), get_recipe(name), adapter.base, settings.budget)
     recipe = data.fit(recipe, adapter.tokenizer, adapter.base).recipe
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:

@@ -143,8 +143,7 @@ class Recipe:
         """
         if not self.opened:
             return text
-        if not text.startswith("<think>"):
-            text = self.opened + text
+        text = self.opened + text
         shut = NO_THINKING.match(text)
         return text[shut.end() :] if shut else text
 

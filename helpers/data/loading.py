@@ -22,7 +22,8 @@ from helpers.tiny import SCHEMAS, embedded_rows
 
 EMBEDDED = "embedded"
 FILE = re.compile(r".*\.(json|parquet|csv)l?(\.gz)?", re.IGNORECASE)  # and its reader
-CONTROL = re.compile(r"<\|(im_start|im_end|endoftext)\|>")
+# Of chat templates: Qwen and Llama, DeepSeek, Gemma, the first Llamas and Mistrals
+CONTROL = re.compile(r"<[|｜][\w▁]{3,}[|｜]>|<(start|end)_of_turn>|</?s>|\[/?INST\]")
 
 
 @dataclass(frozen=True)

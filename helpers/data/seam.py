@@ -26,9 +26,6 @@ class Seam:
     reply: str  # what is learned, with its end
     mended: tuple[str, ...]  # what was not as the recipe takes it to be, a line each
 
-    def __str__(self) -> str:
-        return "\n".join(f"mended    {line}" for line in self.mended)
-
 
 def load_tokenizer(name: str):
     """The tokenizer of a model's folder or Hub id. Raises ValueError if there is none."""

@@ -30,6 +30,12 @@ class Candidate:
     adapter: Adapter | None
     four_bit: bool
 
+    def fit(self, recipe: Recipe) -> Recipe:
+        """The recipe as this chat template and these weights need it; ValueError if none does."""
+        tokenizer = self.adapter.tokenizer if self.adapter else data.load_tokenizer(self.base)
+        recipe = replace(recipe, lora=replace(recipe.lora, load_in_4bit=self.four_bit))
+        return data.fit(recipe, tokenizer, self.base).recipe
+
 
 def find_candidates(
     names: Sequence[str],
@@ -131,13 +137,14 @@ def evaluate_all(
     draws = recipe.evaluation.samples
     examples = splits["test"].take(recipe.evaluation.problems)
     found = {candidate.label: None for candidate in chosen}  # in the order asked for
+    fitted = {candidate.label: candidate.fit(recipe) for candidate in chosen}
     remembered = dict.fromkeys(found) if control else {}
     asked = None
     for candidate, model, tokenizer in loaded(chosen, recipe, machine, vllm):
         label = candidate.label
-        fitted = data.fit(recipe, tokenizer, candidate.base).recipe
-        asked = asked or data.short_enough(fitted, tokenizer, examples, "grpo").examples
-        answers = partial(evaluate, model, tokenizer, fitted, seed=seed + 1, resume=resume)
+        own = fitted[label]
+        asked = asked or data.short_enough(own, tokenizer, examples, "grpo").examples
+        answers = partial(evaluate, model, tokenizer, own, seed=seed + 1, resume=resume)
         greedy = answers(asked, folder / f"{label}_greedy.jsonl")
         sampled = answers(asked, folder / f"{label}_sampled.jsonl", samples=draws)
         found[label] = (greedy, sampled)

@@ -71,8 +71,11 @@ class Record:
 
 def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bool) -> Record:
     """The record of one completion: read, judged and paid for as in training."""
-    text = recipe.whole(text)
+    prompt = messages(recipe, example.question)
     gold = example.answer
+    paid = training.reward_table(recipe, [text], [gold], prompts=[prompt])
+    rewards = {name: values[0] for name, values in paid.items()}
+    text = recipe.whole(text)
     extracted = recipe.format.extract(text)
     flexible = recipe.format.extract_flexible(text)
     score = recipe.score(extracted, gold) or 0.0
@@ -88,9 +91,6 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
         outcome = "no_answer"
     else:
         outcome = "wrong"
-    prompt = messages(recipe, example.question)
-    paid = training.reward_table(recipe, [text], [gold], prompts=[prompt])
-    rewards = {name: values[0] for name, values in paid.items()}
     return Record(
         id=example.id,
         question=example.question,

@@ -134,6 +134,8 @@ def same_model(own: str, other: str, run: Run | None = None) -> bool:
             weights = folder_identity(own)
         if weights:
             return weights == folder_identity(other)
+        if Path(own).is_absolute():  # of another machine; its LoRA matrices must fit
+            return True
     bare = set()
     for model in (own, other):
         name = model.lower().rpartition("/")[2]

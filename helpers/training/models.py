@@ -73,6 +73,9 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
             base = model.base
             what = f"The base {base!r}, which the adapter in {name} names,"
             named = "base_model_name_or_path in its adapter_config.json"
+        if "size mismatch" in str(error):
+            cure = "Set MODEL to the base that it was trained on."
+            raise ValueError(f"The adapter in {name} does not fit {base}.\n{cure}") from error
         if Path(base).exists():
             raise
         what += f" could not be loaded from the Hub ({type(error).__name__})"

@@ -90,7 +90,8 @@ def open_job(settings: Settings) -> Job:
     recipe = for_model(recipe, is_embedded(base), machine.device, settings.budget)
     set_seed(settings.seed)
     seam = data.fit(changed(recipe, settings), data.load_tokenizer(base), base)
-    print(*seam.mended, sep="\n", end="\n" if seam.mended else "")
+    for line in seam.mended:
+        print(f"mended    {line}")
     return Job(settings, seam.recipe, machine, base)
 
 

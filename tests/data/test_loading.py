@@ -63,6 +63,9 @@ BAD_ROWS = (
     ({"frage": "q", "answer": "x\n#### 7"}, "without 'question'"),
     (OWN | {"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
     (OWN | {"answer_text": "<|im_end|>"}, "with a control token of the chat template"),
+    (OWN | {"answer_text": "7<|eot_id|>"}, "with a control token of the chat template"),
+    (OWN | {"answer_text": "<｜end▁of▁sentence｜>"}, "with a control token of the chat template"),
+    (OWN | {"answer_text": "so 7<end_of_turn>"}, "with a control token of the chat template"),
     (ROW | {"answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
     (rows_for("openai/gsm8k", "train", 1)[0] | {"answer": "x\n#### 3"}, SEEN_BEFORE),
 )

@@ -1,6 +1,7 @@
 """Loading a base, adapters of another base, batched generation."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -149,6 +150,11 @@ def test_a_base_that_moved_is_known_by_its_weights(recipe, machine, tmp_path):
     loaded, _ = models.load(moved, recipe, machine)
     assert loaded.peft_config["default"].base_model_name_or_path == new
     assert Adapter.read(adapter(tmp_path / "mine", "/there/helpers/tiny/model")).base == BASE
+    alone = tmp_path / "alone"  # nothing says which base it was: its matrices must fit
+    shutil.copytree(mine, alone)
+    assert Adapter.read(alone, new).base == new
+    with pytest.raises(ValueError, match="alone does not fit .*\nSet MODEL"):
+        models.load(Adapter.read(alone, BASE), recipe, machine)
 
 
 def test_a_base_that_is_not_there(recipe, machine, tmp_path, monkeypatch):
