@@ -96,6 +96,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     """
     from helpers import data, evaluation
 
+    names = [adapter_of(name) for name in names]
     here = machine.detect()
     trained = evaluation.recipes_of(names)
     judge = settings.recipe or next(iter(trained), DEFAULT_RECIPE)
@@ -142,6 +143,7 @@ def ask(name: str, settings: Settings) -> None:
     """Answers your questions, a line each: an adapter, a model's folder or a Hub id."""
     from helpers import evaluation, training
 
+    name = adapter_of(name)
     learned = settings.recipe or next(iter(evaluation.recipes_of([name])), DEFAULT_RECIPE)
     own = settings.model or None
     [found] = evaluation.find_candidates([name], get_recipe(learned), settings.use_4bit, base=own)
@@ -152,6 +154,12 @@ def ask(name: str, settings: Settings) -> None:
     with contextlib.suppress(EOFError):
         while question := input("\nquestion: ").strip():
             training.ask(model, tokenizer, recipe, question)
+
+
+def adapter_of(name: str) -> str:
+    """The adapter's folder, where a run's is named; else the name itself."""
+    inner = Path(name, "adapter")
+    return str(inner) if inner.is_dir() else name
 
 
 def fitted(
@@ -213,7 +221,7 @@ def export(settings: Settings) -> None:
     """Merges an adapter (by default the last one) into one model, and proves it."""
     from helpers import data, runs, sharing, training
 
-    folder = settings.adapter or last_adapter(settings.recipe)
+    folder = adapter_of(settings.adapter) if settings.adapter else last_adapter(settings.recipe)
     adapter = training.Adapter.read(folder, settings.model or None)
     made_by = adapter.run.manifest if adapter.run else {}
     name = settings.recipe or made_by.get("recipe") or DEFAULT_RECIPE

@@ -64,7 +64,8 @@ def read_log(run: Path) -> list[dict]:
         cure = "Give a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines."
         raise ValueError(f"There is no log in {run}.\n{cure}")
     lines = runs.read_lines(path)
-    if not lines or "step" not in lines[0]:
+    steps = [line.get("step") if isinstance(line, dict) else None for line in lines]
+    if not steps or not all(isinstance(step, int) for step in steps):
         raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
     found = []
     for line in lines:
