@@ -32,7 +32,9 @@ def test_from_the_base_to_the_export(name, recipe, tmp_path, monkeypatch):
     for stage in stages:
         assert len(read_lines(tmp_path / "outputs" / recipe / stage / "log.jsonl")) == 2
     adapter = tmp_path / "outputs" / recipe / "grpo" / "adapter"
-    works("evaluate", adapter.parent, "--problems", 4, "--samples", 1, "--out", tmp_path / "measured")
+    works(
+        "evaluate", adapter.parent, "--problems", 4, "--samples", 1, "--out", tmp_path / "measured"
+    )
     records = read_lines(tmp_path / "measured" / "grpo_greedy.jsonl")
     assert len(records) == 4
     merged = tmp_path / "export"

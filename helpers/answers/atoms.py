@@ -8,11 +8,12 @@ import math
 import re
 
 from helpers.answers.tokens import Token
-from helpers.answers.tree import ONE, Node, number, symbol
+from helpers.answers.tree import ONE, Node, joined, number, symbol
 from helpers.answers.vocabulary import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, NAMES, words
 
 MATRICES = words("matrices")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
+CURRENCIES = words("currencies")
 INVERTIBLE = words("invertible")
 ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
@@ -20,6 +21,8 @@ ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 def letters(reader, token):
     """A function, a constant, a Greek letter's name, or letters that are multiplied."""
     word = token.text
+    if word in CURRENCIES and reader.sees("number", "\\$"):
+        return Node("unit", reader.power(), word)
     if word in FUNCTIONS or (word in TYPED and reader.sees("(", "{")):
         return command(reader, word)
     if word in GREEK or word in CONSTANTS:
@@ -50,6 +53,19 @@ def group(reader, opener):
 def members(reader, token):
     if reader.take("\\}"):
         return symbol("emptyset")
+    if reader.sees("begin"):  # \left\{ … \right.
+        node = reader.atom()
+        reader.take("\\}")
+        return node
+    begun = reader.at
+    reader.bars += 1  # a bar ends what is before it
+    reader.sum()
+    if reader.take("in"):
+        reader.sum()
+    reader.bars -= 1
+    if reader.take("|", ":"):  # the set of those that meet a condition
+        return reader.until("\\}")
+    reader.at = begun
     node = reader.until("\\}")
     return Node("set", *node.args) if node.kind == "list" else Node("set", node)
 
@@ -64,13 +80,27 @@ def absolute(reader, bar):
 def matrix(reader, begin):
     if begin.text not in MATRICES:
         reader.fail()
+    if begin.text == "array" and reader.sees("{"):
+        reader.raw()  # how its columns are set
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
             rows[-1].append(reader.relation())
         elif not reader.sees("end"):
             rows.append([reader.relation()])
+    if begin.text == "cases":
+        return joined("list", [pair(row) for row in rows])
     return Node("matrix", *map(tuple, rows))
+
+
+def pair(row):
+    return row[0] if len(row) == 1 else Node("group", "(", ")", *row)
+
+
+def dollars(reader, token):
+    minus = reader.take("-")
+    amount = reader.power()
+    return Node("unit", -amount if minus else amount, "dollar")
 
 
 ATOMS = {
@@ -84,7 +114,7 @@ ATOMS = {
     "|": absolute,
     "\\|": absolute,
     "begin": matrix,
-    "\\$": lambda reader, token: Node("unit", reader.power(), "dollar"),
+    "\\$": dollars,
 }
 
 
@@ -95,6 +125,14 @@ def root(reader):
     return Node("power", reader.argument(), ONE / degree)
 
 
+def angle(reader, name):
+    """`\\angle ABC`: its letters are points, in this order or back."""
+    if not reader.sees("word"):
+        return symbol(name)
+    points = reader.next().text
+    return Node("text", f"{name} {min(points, points[::-1])}")
+
+
 COMMANDS = {
     "frac": lambda reader: reader.argument() / reader.argument(),
     "binom": lambda reader: Node("call", "binom", reader.argument(), reader.argument()),
@@ -102,6 +140,8 @@ COMMANDS = {
     "lfloor": lambda reader: Node("call", "floor", reader.until("rfloor")),
     "lceil": lambda reader: Node("call", "ceil", reader.until("rceil")),
     "root": lambda reader: Node("power", reader.atom(), number("1/2")),  # √
+    "angle": lambda reader: angle(reader, "angle"),
+    "triangle": lambda reader: angle(reader, "triangle"),
     "sqrt": root,
 }
 
@@ -118,7 +158,7 @@ def command(reader, name):
     if name not in FONTS:
         reader.fail()
     # `\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own.
-    if name == "boxed" or reader.kind(1) == "number":
+    if name in ("boxed", "fbox") or (reader.sees("{") and reader.kind(1) != "word"):
         return reader.argument()
     inside = reader.raw()
     if inside in FUNCTIONS or inside in ("sqrt", "e", "i", "pi"):
@@ -146,9 +186,10 @@ def call(reader, name):
 
 def arguments(reader):
     """What is in brackets, or the number and letters that follow."""
-    if reader.sees("(", "["):
-        node = group(reader, reader.next())
-        return node.children if node.kind == "group" else [node]
+    if reader.sees("(", "[", "\\{"):
+        opener = reader.next()
+        node = ATOMS[opener.kind](reader, opener)
+        return node.children if node.kind in ("group", "set") else [node]
     if reader.sees(*FUNCTIONS):
         return [reader.power()]
     factors = [reader.power()]

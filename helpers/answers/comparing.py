@@ -5,25 +5,28 @@ numbers, without SymPy; for the others `same` takes a function, so that one desc
 "the same answer" means serves the fast path and the symbolic one.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from helpers.answers import isolation
-from helpers.answers.numbers import UNITS, split_unit
+from helpers.answers.applying import applied
+from helpers.answers.choices import same_in_letters
+from helpers.answers.exact import rational, remainders
 from helpers.answers.parser import read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
+from helpers.answers.units import split_unit, unit
 from helpers.answers.vocabulary import VOCABULARY
 
 Leaf = Callable[[Node, Node], bool]
-LARGEST = 4096  # bits of a number that is computed here
-LARGEST_FACTORIAL = 200
 LONGEST_LIST = 30  # members that are compared in any order
 NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
 PI = Node("constant", "pi")
 ENDLESS = Node("constant", "infinity")
-BARE = {"": ONE, "degree": PI * number("1/180"), "percent": number("1/100")}
+PERCENT, DEGREE = unit("percent"), unit("degree")
+BARE = {None: ONE, DEGREE: PI * number("1/180"), PERCENT: number("1/100")}
 BRACKETS = {"<": "()", "<=": "[]"}
+SYMMETRIC = ("∥", "⊥", "!=")
 MIRRORED = {">": "<", ">=": "<="}
 
 
@@ -46,47 +49,25 @@ def same_math(predicted: str | None, gold: str) -> float | None:
         truth = read(gold)
     except Unreadable:
         return None
+    if predicted is None:
+        return 0.0
+    plainly = same_in_letters(predicted, gold)
+    if plainly is not None:
+        return float(plainly)
     try:
-        return float(predicted is not None and same(read(predicted), truth, exactly))
+        return float(same(*applied(read(predicted), truth), exactly))
     except Unreadable:
         return 0.0
     except NeedsSymbols:
         return isolation.ask("same_symbols", predicted, gold) or 0.0
 
 
-def rational(node: Node) -> Fraction | None:
-    """The exact value of an expression in whole numbers; None where there is none, or too long."""
-    if node.kind == "number":
-        return node[1]
-    values = [rational(child) for child in node.children]
-    if None in values:
-        return None
-    match node:
-        case ("add", *_):
-            return sum(values, Fraction(0))
-        case ("multiply", *_) if sum(map(bits, values)) < LARGEST:
-            return math.prod(values)
-        case ("power", *_):
-            base, exponent = values
-            small = bits(base) * abs(exponent) <= LARGEST
-            if exponent.denominator == 1 and small and (base or exponent > 0):
-                return base ** int(exponent)
-        case ("unit", _, "percent"):
-            return values[0] / 100
-        case ("call", "factorial", _) if values[0] in range(LARGEST_FACTORIAL + 1):
-            return Fraction(math.factorial(int(values[0])))
-    return None
-
-
-def bits(value: Fraction) -> int:
-    return value.numerator.bit_length() + value.denominator.bit_length()
-
-
 def exactly(a: Node, b: Node) -> bool:
-    """Equality by fractions alone. Raises NeedsSymbols where they do not decide."""
-    left, right = rational(a), rational(b)
-    if left is not None and right is not None:
-        return left == right
+    """Equality by exact arithmetic alone. Raises NeedsSymbols where it does not decide."""
+    for value in (rational, remainders):
+        left, right = value(a), value(b)
+        if left is not None and right is not None:
+            return left == right
     if found(a, "symbol") != found(b, "symbol"):
         return False
     raise NeedsSymbols
@@ -97,7 +78,7 @@ def same(p: Node, g: Node, leaf: Leaf) -> bool:
 
     The first kind in BY_KIND that either of the two has says how they are compared.
     """
-    p, g = number_word(p, g), number_word(g, p)
+    p, g = exact(number_word(p, g)), exact(number_word(g, p))
     if p == g:
         return True
     kinds = {p.kind, g.kind}
@@ -114,6 +95,35 @@ def number_word(node: Node, other: Node) -> Node:
     if node.kind == "text" != other.kind:
         return NUMBER_WORDS.get(node[1].lower(), node)
     return node
+
+
+def exact(node: Node) -> Node:
+    r"""`\frac13 \approx 0.333` is 1/3; `x \approx 0.333` is x = 0.333. ℝ∖{0} is a union."""
+    outside = excluded(node)
+    if outside:
+        ends = [-ENDLESS, *map(number, sorted(outside)), ENDLESS]
+        return Node("union", *(Node("group", "(", ")", *two) for two in pairwise(ends)))
+    if node.kind != "relation" or "~" not in node[1].split():
+        return node
+    signs, sides = node[1].split(), node[2:]
+    known = signs.index("~") + 1
+    if known == 1 and is_name(sides[0]):
+        return Node("relation", " ".join(["=", *signs[1:]]), *sides)
+    if known == 1:
+        return sides[0]
+    return Node("relation", " ".join(signs[: known - 1]), *sides[:known])
+
+
+def excluded(node: Node) -> set[Fraction]:
+    r"""The points that `\mathbb{R}\setminus\{0,1\}` or `x \ne 0` leaves out; none for others."""
+    match node:
+        case ("call", "setminus", ("symbol", "mathbb R"), ("set", *points)):
+            values = {rational(point) for point in points}
+        case ("relation", "!=", ("symbol", _), point):
+            values = {rational(point)}
+        case _:
+            return set()
+    return set() if None in values else values
 
 
 def each_same(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
@@ -140,15 +150,32 @@ def same_unit(p, g, leaf):
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
     if first and second and first != second:
-        base, scale = UNITS.get(first, (first, ONE))
-        other, other_scale = UNITS.get(second, (second, ONE))
-        return base == other and same(left * scale, right * other_scale, leaf)
-    in_pi = {first, second} == {"degree", ""} and PI in walk(left) + walk(right)
-    if not in_pi and same(left, right, leaf):
+        scales = number(first.scale), number(second.scale)
+        return first.basic == second.basic and same(left * scales[0], right * scales[1], leaf)
+    kinds = {first, second}
+    in_pi = kinds == {DEGREE, None} and PI in walk(left) + walk(right)
+    per_cent = kinds == {PERCENT, None}
+    if not in_pi and not (per_cent and below_one(left)) and same(left, right, leaf):
         return True
-    if in_pi or {first, second} == {"percent", ""}:
+    if in_pi or per_cent:
         return same(scaled(left, BARE[first]), scaled(right, BARE[second]), leaf)
-    return False
+    return None in kinds and same(spelled_out(p), spelled_out(g), leaf)
+
+
+def below_one(node: Node) -> bool:
+    """Whether a number is so small that its per cent sign cannot just have been left out."""
+    value = rational(node)
+    return value is not None and abs(value) < 1
+
+
+def spelled_out(node: Node) -> Node:
+    """`5 m` as 5 times m, for letters may have been meant."""
+    if node.kind != "unit":
+        return node
+    try:
+        return node[1] * read(node[2], physics=True)
+    except Unreadable:
+        return node[1]
 
 
 def same_text(p, g, _):
@@ -170,23 +197,31 @@ def word(node: Node) -> str | None:
 
 
 def same_digits(p, g, _):
-    """The base of a number may be left out but not changed."""
-    if p.kind == "number":
-        p, g = g, p
-    return g.kind == "number" and g == number(p[1]) and p[1] == str(int(p[1]))
+    """The base of a gold may be left out; that of an answer counts."""
+    if g.kind == "base":
+        return p.kind == "number" and p == number(g[1]) and g[1] == str(int(g[1]))
+    base = int(p[2])
+    if g.kind != "number" or not 2 <= base <= 10 or max(map(int, p[1])) >= base:
+        return False
+    return g == number(int(p[1], base))
 
 
-def same_ratio(p, g, _):
+def same_ratio(p, g, leaf):
     """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
+    if p.kind == g.kind and each_same(p.args, g.args, leaf):
+        return True
     values = []
     for node in (p, g):
-        if node.kind == "ratio":
-            above, below = node.args
-            if below.kind == "number" and 10 <= below[1] < 60:
-                return False
-            node = above / below
-        values.append(rational(node))
-    return values[0] is not None and values[0] == values[1]
+        parts = [node] if node.kind != "ratio" else node.args
+        values.append([rational(part) for part in parts])
+        if None in values[-1] or (len(parts) == 2 and 10 <= values[-1][1] < 60):
+            return False
+        if len(parts) == 1:
+            values[-1].append(Fraction(1))
+    first, second = values
+    if len(first) != len(second) or not first[-1] or not second[-1]:
+        return False
+    return [part * second[-1] for part in first] == [part * first[-1] for part in second]
 
 
 def same_relation(p, g, leaf):
@@ -212,10 +247,19 @@ def without_in(node: Node) -> Node:
 
 
 def is_name(node: Node) -> bool:
-    r"""What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\text{Area}`."""
-    if node.kind in ("symbol", "text"):
-        return True
-    return node.kind in ("multiply", "add") and all(map(is_name, node.args))
+    r"""What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\text{Area}`, `|AB|`,
+    `(x, y)`, `a : b`, `\frac{dy}{dx}`.
+    """
+    match node:
+        case ("symbol" | "text" | "apply", *_):
+            return True
+        case ("call", "abs", ("multiply", *_) as inside):
+            return is_name(inside)
+        case ("power", base, ("number", -1)):
+            return is_name(base)
+        case ("multiply" | "add" | "ratio", *parts) | ("group", _, _, *parts):
+            return all(map(is_name, parts))
+    return False
 
 
 def named(node: Node) -> tuple[Node | None, Node]:
@@ -240,6 +284,8 @@ def same_relations(p, g, leaf):
         there = changed(first, lambda part: point.get(part, part))
         here = changed(second, lambda part: point.get(part, part))
         return not same(here, number(0), leaf) and leaf(first * here, second * there)
+    if p[1] == g[1] and p[1] in SYMMETRIC and each_same(p[2:], g[:1:-1], leaf):
+        return True
     if alike and interval(p).kind == interval(g).kind == "group":
         return same_places(p, g, leaf)
     return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
@@ -270,10 +316,22 @@ def same_items(p, g, leaf):
     """Members in any order, but of a pair or triple in brackets in their own."""
     for one, other in ((p, g), (g, p)):
         if one.kind == "group" and other.kind == "list":
-            return len(other) > 3 and one[1:3] == ("(", ")") and each_same(one[3:], other[1:], leaf)
-    if g.kind == "union" and p.kind == "list":
-        return matched([interval(item) for item in p.args], g.args, leaf)
+            values = labelled(other) or other.args[: len(other.args) * (len(other) > 3)]
+            return one[1:3] == ("(", ")") and each_same(one[3:], values, leaf)
+        if one.kind == "union" and other.kind == "list":
+            return matched([interval(item) for item in other.args], one.args, leaf)
     return matched(items(p), items(g), leaf)
+
+
+def labelled(node: Node) -> list[Node]:
+    """The values of `x = 1, y = 2` in the order of their letters; none for other lists."""
+    values = {}
+    for member in node.args:
+        name, value = named(member)
+        if name is None or name.kind != "symbol":
+            return []
+        values[name[1]] = value
+    return [values[name] for name in sorted(values)]
 
 
 def items(node: Node) -> list[Node]:
@@ -314,10 +372,19 @@ def vector(node: Node, other: Node) -> Node:
     return node
 
 
+def same_application(p, g, leaf):
+    """`A(1,2)` is the point (1,2) with its name."""
+    for one, other in ((p, g), (g, p)):
+        if one.kind == "apply" and other.kind == "group":
+            return each_same(one[2:], other[3:], leaf)
+    return leaf(p, g)
+
+
 BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
     "unit": same_unit,
     "text": same_text,
     "base": same_digits,
+    "apply": same_application,
     "relation": same_relation,
     "ratio": same_ratio,
     "list": same_items,

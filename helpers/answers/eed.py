@@ -9,13 +9,16 @@ Here is what needs no SymPy; the distance is in `symbolic`.
 """
 
 from helpers.answers import isolation
-from helpers.answers.comparing import rational
+from helpers.answers.applying import applied
+from helpers.answers.comparing import exact, is_name
+from helpers.answers.exact import rational, remainders
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found, walk
 from helpers.answers.vocabulary import words
 
 LIMIT = 2.8  # seconds for one pair
 FORMULAS = words("formulas")
+ANGLES = ("degree", "percent")
 NO_FORMULAS = ("infinity", "cap", "setminus", "backslash")
 
 
@@ -31,14 +34,15 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
     0.4667
     """
     try:
-        truth = formula(gold)
+        formula(gold)
     except Unreadable:
         return None
     try:
-        answer = formula(predicted or "")
+        answer, truth = formulas(predicted or "", gold)
     except Unreadable:
         return 0.0
-    if answer == truth:
+    left, right = remainders(answer), remainders(truth)
+    if answer == truth or (left is not None and left == right):
         return 1.0
     if rational(truth) is not None and rational(answer) is not None:
         # Any edit of a tree with one node costs all of it.
@@ -46,16 +50,25 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
     return isolation.ask("edit_distance", predicted, gold, LIMIT) or 0.0
 
 
+def formulas(predicted: str, gold: str) -> tuple[Node, Node]:
+    """The trees of both. Raises Unreadable for what is no formula."""
+    return applied(formula(predicted), formula(gold), physics=True)
+
+
 def formula(text: str) -> Node:
-    """The tree of the formula in a text; of an equation such as `E = mc^2`, of its right side.
+    """The tree of the formula in a text, without its unit; of an equation, its last exact side.
 
     Raises Unreadable for what is no formula: several values, relations, text, infinity.
     """
-    node = read(text, physics=True)
+    node = exact(read(text, physics=True))
+    if node.kind == "ratio" and is_name(node[1]):  # E_k: mv²/2
+        node = node[-1]
     if node.kind == "relation" and set(node[1].split()) == {"="}:
-        *sides, last = node[2:]
-        if last not in sides and found(sides[0], "symbol"):
+        first, *_, last = node[2:]
+        if last != first and found(first, "symbol"):
             node = last
+    if node.kind == "unit" and node[2] not in ANGLES:
+        node = node[1]
     for part in walk(node):
         if part.kind not in FORMULAS or part[1] in NO_FORMULAS:
             raise Unreadable

@@ -1,11 +1,12 @@
 """Runs symbolic work in small child processes that can be killed.
 
 SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the
-interpreter lock: only ending a process is safe. A child ends itself when it takes too long, by
-Python's own watchdog, which needs no interpreter lock; a second one stands warm behind it. Fresh
-interpreters work the same in Jupyter, in threads, in a script without a `__main__` guard, and
-under `accelerate launch`; the pools of `concurrent.futures` and `multiprocessing` import
-`__main__` again or fork, and cannot lose one process and go on.
+interpreter lock: only ending a process is safe. The system ends a child that has computed too long,
+however busy the machine is, and Python's own watchdog, which needs no interpreter lock, one that
+has taken far longer on the clock; a second one stands warm behind it. Fresh interpreters work the
+same in Jupyter, in threads, in a script without a `__main__` guard, and under `accelerate launch`;
+the pools of `concurrent.futures` and `multiprocessing` import `__main__` again or fork, and cannot
+lose one process and go on.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import faulthandler
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +22,8 @@ from pathlib import Path
 
 WORKERS = 2  # one answers, the other one is started again after its end
 MEMORY = 1 << 30  # bytes a child may hold
-LIMIT = 2.0  # seconds for one answer
+LIMIT = 2.0  # seconds of computing for one answer
+WAITING = 10  # times as long on the clock, on a busy machine
 BOOT = "from helpers.answers.isolation import serve; serve()"
 KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # no secrets
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -95,7 +98,7 @@ if hasattr(os, "register_at_fork"):  # after a fork, children and lock belong to
 def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | None:
     """The score that `task` in a child gives (predicted, gold).
 
-    None when it took longer than `limit` seconds or failed. Answers are remembered, also the
+    None when it computed longer than `limit` seconds or failed. Answers are remembered, also the
     missing ones: the completions of a GRPO group repeat each other.
     """
     reply = POOL.ask(json.dumps([task, predicted, gold, limit]) + "\n")
@@ -109,6 +112,9 @@ def serve() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    set_timer, wait = (lambda seconds: None), 1  # Windows has no such timer
+    if hasattr(signal, "setitimer"):  # SIGPROF ends a process that does not handle it
+        set_timer, wait = functools.partial(signal.setitimer, signal.ITIMER_PROF), WAITING
     from helpers.answers import symbolic
 
     tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": symbolic.edit_distance}
@@ -118,10 +124,12 @@ def serve() -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         name, predicted, gold, limit = json.loads(line)
-        faulthandler.dump_traceback_later(limit, exit=True)
+        faulthandler.dump_traceback_later(limit * wait, exit=True)
+        set_timer(limit)
         try:
             score = tasks[name](predicted, gold)
         except Exception:  # any text may come: what cannot be computed earns nothing
             score = None
+        set_timer(0)
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps(score), file=replies, flush=True)

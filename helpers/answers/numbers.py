@@ -1,7 +1,6 @@
 """Reads the numbers, units and arithmetic of a text, exactly: no rounding, no near misses."""
 
 import functools
-import math
 import re
 from collections import deque
 from dataclasses import dataclass
@@ -9,20 +8,13 @@ from fractions import Fraction
 
 from helpers.answers.parser import read
 from helpers.answers.tokens import DRESSED
-from helpers.answers.tree import ONE, Node, Unreadable, number, scaled
-from helpers.answers.vocabulary import VOCABULARY, meanings
+from helpers.answers.tree import Unreadable
+from helpers.answers.units import split_unit
 
 LONGEST_REPLY = 200_000  # characters; a reply of 32,000 tokens has fewer
 LONGEST_TEXT = 50_000  # where arithmetic is searched
 LONGEST = 200  # a number in words and units, or one side of an equation
 WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is searched
-
-UNITS = {}  # name: (the unit it is measured in, how many of those it is)
-for base, scales in VOCABULARY["units"].items():
-    for name, scale in scales.items():
-        UNITS[name] = (base, number(scale))
-UNIT_NAMES = meanings("unit_names")
-MAGNITUDES = VOCABULARY["magnitudes"]
 
 DASHES = str.maketrans("−–﹣\u00a0\u202f\u2009", "---   ")
 DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
@@ -59,30 +51,6 @@ def stated_number(text: str) -> Fraction | None:
     except Unreadable:
         return None
     return node[1] if node.kind == "number" else None
-
-
-def split_unit(node: Node) -> tuple[Node, str]:
-    r"""The bare expression and its unit: `\text{2 million dollars}` is 2000000 and `dollar`."""
-    if node.kind == "multiply" and node[-1].kind == "unit":  # −5 cm
-        value, name = split_unit(node[-1])
-        return scaled(math.prod(node[1:-1], start=ONE), value), name
-    if node.kind != "unit":
-        return node, ""
-    value, unit = split_unit(node[1])
-    parts = []
-    for word in re.sub(r"\bper\b|/", " / ", node[2]).split():
-        name, caret, exponent = word.partition("^")
-        if name not in UNITS and name not in UNIT_NAMES:
-            name = name.removesuffix("s")
-        parts.append(UNIT_NAMES.get(name, name) + caret + exponent)
-    while parts and parts[0] in MAGNITUDES:
-        value = scaled(number(MAGNITUDES[parts.pop(0)]), value)
-    if unit:
-        parts.insert(0, unit)
-    if len(parts) > 1 and parts[0] in ("square", "sq", "cubic"):
-        power = "^3" if parts.pop(0) == "cubic" else "^2"
-        parts[0] += power
-    return value, "".join(parts)
 
 
 def last_number(text: str) -> str | None:

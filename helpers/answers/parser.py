@@ -15,6 +15,7 @@ from fractions import Fraction
 from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import Cursor, Token, tokens
 from helpers.answers.tree import ONE, Node, Unreadable, joined, number, symbol
+from helpers.answers.units import is_unit
 from helpers.answers.vocabulary import CONSTANTS, FONTS, FUNCTIONS, GREEK, RELATIONS, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
@@ -24,9 +25,15 @@ PLAIN = re.compile(r"([0-9]+)(?:/(0*[1-9][0-9]*))?|\\frac\{([0-9]+)\}\{(0*[1-9][
 SIGNS = ("+", "-", "pm", "mp")
 MARKS = words("marks")
 
-SHORT_UNITS = words("short_units")
 WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
-AFTER_UNIT = words("after_unit")
+POWER = re.compile(r"\^\s*-?\s*[0-9]+")
+LONGEST_UNIT = 20  # words and signs
+UNIT_FONTS = ("mathrm", "mathbf", "operatorname", "mathit")
+UNIT_STARTS = ("word", "text")
+UNIT_ENDS = words("unit_ends")
+AFTER_VALUE = ("number", "}", ")", "!")  # what a bare unit may follow
+AFTER_MARK = ("!", "}", ")", "]")
+SCALES = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}
 NO_UNITS = words("no_units")
 WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
 
@@ -95,7 +102,8 @@ class Reader(Cursor):
             if not self.sees(","):
                 found.append(self.relation())
         self.depth -= 1
-        return joined("list", found)
+        node = joined("list", found)
+        return node / self.items() if self.take("over") else node
 
     def until(self, closer: str) -> Node:
         node = self.items()
@@ -103,14 +111,17 @@ class Reader(Cursor):
         return node
 
     def relation(self) -> Node:
-        first = self.union()
-        if self.take(":"):
-            return Node("ratio", first, self.union())
-        signs, sides = [], [first]
+        signs, sides = [], [self.ratio()]
         while sign := self.take(*RELATIONS):
             signs.append(RELATIONS[sign])
-            sides.append(self.union())
-        return Node("relation", " ".join(signs), *sides) if signs else first
+            sides.append(self.ratio())
+        return Node("relation", " ".join(signs), *sides) if signs else sides[0]
+
+    def ratio(self) -> Node:
+        parts = [self.union()]
+        while self.take(":"):
+            parts.append(self.union())
+        return joined("ratio", parts)
 
     def union(self) -> Node:
         parts, marks = [self.sum()], 0
@@ -136,7 +147,7 @@ class Reader(Cursor):
 
     def term(self) -> Node:
         total = self.product()
-        while sign := self.take("*", "/"):
+        while not self.per_unit() and (sign := self.take("*", "/")):
             minus = self.take("-")
             factor = self.product()
             if minus:
@@ -147,12 +158,12 @@ class Reader(Cursor):
     def product(self) -> Node:
         """Factors side by side, which bind more tightly than a slash; `1 1/2` is one number."""
         factors = []
-        while self.starts() and not self.unit_font():
+        while self.starts() and not (factors and self.unit_ahead()):
             whole = len(factors) == 1 and is_whole(factors[0])
             fraction = self.ahead("number", "/", "number") and self.kind(3) not in ("^", "_", "!")
             if self.sees("number") and factors and not (whole and fraction):
-                self.fail()
-            if fraction:
+                self.after_mark(factors[-1])
+            if fraction and (whole or not factors):
                 value = Fraction(self.next().text)
                 self.need("/")
                 below = Fraction(self.next().text)
@@ -162,11 +173,17 @@ class Reader(Cursor):
                 factors = [mixed(factors[0], self.power())]
             else:
                 factors.append(self.power())
-            if self.unit_word():
-                break
+                if factors[-1].kind == "symbol" and self.sees("("):
+                    factors[-1] = Node("apply", factors[-1][1], self.power())
         if not factors:
             self.fail()
         return math.prod(factors, start=ONE)
+
+    def after_mark(self, factor: Node) -> None:
+        """Lets a number follow `7!`, `2^6` or `\\sqrt{3}` as a further factor, nothing else."""
+        spaced = self.token().spaced and factor.kind == "power"
+        if factor.kind == "number" or not (spaced or self.before() in AFTER_MARK):
+            self.fail()
 
     def starts(self) -> bool:
         """Whether a factor can begin here."""
@@ -181,43 +198,87 @@ class Reader(Cursor):
 
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
-        parts = []
-        while self.sees("text") or self.unit_font() or self.unit_word(begun=bool(parts)):
-            if self.unit_font():
-                self.at += 2
-            parts.append(self.next().text.strip())
-            self.take("}")
-            if self.take("^"):
-                parts[-1] += "^" + self.raw()
-            if self.sees("/") and (self.kind(1) in ("word", "text") or self.unit_font(1)):
-                parts.append(self.need("/"))
-        name = " ".join(parts).lower().strip(" .")
-        if NO_UNITS & set(name.split()):
+        name = self.unit()
+        bare = POWER.sub("", name)
+        share = bare.startswith("percent ")  # of something
+        if share or NO_UNITS & set(bare.lower().split()) or re.search("[0-9]", bare):
             self.fail()
         return Node("unit", node, name) if name else node
 
+    def per_unit(self) -> bool:
+        """`18/hour`"""
+        known = self.kind(1) == "word" and len(self.cut[self.at + 1].text) > 1
+        return self.sees("/") and known and is_unit(self.cut[self.at + 1].text)
+
+    def unit_ahead(self) -> bool:
+        at = self.at
+        name = self.unit()
+        self.at = at
+        return bool(name)
+
+    def unit(self) -> str:
+        """The unit that stands here and ends a term, its words with blanks between; "" for none."""
+        begun, parts = self.at, []
+        while piece := self.unit_piece(parts):
+            parts.append(piece)
+        if len(parts) > LONGEST_UNIT or not self.sees(None, *UNIT_ENDS):
+            self.at = begun
+            return ""
+        return " ".join(parts).replace(".", "").strip()
+
+    def unit_piece(self, parts: list[str]) -> str | None:
+        """The next word, exponent or sign of a unit."""
+        begun = bool(parts)
+        if self.sees("text") or (self.sees("\\$") and not begun):
+            return self.next().text.replace("\\$", "dollar").strip()
+        if begun and self.ahead(".", "word") and is_unit(self.cut[self.at + 1].text):  # sq. ft
+            return self.next().text
+        if begun and self.sees("^"):
+            self.next()
+            return f"^{self.raw()}"
+        if begun and self.sees("/", "*") and (self.kind(1) in UNIT_STARTS or self.unit_font(1)):
+            return "/" if self.next().kind == "/" else "·"
+        if not begun and self.per_unit() and self.before() == "number":
+            return self.next().text
+        if self.unit_font():
+            self.next()
+            return self.raw(" ")
+        if self.ahead("frac", "{") and (self.kind(2) == "text" or self.unit_font(2)):
+            self.next()
+            return f"{self.raw(' ')} / {self.raw(' ')}"
+        if self.sees("word") and not self.physics and self.unit_word(parts):
+            return self.next().text
+        return None
+
     def unit_font(self, ahead: int = 0) -> bool:
-        r"""`\mathrm{cm}` after a number or in a quotient of units."""
+        r"""`\mathrm{cm}` after a number, in a quotient of units, or wherever it is well known."""
+        if not self.ahead("{", "word", skip=ahead + 1) or self.kind(ahead) not in UNIT_FONTS:
+            return False
+        token = self.cut[self.at + ahead + 2]
+        if is_unit(token.text):
+            return self.token().spaced or not self.physics
         if self.physics or self.before(ahead) not in ("number", "/"):
             return False
-        if not self.ahead("mathrm", "{", "word", "}", skip=ahead):
-            return False
-        return self.cut[self.at + ahead + 2].text not in FUNCTIONS | {"e", "i"}
+        return token.text not in FUNCTIONS | {"e", "i"}
 
-    def unit_word(self, begun: bool = False) -> bool:
-        """A bare word, of lower-case letters with a vowel, that ends the answer after a number.
+    def unit_word(self, parts: list[str]) -> bool:
+        """Whether a bare word is a unit's: a known one, or any of four letters with a vowel.
 
-        Any word where a unit has begun.
+        A single letter needs a blank before it, or a slash. Any word where a unit has begun.
         """
-        if begun:
-            return self.sees("word")
-        if self.physics or not self.sees("word") or self.before() != "number":
-            return False
         _, word, spaced = self.token()
-        known = WORD_UNIT.fullmatch(word) or word in SHORT_UNITS
-        if not spaced or not known:
+        if self.kind(1) == "(" or (word in WHOLE_WORDS and not is_unit(word)):
             return False
-        return all(token.kind in AFTER_UNIT for token in self.cut[self.at + 1 :])
+        if word in FUNCTIONS and self.kind(1) not in (None, *UNIT_ENDS):  # 2 sec x
+            return False
+        if len(word) == 1:
+            apart = spaced and (not parts or len(parts[-1]) > 1)  # kg m, but not m g l
+            return is_unit(word) and (apart or parts[-1:] == ["/"])
+        if parts:
+            return True
+        if self.before() not in AFTER_VALUE:
+            return False
+        return is_unit(word) or WORD_UNIT.fullmatch(word) is not None
 
     def power(self) -> Node:
         """An atom with its marks: subscript, primes, exponent, factorial, percent, degree."""
@@ -234,7 +295,7 @@ class Reader(Cursor):
     def mark(self, node: Node, start: Token) -> Node:
         """The node with the mark that follows it; a number with a subscript is in that base."""
         if self.take_all("^", "circ") or self.take_all("^", "{", "circ", "}"):
-            return Node("unit", node, "degree")
+            return Node("unit", node, self.degree())
         if self.take("'") or self.take_all("^", "prime") or self.take_all("^", "{", "prime", "}"):
             return renamed(node, "'")
         match self.take(*MARKS):
@@ -249,6 +310,16 @@ class Reader(Cursor):
                 return Node("call", "factorial", node)
             case _:
                 return Node("unit", node, "percent")
+
+    def degree(self) -> str:
+        """`degree`, or of which scale, whose letter may stand in a font."""
+        for letter in (self.at, self.at + 2):
+            if self.cut[letter : letter + 1] and self.cut[letter].text in SCALES:
+                scale = SCALES[self.cut[letter].text]
+                self.at = letter + 1
+                self.take("}")
+                return scale
+        return "degree"
 
     def exponent(self) -> Node:
         if self.take("-"):
@@ -273,18 +344,18 @@ class Reader(Cursor):
         self.cut[self.at] = Token("word", token.text[1:], False)
         return self.letter(token.text[0])
 
-    def raw(self) -> str:
-        """The text of a subscript or a unit's exponent, without fonts and braces."""
+    def raw(self, between: str = "") -> str:
+        """The text of a subscript or a unit, without fonts and braces."""
         if not self.take("{"):
             return self.next().text.strip()
-        text, depth = "", 1
+        parts, depth = [], 1
         while depth:
             token = self.next()
             if token.kind in ("{", "}"):
                 depth += 1 if token.kind == "{" else -1
             elif token.text not in FONTS:
-                text += token.text.strip()
-        return text or self.fail()
+                parts.append(token.text.strip())
+        return between.join(parts) or self.fail()
 
     def atom(self) -> Node:
         kind, token = self.kind(), self.next()

@@ -1,8 +1,8 @@
 """What exact arithmetic on fractions cannot decide; runs in a child of `isolation`.
 
 Two expressions are equal if SymPy finds them identical, or if they have the same value, to 40
-digits, at several random points. Such a test cannot take a rounded number for an exact one, needs
-no `simplify`, and so costs milliseconds.
+digits and those of their own whole numbers, at several random points where both are real. Such a
+test cannot take a rounded number for an exact one, needs no `simplify`, and so costs milliseconds.
 """
 
 import functools
@@ -11,9 +11,11 @@ import random
 import signal
 
 import sympy
+from sympy.core.function import AppliedUndef
 
+from helpers.answers.applying import applied
 from helpers.answers.comparing import same
-from helpers.answers.eed import formula
+from helpers.answers.eed import formulas
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found
 from helpers.answers.vocabulary import FUNCTIONS, meanings, words
@@ -21,21 +23,21 @@ from helpers.answers.vocabulary import FUNCTIONS, meanings, words
 LARGEST = 20_000  # bits of a whole number that is written out
 LARGEST_FACTORIAL = 1000
 DIGITS = 40
-NEAR = sympy.Float(10) ** (5 - DIGITS)  # the relative error of equal values
-ZERO = sympy.Float(10) ** (-2 * DIGITS)
-POINTS = 3
+MOST_DIGITS = 6000
+NEAR = 1e-9  # the relative error of a few digits
+POINTS, FURTHER = 3, 15  # that decide, and more of them to find some
 SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = words("kinks")
 NAMES = meanings("sympy")
 UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
-PATIENCE = 1.0  # seconds for one simplification
+PATIENCE = 1.0  # seconds of computing for one simplification
 MOST_NODES = 300  # of an answer's tree
 
 
 def same_symbols(predicted: str, gold: str) -> float:
     """`same_math` with SymPy at the leaves."""
-    return float(same(read(predicted), read(gold), same_leaf))
+    return float(same(*applied(read(predicted), read(gold)), same_leaf))
 
 
 def same_leaf(a: Node, b: Node) -> bool:
@@ -66,6 +68,8 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return power(*inside)
         case ("call", name, *_):
             return call(name, inside)
+        case ("apply", name, *_):
+            return sympy.Function(name)(*inside)
         case ("unit", _, name):
             return inside[0] * UNITS.get(name, sympy.Symbol(f"unit {name}", **assumptions))
     raise Unreadable
@@ -84,7 +88,7 @@ def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
         return sympy.log(args[0]) / sympy.log(args[1])
     if name in ("factorial", "binom"):
         for value in args:
-            if not value.is_Symbol and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
+            if value.is_number and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
                 raise Unreadable
     elif name not in FUNCTIONS | KINKS:
         raise Unreadable
@@ -94,45 +98,68 @@ def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
 def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
     """Same form, or same value at random points; if it has none at any point, unequal.
 
-    A coordinate is about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x; of either sign.
+    A coordinate is about 1, 12 or 1/5, so that √((x − 3)²) is not 3 − x; of either sign. Where they
+    differ counts only if all roots and functions are real there: √(x − 1) is meant for x > 1.
     """
-    if a == b:
+    difference = a - b  # like terms cancel, so that no digits are lost by them
+    if difference == 0:
         return True
-    symbols = sorted(a.free_symbols | b.free_symbols, key=str)
+    digits = DIGITS + sum(len(str(part)) for part in difference.atoms(sympy.Rational))
+    if digits > MOST_DIGITS:
+        return False
+    difference = difference.replace(AppliedUndef, stand_in)
+    symbols = sorted(difference.free_symbols, key=str)
     # A function with a kink needs both of its sides.
     points = POINTS if all(s.is_positive for s in symbols) else 8 * POINTS
     dice, agreed = random.Random(0), 0
-    for turn in range(3 * points if symbols else 1):
+    for turn in range(3 * points + FURTHER if symbols else 1):
         point = {}
         for symbol in symbols:
             size = sympy.Rational(dice.randint(2 * 10**5, 3 * 10**6), 2 * 10**6) * SCALES[turn % 3]
             point[symbol] = size if symbol.is_positive or dice.random() < 0.5 else -size
-        verdict = agree(a, b, point)
-        if verdict is False:
+        zero = vanishes(difference, point, digits)
+        if zero is False and is_real(difference, point):
             return False
-        agreed += verdict is True
+        agreed += zero is True
         if agreed == points:
             break
     return agreed > 0
 
 
-def agree(a: sympy.Expr, b: sympy.Expr, point: dict) -> bool | None:
-    """Whether both have the same value at a point; None where one has no finite value."""
+def stand_in(*args: sympy.Expr) -> sympy.Expr:
+    """Some function, for one that is only named, as in f(2x)."""
+    return sympy.cos(1 + sum((place + 2) * value for place, value in enumerate(args)))
+
+
+def vanishes(difference: sympy.Expr, point: dict, digits: int) -> bool | None:
+    """Whether the parts of a sum cancel at a point; None where one has no finite value."""
     try:
-        left, right = sympy.N(a, DIGITS, subs=point), sympy.N(b, DIGITS, subs=point)
-        for value in (left, right):
-            if not value.is_number or not value.is_finite:
-                return None
-        size = max(abs(left), abs(right))
-        return bool(abs(left - right) <= size * NEAR or size < ZERO)
+        parts = []
+        for part in sympy.Add.make_args(difference):
+            parts.append(sympy.N(part, digits, subs=point))
+        if not all(part.is_number and part.is_finite for part in parts):
+            return None
+        ten, largest = sympy.Float(10), max(map(abs, parts))
+        error = max(largest * ten ** (5 - digits), ten ** (-2 * digits))
+        return bool(abs(sympy.Add(*parts)) <= error)
     except (ArithmeticError, ValueError, TypeError):
         return None
 
 
+def is_real(formula: sympy.Expr, point: dict) -> bool:
+    """Whether all roots and functions of a formula are real at a point, or it has an i."""
+    if formula.has(sympy.I):
+        return True
+    for part in formula.atoms(sympy.Pow, sympy.Function):
+        value = sympy.N(part, subs=point)
+        if abs(sympy.im(value)) > NEAR * abs(value):
+            return False
+    return True
+
+
 def edit_distance(predicted: str, gold: str) -> float:
     """`eed_score` of a pair that is not trivially equal."""
-    answer = expression(formula(predicted), positive=True)
-    truth = expression(formula(gold), positive=True)
+    answer, truth = (expression(node, positive=True) for node in formulas(predicted, gold))
     if equal(answer, truth):
         return 1.0
     goal, tree = simplified(truth), simplified(answer)
@@ -143,17 +170,17 @@ def edit_distance(predicted: str, gold: str) -> float:
 
 @functools.lru_cache(maxsize=256)
 def simplified(formula: sympy.Expr) -> sympy.Expr:
-    """SymPy's `simplify`, or the formula as it is where that takes more than PATIENCE seconds."""
+    """SymPy's `simplify`, or the formula as it is where that computes longer than PATIENCE."""
     if not hasattr(signal, "setitimer"):  # Windows
         return sympy.simplify(formula)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
     try:
         return sympy.simplify(formula)
     except KeyboardInterrupt:
         return formula
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def size(tree: sympy.Expr) -> int:

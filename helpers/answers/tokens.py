@@ -1,20 +1,57 @@
 """How a mathematical text is cut into tokens, and a place among them."""
 
 import re
+import unicodedata
 from typing import NamedTuple, NoReturn
 
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import ALIASES, SILENT, UNICODE
+from helpers.answers.vocabulary import ALIASES, BETWEEN, SILENT, UNICODE
 
-TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
+TEXT = r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
 DRESSED = r"[0-9]{1,3}(?:(?:\{,\}|,\\!|\\,|\\!|\\ )\s?[0-9]{3})+(?![0-9])"
 SPACED = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])"
 FRACTION = r"(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3}(?![0-9A-Za-z]))?"
 REST = (
     r"\\begin\s*\{(?P<begin>[a-z]+)\}|\\end\s*\{(?P<end>[a-z]+)\}|\\(?P<command>[A-Za-z]+)"
-    r"|(?P<word>[A-Za-z]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
+    r"|(?P<word>[A-Za-z]+)|(?P<foreign>[^\W\d_]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
 )
+FONT, ORDINAL = r"\\(?:text|mathrm|textrm)\s*", "(?:st|nd|rd|th)"
+# How the same is written in other ways: a pattern, and what it means.
+SPELLINGS = (
+    (r"\\(?:textcolor|color)\s*\{[^{}]*\}", ""),
+    (rf"([0-9])(?:\s*\^\s*)?(?:{ORDINAL}|{FONT}\{{{ORDINAL}\}})(?![A-Za-z])", r"\1 "),  # 12th
+    (rf"([0-9])\s*\^\s*\{{(?:{ORDINAL}|{FONT}\{{{ORDINAL}\}})\}}", r"\1 "),
+    (r"\bRs\.?\s*(?=[0-9])", ""),
+    (r"<=|=<", r"\\le "),
+    (r">=", r"\\ge "),
+    (r"(?<![0-9)}])!=|\\not\s*=", r"\\ne "),
+    ("==", "="),
+)
+RAISED, LOWERED, FRACTIONS = "[²³¹⁰ⁱ⁴-⁹⁺⁻ⁿ]+", "[₀-₉₊₋]+", "[¼-¾⅐-⅞]"
+EMPHASIS = re.compile(r"\s*(\*\*|\*|__|`)(?P<inside>[^*`]+)\1\s*")
+LABEL = re.compile(
+    r"\s*(?:\\text\s*\{[^{}]*:\s*\}|[A-Za-z][A-Za-z ]{2,40}:(?=\s)|[^\W\d_A-Za-z]{2,20}[:：])"
+    r"\s*(?=\S)"
+)
+ENDING = re.compile(r"(?:\\\\|\s|。)+\Z")
+
+
+def spelled(text: str) -> str:
+    """An answer as the reader knows it: one spelling for what Unicode and habits write in many."""
+    emphasis = EMPHASIS.fullmatch(text)
+    if emphasis:
+        text = emphasis["inside"]
+    label = LABEL.match(text)
+    text = ENDING.sub("", text[label.end() if label else 0 :])
+    if not text.isascii():
+        text = re.sub(RAISED, lambda run: "^{" + unicodedata.normalize("NFKC", run[0]) + "}", text)
+        text = re.sub(LOWERED, lambda run: "_{" + unicodedata.normalize("NFKC", run[0]) + "}", text)
+        text = re.sub(FRACTIONS, r" \g<0> ", text)
+        text = unicodedata.normalize("NFKC", text.translate(UNICODE))
+    for pattern, meaning in SPELLINGS:
+        text = re.sub(pattern, meaning, text)
+    return text.translate(UNICODE)
 
 
 def token_pattern(digits: str) -> re.Pattern:
@@ -24,6 +61,7 @@ def token_pattern(digits: str) -> re.Pattern:
 
 OUTSIDE = token_pattern(f"{DRESSED}|{SPACED}|[0-9]+")
 INSIDE = token_pattern(f"{DRESSED}|[0-9]+")
+SPACES = ("\\,", "\\;", "\\:", "\\ ", "~", "quad", "qquad")
 OPENERS, CLOSERS = ("(", "[", "\\{"), (")", "]", "\\}")
 
 
@@ -36,7 +74,7 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Cuts a text. A comma or blank joins thousands outside brackets: `(100,200)` is a pair."""
     cut, at, depth, spaced = [], 0, 0, False
-    text = text.translate(UNICODE)
+    text = spelled(text)
     while at < len(text):
         match = (INSIDE if depth else OUTSIDE).match(text, at)
         at, kind = match.end(), match.lastgroup
@@ -44,6 +82,8 @@ def tokens(text: str) -> list[Token]:
         if kind == "space":
             spaced = True
             continue
+        if kind == "foreign":
+            kind = "text"
         if kind == "number":
             part = re.sub(r"[^0-9.eE+-]", "", part)
         elif kind == "repeating":
@@ -54,6 +94,7 @@ def tokens(text: str) -> list[Token]:
         elif kind in ("command", "other"):
             part = ALIASES.get(part, part)
             if part in SILENT:
+                spaced = spaced or part in SPACES
                 continue
             kind = "command" if part.isalpha() else part
         depth += (part in OPENERS) - (part in CLOSERS)
@@ -86,9 +127,7 @@ class Cursor:
         token = self.cut[self.at + ahead]
         if token.kind == "command":
             return token.text
-        if token.kind == "text":
-            return "," if token.text.strip().lower() in ("and", "or", ",") else "text"
-        if token.kind == "word" and token.text in ("and", "or"):
+        if token.kind in ("text", "word") and token.text.strip().lower() in BETWEEN:
             return ","
         return token.kind
 

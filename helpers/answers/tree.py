@@ -6,7 +6,7 @@ A tree is a tuple `Node(kind, *args)`; the kinds and their arguments are:
     add a b …              multiply a b …       power a b            plusminus a b (a ± b)
     call name a …          list a b …           set a b …            group "(" "]" a b …
     matrix row row …       union a b …          relation op a b …    ratio a b
-    unit a name            text words           base digits base
+    unit a name            text words           base digits base         apply name a …
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Node(tuple):
         return self * Node("power", below, number(-1))
 
     def __neg__(self) -> Node:
+        if self.kind == "unit":
+            return Node("unit", -self[1], self[2])
         return scaled(number(-1), self)
 
 

@@ -23,11 +23,12 @@ NAMES = GREEK | words("other_names")
 FUNCTIONS = words("functions")
 FONTS = words("fonts")
 ACCENTS = words("accents")
+BETWEEN = words("between")
 SILENT = words("silent") | {"\\ "}
 CONSTANTS = meanings("constants")
 RELATIONS = meanings("relations")
 ALIASES = meanings("commands")
-UNICODE = meanings("signs") | dict.fromkeys("€£¥\u00a0\u202f\u2009\u200b\t\n\r", " ")
+UNICODE = meanings("signs") | dict.fromkeys("€£¥₹₩₽\u200b\t\n\r", " ")
 for sign, name in meanings("greek").items():
     UNICODE[sign] = f"\\{name} "
 UNICODE = str.maketrans(UNICODE)

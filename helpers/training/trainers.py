@@ -323,8 +323,10 @@ class FitToBudget(TrainerCallback):
             self.first = step
             self.begun = now
         taken = step - self.first
-        if taken == MEASURED - 1 and "fitted" not in manifest:
-            seconds = 60 * QUICK_MINUTES[self.run.stage]
+        seconds = 60 * QUICK_MINUTES[self.run.stage]
+        enough = taken >= MEASURED - 1 or (taken and now - self.begun > seconds / 4)
+        [enough] = broadcast_object_list([enough and "fitted" not in manifest])
+        if enough:
             last = int(seconds * taken / (now - self.begun))
             last = min(max(step + 1, last), state.max_steps)
             fitted = {"at": step, "steps": last}
