@@ -30,7 +30,7 @@ POWER = re.compile(r"\^\s*-?\s*[0-9]+")
 LONGEST_UNIT = 20  # words and signs
 UNIT_FONTS = ("mathrm", "mathbf", "operatorname", "mathit")
 UNIT_STARTS = ("word", "text")
-UNIT_ENDS = words("unit_ends")
+UNIT_ENDS = words("unit_ends") | {None}
 AFTER_VALUE = ("number", "}", ")", "!")  # what a bare unit may follow
 AFTER_MARK = ("!", "}", ")", "]")
 SCALES = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}
@@ -198,6 +198,8 @@ class Reader(Cursor):
 
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
+        if self.kind() in UNIT_ENDS:
+            return node
         name = self.unit()
         bare = POWER.sub("", name)
         share = bare.startswith("percent ")  # of something
@@ -207,8 +209,10 @@ class Reader(Cursor):
 
     def per_unit(self) -> bool:
         """`18/hour`"""
-        known = self.kind(1) == "word" and len(self.cut[self.at + 1].text) > 1
-        return self.sees("/") and known and is_unit(self.cut[self.at + 1].text)
+        if not self.ahead("/", "word"):
+            return False
+        word = self.cut[self.at + 1].text
+        return len(word) > 1 and is_unit(word)
 
     def unit_ahead(self) -> bool:
         at = self.at
@@ -221,7 +225,7 @@ class Reader(Cursor):
         begun, parts = self.at, []
         while piece := self.unit_piece(parts):
             parts.append(piece)
-        if len(parts) > LONGEST_UNIT or not self.sees(None, *UNIT_ENDS):
+        if len(parts) > LONGEST_UNIT or self.kind() not in UNIT_ENDS:
             self.at = begun
             return ""
         return " ".join(parts).replace(".", "").strip()
@@ -269,7 +273,7 @@ class Reader(Cursor):
         _, word, spaced = self.token()
         if self.kind(1) == "(" or (word in WHOLE_WORDS and not is_unit(word)):
             return False
-        if word in FUNCTIONS and self.kind(1) not in (None, *UNIT_ENDS):  # 2 sec x
+        if word in FUNCTIONS and self.kind(1) not in UNIT_ENDS:  # 2 sec x
             return False
         if len(word) == 1:
             apart = spaced and (not parts or len(parts[-1]) > 1)  # kg m, but not m g l

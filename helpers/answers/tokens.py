@@ -29,9 +29,10 @@ SPELLINGS = (
     ("==", "="),
 )
 RAISED, LOWERED, FRACTIONS = "[²³¹⁰ⁱ⁴-⁹⁺⁻ⁿ]+", "[₀-₉₊₋]+", "[¼-¾⅐-⅞]"
-EMPHASIS = re.compile(r"\s*(\*\*|\*|__|`)(?P<inside>[^*`]+)\1\s*")
+UNUSUAL = re.compile(r"[=*`:。]|__|\\\\|\\(?:text)?color|\\not|Rs|(?:st|nd|rd|th)(?![A-Za-z])")
+EMPHASIS = re.compile(r"\A\s*(?P<mark>\*\*|\*|__|`)(?P<inside>[^*`]+)(?P=mark)\s*\Z")
 LABEL = re.compile(
-    r"\s*(?:\\text\s*\{[^{}]*:\s*\}|[A-Za-z][A-Za-z ]{2,40}:(?=\s)|[^\W\d_A-Za-z]{2,20}[:：])"
+    r"\A\s*(?:\\text\s*\{[^{}]*:\s*\}|[A-Za-z][A-Za-z ]{2,40}:(?=\s)|[^\W\d_A-Za-z]{2,20}:)"
     r"\s*(?=\S)"
 )
 ENDING = re.compile(r"(?:\\\\|\s|。)+\Z")
@@ -39,18 +40,15 @@ ENDING = re.compile(r"(?:\\\\|\s|。)+\Z")
 
 def spelled(text: str) -> str:
     """An answer as the reader knows it: one spelling for what Unicode and habits write in many."""
-    emphasis = EMPHASIS.fullmatch(text)
-    if emphasis:
-        text = emphasis["inside"]
-    label = LABEL.match(text)
-    text = ENDING.sub("", text[label.end() if label else 0 :])
     if not text.isascii():
         text = re.sub(RAISED, lambda run: "^{" + unicodedata.normalize("NFKC", run[0]) + "}", text)
         text = re.sub(LOWERED, lambda run: "_{" + unicodedata.normalize("NFKC", run[0]) + "}", text)
         text = re.sub(FRACTIONS, r" \g<0> ", text)
         text = unicodedata.normalize("NFKC", text.translate(UNICODE))
-    for pattern, meaning in SPELLINGS:
-        text = re.sub(pattern, meaning, text)
+    if UNUSUAL.search(text):  # most texts have nothing of this
+        text = LABEL.sub("", EMPHASIS.sub(r"\g<inside>", ENDING.sub("", text)))
+        for pattern, meaning in SPELLINGS:
+            text = re.sub(pattern, meaning, text)
     return text.translate(UNICODE)
 
 
