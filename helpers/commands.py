@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from helpers import machine, notebooks
+from helpers.answers import HASH
 from helpers.recipes import Recipe, for_model, get_recipe, overview
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
@@ -130,6 +131,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     results = evaluation.conclude(found, recipe, folder, where, remembered)
     for kind in ("greedy", "sampled"):
         print(f"\n{kind}\n{evaluation.show(results[kind]).to_string()}")
+    if recipe.format is HASH:
+        print("\nlm-eval strict takes the first #### anywhere, strict the last on its own line")
     rewards = evaluation.show_rewards(results["sampled"])
     print(f"\nsampled, rewards\n{rewards.to_string()}\n")
     for name, change in results["compare"].items():

@@ -22,6 +22,7 @@ TAUGHT = re.compile(
     re.DOTALL,
 )
 MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
+LM_EVAL = re.compile(r"#### (-?[0-9.,]+)")
 LABEL = re.compile(r"^(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
@@ -94,6 +95,10 @@ class Format:
         """The last number anywhere; for evaluation only."""
         return last_number(text)
 
+    def lm_eval(self, text: str, gold: str) -> bool | None:
+        """What lm-evaluation-harness's strict filter says; None for formats that it has not."""
+        return None
+
 
 class Xml(Format):
     """Of `gsm8k_xml`: `<reasoning>steps</reasoning>`, then `<answer>…</answer>`."""
@@ -160,6 +165,16 @@ class Hash(Format):
                 return None
             found, end = value, mark.end()
         return None if re.search(r"[0-9]", rest[end:]) else found
+
+    def lm_eval(self, text: str, gold: str) -> bool:
+        """It takes the first `#### number` anywhere, also in mid-line, and compares digits.
+
+        Source: `gsm8k.yaml`, strict-match, of lm-evaluation-harness 0.4.
+        """
+        first = LM_EVAL.search(text)
+        answers = [first[1] if first else "[invalid]", gold]
+        bare = [answer.replace(",", "").replace("$", "").removesuffix(".") for answer in answers]
+        return bare[0] == bare[1]
 
 
 XML = Xml()

@@ -40,7 +40,8 @@ class Record:
 
     extracted: the answer in its place; flexible: the last number or box anywhere; None for none.
     score: of the extracted answer, 0 to 1. follows: it has the whole format. outcome: one of
-    OUTCOMES. rewards: what training would have paid, `reward` their weighted sum.
+    OUTCOMES. rewards: what training would have paid, `reward` their weighted sum. lm_eval: whether
+    lm-evaluation-harness's strict filter takes it, for `####`.
     sample: its number among a problem's drawn answers; None for a greedy one.
     """
 
@@ -58,14 +59,16 @@ class Record:
     outcome: str
     reward: float
     rewards: Mapping[str, float]
+    lm_eval: bool | None = None
     sample: int | None = None
 
     @property
     def line(self) -> dict:
-        """As it is written; `sample` only where it was drawn."""
+        """As it is written; `sample` and `lm_eval` only where there is one."""
         found = asdict(self)
-        if self.sample is None:
-            del found["sample"]
+        for name in ("lm_eval", "sample"):
+            if found[name] is None:
+                del found[name]
         return found
 
 
@@ -106,6 +109,7 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
         outcome=outcome,
         reward=rewards.pop("total"),
         rewards=rewards,
+        lm_eval=recipe.format.lm_eval(text, gold),
     )
 
 

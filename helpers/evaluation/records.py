@@ -25,7 +25,7 @@ Answers = tuple[Records, Records]  # greedy and drawn ones
 def per_problem(records: Records) -> pd.DataFrame:
     """A row a problem, sorted by id, with the mean over its answers of each measure.
 
-    These are strict, flexible, format, score, reward, and each reward by its name.
+    These are strict, flexible, format, score, reward, each reward by its name, for `####` lm_eval.
     """
     rows = []
     for record in records:
@@ -35,6 +35,8 @@ def per_problem(records: Records) -> pd.DataFrame:
         row["format"] = record.follows
         row["score"] = record.score
         row["reward"] = record.reward
+        if record.lm_eval is not None:
+            row["lm_eval"] = record.lm_eval
         rows.append(row)
     ids = [record.id for record in records]
     return pd.DataFrame(rows).astype(float).groupby(ids).mean()
@@ -151,7 +153,8 @@ def results(found: Mapping[str, Answers], same: Same) -> dict:
 def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
     """A table for people: a row a model, shares with their 95 % intervals."""
     rows = pd.DataFrame(summaries).T
-    table = rows[["strict", "flexible", "format"]].map(percent)
+    shares = [name for name in ("strict", "lm_eval", "flexible", "format") if name in rows]
+    table = rows[shares].map(percent).rename(columns={"lm_eval": "lm-eval strict"})
     table["n"] = rows["n"]
     table["tokens"] = rows["tokens"].map("{:.0f}".format)
     table["hallucinated"] = rows["hallucination"].map("{:.1%}".format)

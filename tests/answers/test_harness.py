@@ -118,6 +118,8 @@ def differences(completions):
             taken = extracted(name, text)
             theirs = verdict(taken, f"Some steps.\n#### {gold}")
             counts[name, ours, theirs] += 1
+            if name == "strict-match":
+                assert record.lm_eval == theirs, text
             if ours != theirs and taken != "[invalid]":  # where it finds nothing, it says nothing
                 found.append((name, ours, text))
     return found, counts
