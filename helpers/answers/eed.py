@@ -16,7 +16,7 @@ from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found, walk
 from helpers.answers.vocabulary import words
 
-LIMIT = 2.8  # seconds for one pair
+LIMIT = 8.0  # seconds of computing for one pair
 FORMULAS = words("formulas")
 ANGLES = ("degree", "percent")
 NO_FORMULAS = ("infinity", "cap", "setminus", "backslash")

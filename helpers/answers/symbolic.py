@@ -31,7 +31,7 @@ KINKS = words("kinks")
 NAMES = meanings("sympy")
 UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
-PATIENCE = 1.0  # seconds of computing for one simplification
+PATIENCE = 3.0  # seconds of computing for one simplification
 MOST_NODES = 300  # of an answer's tree
 
 
