@@ -25,7 +25,7 @@ def works(*words) -> str:
 def test_from_the_base_to_the_export(name, recipe, tmp_path, monkeypatch):
     """A turn's end, which is learned, is also what ends a reply of the exported model."""
     monkeypatch.chdir(tmp_path)
-    model = getattr(chat_models, name)(tmp_path / "model")
+    model = chat_models.build(name, tmp_path / "model")
     shown = works("both", "--recipe", recipe, "--model", model, "--max_steps", 2, "--force")
     assert GOES_THROUGH[name] in shown
     stages = ["sft", "grpo"] if "sft: the adapter" in shown else ["grpo"]
