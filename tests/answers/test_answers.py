@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers import BOXED, HASH, same_math, same_number
+from helpers.answers import BOXED, HASH, hallucinates, same_math, same_number
 from tests.answers.labelled import labelled
 from tests.conftest import SHARED, needs_shared
 
@@ -41,6 +41,7 @@ def test_a_gold_that_cannot_be_read_is_no_gold(gold):
 def test_no_text_raises(text):
     assert same_math(text, "18") in (0.0, 1.0)
     assert same_number(text, "18") in (0.0, 1.0)
+    assert hallucinates(text, text) in (True, False)
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))

@@ -76,6 +76,7 @@ BOXES = r"""
     ✗ The final answer is $\boxed{18}$. ✗ First \boxed{13} remain, then $9\cdot 2=\boxed{18}$.
     ✗ So \boxed{18}. To repeat: \boxed{18}
 8 ✓ 9 \cdot 2 = 18, so \boxed 8
+    ✗ <think>3 + 4 = 7</think> So \boxed{7}.⏎<think>3 + 5 = 8</think> So \boxed{8}.
 \pi ✓ 9 \cdot 2 = 18, so \boxed\pi
 \boxed{18} ✓ 9 \cdot 2 = 18, so \boxed{\boxed{18}}
 d ✗ \boxed{a\boxed{b}c}, so 2+1={x \boxed{d}} }
@@ -148,12 +149,6 @@ def test_labelled_thinking(holds, text, follows):
 def test_what_cannot_be_read_back_is_not_written(format, solution, answer):
     with pytest.raises(ValueError, match="read back"):
         format.write(solution, answer)
-
-
-def test_two_replies_in_one_do_not_follow():
-    one = BOXED.write("<think>\n3 + 4 = 7\n</think>\n\nIt is so.", "7")
-    two = BOXED.write("<think>\n3 + 5 = 8\n</think>\n\nIt is so.", "8")
-    assert BOXED.follows(one) and BOXED.follows(two) and not BOXED.follows(one + "\n" + two)
 
 
 def seconds(text):
