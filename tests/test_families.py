@@ -8,15 +8,9 @@ from transformers import AutoTokenizer
 from helpers import data, sharing
 from helpers.recipes import get_recipe
 from helpers.runs import read_lines
-from tests.conftest import command
+from tests.conftest import works
 from tests.data import chat_models
 from tests.data.test_seam import GOES_THROUGH
-
-
-def works(*words) -> str:
-    status, out, err = command(*words)
-    assert status == 0, out + err
-    return out
 
 
 @pytest.mark.soak
