@@ -1,7 +1,5 @@
 """Runs that are made ill on purpose, and whether the verdicts name the illness: the lab."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +52,7 @@ class Until(TrainerCallback):
         return control
 
 
-def ill(
-    recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS, **values
-) -> list[Verdict]:
+def ill(recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS, **values):
     """The verdicts on GRPO with another reward or settings or a spoilt trainer, up to `name`."""
     recipe = changed(recipe, **values)
     model, tokenizer = training.load(start, recipe, machine)
