@@ -162,14 +162,12 @@ def seconds(text):
     return min(runs)
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        *("<answer>", "<reasoning>x</reasoning>", "</think>", "The final answer is ", "so\n", "\n"),
-        *("\\boxed{", "\\boxed{7}", "\\boxed 7 or ", "{", "}", "\\", "\\frac{1}{", "((((", "$"),
-        *("\n#### ", "#### 7\n", "####", " ", "7 ", "9,", "1/", "1,111", "-", "a" * 40 + " "),
-    ],
-)
+REPEATED = ["<answer>", "<reasoning>x</reasoning>", "</think>", "The final answer is ", "so\n"]
+REPEATED += ["\\boxed{", "\\boxed{7}", "\\boxed 7 or ", "{", "}", "\\", "\\frac{1}{", "((((", "$"]
+REPEATED += ["\n#### ", "#### 7\n", "####", "\n", " ", "7 ", "9,", "1/", "1,111", "-"]
+
+
+@pytest.mark.parametrize("piece", [*REPEATED, "a" * 40 + " "])
 def test_reading_takes_linear_time(piece):
     half = 80_000 // len(piece)
     ratios = []  # a busy machine may spoil one measurement, not four; quadratic time would give 4

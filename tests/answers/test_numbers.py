@@ -13,7 +13,8 @@ PAIRS = r"""
     ✗ --72 ✗ 72 73
 1234 ✓ 1,234 ✗ 12,34
 1,234 ✓ 1{,}234
-12 ✗ 1,2
+12 ✗ 1,2 ✗ 1, 2 ✗ 1\,2 ✗ 1 2 ✗ 1;2 ✗ 1{,}2
+12345 ✗ 1,2345
 -5 ✓ −5 ✓ -$5 ✓ $-5
 1/2 ✓ 0.5
 0.5 ✓ \frac{1}{2}
@@ -43,7 +44,6 @@ def test_labelled_pairs(gold, predicted, same):
 def test_without_an_answer_or_a_gold():
     for predicted in ("", None, "9" * 1000):
         assert same_number(predicted, "9") == 0.0
-    assert same_number("72", "many") is None
     assert same_number("72", "") is None
 
 
@@ -64,6 +64,5 @@ def test_equations(_, text, true):
     assert [equation.true for equation in equations(text)] == [true]
 
 
-def test_what_is_no_number_and_no_equation():
-    assert last_number("none") is None
+def test_what_is_no_equation():
     assert equations("x = 7") == equations("3 + 4 = 12 - 5") == []
