@@ -1,7 +1,5 @@
 """Copies of the embedded model with the chat templates and tokenizers of other families."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

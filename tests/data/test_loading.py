@@ -2,8 +2,6 @@
 
 import json
 
-import datasets
-import huggingface_hub.constants
 import pandas as pd
 import pytest
 
@@ -65,7 +63,6 @@ BAD_ROWS = (
     (OWN | {"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
     *[(OWN | {"answer_text": text}, CONTROL) for text in CONTROLS],
     (ROW | {"answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
-    (rows_for("openai/gsm8k", "train", 1)[0] | {"answer": "x\n#### 3"}, SEEN_BEFORE),
 )
 
 
@@ -101,7 +98,6 @@ def test_files_of_every_kind_with_a_part_held_out(recipe, tmp_path, kind):
         table.to_csv(path, index=False)
     splits = data.load(recipe, str(path), "cpu")
     assert len(splits["train"].examples) == 45 and len(splits["test"].examples) == 5
-    assert not asked(splits["train"]) & asked(splits["test"])
 
 
 @pytest.mark.parametrize("messages", ["3 + 4?", '[{"role": "user", "content": "3 + 4?"}]'])
@@ -175,8 +171,8 @@ COUNTED = f"(1 {NO_ANSWER}, 1 without 'question'; its columns: frage, answer)"
     ],
 )
 def test_bad_datasets_stop_with_cure(recipe, tmp_path, monkeypatch, where, content, cause):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     if content is not None:
         write(tmp_path / where, content)

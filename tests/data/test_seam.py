@@ -1,7 +1,5 @@
 """Chat templates and tokenizers of other families: mended and said, or refused in two lines."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -81,11 +79,7 @@ def test_a_box_in_an_open_thinking_part_is_no_answer(tmp_path):
     assert paid["accuracy_reward"] == [0.0, 1.0] and paid["format_reward"] == [0.0, 1.0]
 
 
-def test_the_embedded_model_needs_nothing_and_a_reply_needs_room():
-    recipe = for_model(RECIPES["gsm8k_xml"], True, "cpu")
-    tokenizer = data.load_tokenizer(str(TINY_MODEL))
-    seam = data.fit(recipe, tokenizer)
-    assert seam.recipe == recipe and not seam.mended
+def test_a_reply_needs_room(recipe):
     short = replace(recipe, grpo=replace(recipe.grpo, max_completion=8))
     with pytest.raises(ValueError, match="GRPO's replies have 8"):
-        data.fit(short, tokenizer)
+        data.fit(short, data.load_tokenizer(str(TINY_MODEL)))
