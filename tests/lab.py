@@ -1,7 +1,5 @@
 """Makes `helpers/plots/lab.json`: `python -m tests.lab` (ten minutes on two cores)."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from dataclasses import replace

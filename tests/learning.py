@@ -1,7 +1,5 @@
 """A recipe from its base to GRPO, as the notebooks do it: for tests and for the README's table."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
