@@ -1,7 +1,5 @@
 """What several tests need: the tiny recipe, a small trained run, and real data if it is there."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import subprocess
@@ -33,14 +31,24 @@ def machine():
     return detect()
 
 
-def command(*words) -> tuple[int, str, str]:
-    """What `python -m helpers` with these words returns and prints, in this process."""
+def works(*words, status: int = 0) -> str:
+    """What `python -m helpers` with these words prints, in this process."""
     from helpers.__main__ import main
 
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in words])
-    return status, out.getvalue(), err.getvalue()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        found = main([str(word) for word in words])
+    assert found == status, printed.getvalue()
+    return printed.getvalue()
+
+
+def fails(said: str, *words) -> str:
+    """The same of one that ends with cause and cure."""
+    shown = works(*words, status=1)
+    assert said in shown and "Traceback" not in shown, shown
+    error = shown[shown.index("error: ") :]
+    assert len(error.strip().split("\n")) <= 3, error
+    return shown
 
 
 @contextlib.contextmanager

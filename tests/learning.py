@@ -1,7 +1,5 @@
 """A recipe from its base to GRPO, as the notebooks do it: for tests and for the README's table."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -19,12 +17,6 @@ def job_of(recipe: Recipe, machine: Machine, seed: int, out: Path, **settings) -
     """A recipe on the embedded model, with runs below `out`."""
     given = Settings(output=str(out), seed=seed, force=True, **settings)
     return stages.Job(given, recipe, machine, BASE)
-
-
-def untrained(recipe: Recipe, machine: Machine):
-    """(model, tokenizer): the base with new LoRA matrices."""
-    model, tokenizer = training.load(BASE, recipe, machine)
-    return training.add_lora(model, recipe, machine, 0), tokenizer
 
 
 def supervise(recipe: Recipe, machine, seed: int, out: Path, splits, steps=0) -> Adapter | None:

@@ -1,9 +1,4 @@
-"""The README's tables and picture of what was learned: `python -m tests.results`.
-
-They come from what `make soak` measured.
-"""
-
-from __future__ import annotations
+"""The README's tables and picture of what `make soak` measured: `python -m tests.results`."""
 
 import json
 

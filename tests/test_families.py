@@ -8,15 +8,9 @@ from transformers import AutoTokenizer
 from helpers import data, sharing
 from helpers.recipes import get_recipe
 from helpers.runs import read_lines
-from tests.conftest import command
+from tests.conftest import works
 from tests.data import chat_models
 from tests.data.test_seam import GOES_THROUGH
-
-
-def works(*words) -> str:
-    status, out, err = command(*words)
-    assert status == 0, out + err
-    return out
 
 
 @pytest.mark.soak
@@ -25,7 +19,7 @@ def works(*words) -> str:
 def test_from_the_base_to_the_export(name, recipe, tmp_path, monkeypatch):
     """A turn's end, which is learned, is also what ends a reply of the exported model."""
     monkeypatch.chdir(tmp_path)
-    model = getattr(chat_models, name)(tmp_path / "model")
+    model = chat_models.build(name, tmp_path / "model")
     shown = works("both", "--recipe", recipe, "--model", model, "--max_steps", 2, "--force")
     assert GOES_THROUGH[name] in shown
     stages = ["sft", "grpo"] if "sft: the adapter" in shown else ["grpo"]

@@ -1,7 +1,5 @@
 """A real chat model, SmolLM2-135M, through both trainers, an evaluation and a question."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from helpers import data, evaluation, machine, runs, training
 from helpers.recipes import RECIPES, for_model
 from helpers.tiny import smollm2
-from tests.conftest import ROOT, command
+from tests.conftest import ROOT, works
 from tests.training import building
 
 
@@ -41,21 +39,17 @@ def test_a_few_steps_of_a_real_model(model, tmp_path, monkeypatch):
     )
     asked = iter([rows[0].question, ""])
     monkeypatch.setattr("builtins.input", lambda _: next(asked))
-    status, shown, err = command("ask", adapter.folder)
-    assert status == 0 and "asked as in gsm8k_hash" in shown, err
-    assert record.completion[:20] in shown
+    shown = works("ask", adapter.folder)
+    assert "asked as in gsm8k_hash" in shown and record.completion[:20] in shown
 
 
 @pytest.mark.soak
 def test_grpo_adds_to_what_sft_taught_a_real_model(model, tmp_path):
     """An hour, by command: at least ten points on problems that neither stage has seen."""
     chosen = ("--recipe", "gsm8k_hash", "--model", model)
-    status, shown, err = command("both", *chosen, "--output_dir", tmp_path)
-    assert status == 0, shown + err
+    works("both", *chosen, "--output_dir", tmp_path)
     adapters = [tmp_path / "gsm8k_hash" / stage / "adapter" for stage in ("sft", "grpo")]
     size = ("--problems", 200, "--samples", 1, "--out", tmp_path)
-    status, shown, err = command("evaluate", *adapters, *chosen, *size)
-    assert status == 0, shown + err
-    print(shown)
+    print(works("evaluate", *adapters, *chosen, *size))
     gain = runs.read_summary(tmp_path)["compare"]["sft → grpo"]
     assert gain["difference"] >= 0.1 and gain["p"] < 0.01

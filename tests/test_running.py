@@ -60,25 +60,6 @@ def test_real_rows_through_all_four(tmp_path):
     assert "base" in shown and "grpo" in shown
 
 
-@needs_shared
-def test_real_template_and_mask(recipe):
-    from helpers import data
-
-    splits = data.load(recipe, str(SHARED / "data/gsm8k"), "cpu")
-    with_comma = [e for split in splits.values() for e in split.examples if "," in e.answer]
-    assert len(with_comma) == 93 and not splits["train"].dropped and not splits["test"].dropped
-    tokenizer = data.load_tokenizer(str(SHARED / "qwen3"))
-    assert not data.fit(recipe, tokenizer).mended
-    example = with_comma[0]
-    row = data.sft_dataset(recipe, tokenizer, [example])[0]
-    learned = sum(label != -100 for label in row["labels"])
-    prompt = tokenizer.decode(row["input_ids"][:-learned])
-    reply = tokenizer.decode(row["input_ids"][-learned:])
-    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    assert reply.endswith("<|im_end|>\n") and "<<" not in reply
-    assert recipe.format.extract(reply.removesuffix("<|im_end|>\n")) == example.answer
-
-
 # gsm8k_xml runs in full above. The others in `make soak`, but for the one with the most stages.
 OTHERS = RECIPES.keys() - {"gsm8k_xml", "openr1_boxed"}
 SOAKED = [pytest.param(name, marks=pytest.mark.soak) for name in sorted(OTHERS)]

@@ -3,46 +3,28 @@
 import os
 import subprocess
 
-import nbformat
 import pytest
 
 from helpers.notebooks import NOTEBOOKS
 from helpers.settings import DEFAULT_RECIPE, Settings, names
 from tests.conftest import ROOT
-
-
-def cell_of(name):
-    """What a notebook's own parameters cell sets."""
-    cells = nbformat.read(ROOT / name, as_version=4).cells
-    found: dict = {}
-    exec(next(c.source for c in cells if "parameters" in c.metadata.get("tags", ())), found)
-    return {key: value for key, value in found.items() if key.isupper()}
+from tests.texts import BOOKS, tagged
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_shows_few_settings_with_the_defaults_of_the_list(name):
-    shown = cell_of(name)
+    found: dict = {}
+    exec(tagged(BOOKS[name], "parameters")[0].source, found)
+    shown = {key: value for key, value in found.items() if key.isupper()}
     assert 0 < len(shown) <= 10 and set(shown) <= set(names())
     assert Settings.read(shown | {"other": 1}) == Settings(recipe=DEFAULT_RECIPE)
 
 
-GOOD = [
-    ("PUSH", "false", False),
-    ("RESUME", "on", True),
-    ("FORCE", 1, True),
-    ("RESUME", "No", False),
-    ("SEED", "7", 7),
-    ("MAX_STEPS", 5, 5),
-    ("ADAPTER", None, ""),
-    ("DATASET", 5, "5"),
-    ("OUTPUT", "~/runs", os.path.expanduser("~/runs")),
-    ("PUSH", "true", True),
-    ("EPOCHS", "0.5", 0.5),
-    ("ROWS", "16", 16),
-    ("USE_4BIT", "no", False),
-    ("LEARNING_RATE", "", None),
-    ("OUTPUT", " ", "outputs"),
-]
+GOOD = [("PUSH", "false", False), ("RESUME", "No", False), ("USE_4BIT", "no", False)]
+GOOD += [("PUSH", "true", True), ("RESUME", "on", True), ("FORCE", 1, True)]
+GOOD += [("SEED", "7", 7), ("MAX_STEPS", 5, 5), ("ROWS", "16", 16), ("EPOCHS", "0.5", 0.5)]
+GOOD += [("ADAPTER", None, ""), ("LEARNING_RATE", "", None), ("OUTPUT", " ", "outputs")]
+GOOD += [("DATASET", 5, "5"), ("OUTPUT", "~/runs", os.path.expanduser("~/runs"))]
 
 
 @pytest.mark.parametrize(("name", "given", "meant"), GOOD)
@@ -51,28 +33,17 @@ def test_text_becomes_what_it_stands_for(name, given, meant):
     assert found == meant and type(found) is type(meant)
 
 
-BAD = [
-    ("PUSH", ("ture", None)),
-    ("RESUME", ("maybe", "")),
-    ("SEED", ("x", -1, 2**32, "²", "9" * 5000)),
-    ("MAX_STEPS", ("1.5", 1.5)),
-    ("PROBLEMS", ("-1", True)),
-    ("BUDGET", ("fast",)),
-    ("FORM", ("gguff",)),
-    ("VLLM", ("on",)),
-    ("REPORT_TO", ("nothing",)),
-    ("REPO", ("bad name!",)),
-    ("LEARNING_RATE", ("inf",)),
-    ("EPOCHS", ("nan",)),
-    ("BATCH", ("4.5",)),
-]
+BAD = [("PUSH", "ture"), ("PUSH", None), ("RESUME", "maybe"), ("RESUME", ""), ("BATCH", "4.5")]
+BAD += [("SEED", value) for value in ("x", -1, 2**32, "²", "9" * 5000)]
+BAD += [("MAX_STEPS", "1.5"), ("MAX_STEPS", 1.5), ("PROBLEMS", "-1"), ("PROBLEMS", True)]
+BAD += [("BUDGET", "fast"), ("FORM", "gguff"), ("VLLM", "on"), ("REPORT_TO", "nothing")]
+BAD += [("REPO", "bad name!"), ("LEARNING_RATE", "inf"), ("EPOCHS", "nan")]
 
 
-@pytest.mark.parametrize(("name", "values"), BAD)
-def test_what_stands_for_nothing_is_refused_by_name(name, values):
-    for value in values:
-        with pytest.raises(ValueError, match=rf"^{name} is .*\n\S.*$"):
-            Settings.read({name: value})
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_what_stands_for_nothing_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is .*\n\S.*$"):
+        Settings.read({name: value})
 
 
 def test_a_push_needs_a_repository():

@@ -1,7 +1,4 @@
-"""Every recipe learns, on several seeds, measured on held-out problems.
-
-Run by `make soak`, which prints the README's table.
-"""
+"""Every recipe learns, on several seeds: `make soak`, which prints the README's table."""
 
 import json
 

@@ -1,15 +1,11 @@
-"""What a reader sees in README, notebooks and package.
-
-Spelling, links, reading times, exercises and the shape of the text.
-"""
+"""What a reader sees: spelling, links, reading times, exercises and the shape of the text."""
 
 import ast
 import re
-import urllib.error
-import urllib.request
 
 import nbformat
 import pytest
+import requests
 from spellchecker import SpellChecker
 
 from helpers.notebooks import NOTEBOOKS, address
@@ -75,9 +71,8 @@ def leads(target, page):
     name = path or page
     if not (ROOT / name).is_file() or name.startswith(("outputs/", ".venv/", "/")):
         return False
-    return not anchor or anchor in [
-        slug for text in PAGES.get(name, ()) for slug in texts.slugs(text)
-    ]
+    headings = [slug for text in PAGES.get(name, ()) for slug in texts.slugs(text)]
+    return not anchor or anchor in headings
 
 
 def external(name):
@@ -127,13 +122,9 @@ def test_badges_open_this_notebook(name):
 
 def status(target):
     """The HTTP status of an address, or None where nobody answered within ten seconds."""
-    request = urllib.request.Request(target, headers={"User-Agent": "Mozilla/5.0"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
+        return requests.get(target, headers={"User-Agent": "Mozilla/5.0"}, timeout=10).status_code
+    except requests.RequestException:
         return None
 
 
@@ -204,10 +195,7 @@ def test_long_cells_have_a_shape(name):
 
 @every_notebook
 def test_outputs_are_not_wider_than_a_page(name):
-    """Plain text has no line over 140 characters: a question with its gold, or a package's line.
-
-    Tables, HTML and cards have another form beside it, which is drawn.
-    """
+    """Plain text: tables, HTML and cards have another form beside it, which is drawn."""
     for output in (output for cell in code(BOOKS[name]) for output in cell.outputs):
         if output.get("data", {}).keys() <= {"text/plain"}:
             shown = output.get("text") or output["data"]["text/plain"]

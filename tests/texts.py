@@ -1,7 +1,5 @@
 """What there is to read: the notebooks and their exercises, a text's words and links."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import inspect
@@ -31,6 +29,10 @@ def prose(book) -> list[str]:
 
 def code(book) -> list:
     return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def tagged(book, tag: str) -> list:
+    return [cell for cell in code(book) if tag in cell.metadata.get("tags", ())]
 
 
 def blocks(text: str) -> list[SyntaxTreeNode]:
@@ -83,10 +85,7 @@ def contents(text: str, *kinds: str) -> list[str]:
 
 
 def words(text: str) -> set[str]:
-    """Words of letters only, in lower case, without 's.
-
-    None of code, addresses and tags, and no identifiers: LoRA, r64, llama.cpp.
-    """
+    """Words of letters, without 's, code, addresses, tags, and names: LoRA, r64, llama.cpp."""
     read = " ".join(contents(text, "text", "html_block", "html_inline")).replace("’", "'")
     read = re.sub(r"<[^>]*>|https?://\S+", " ", read)
     found = set()
@@ -99,10 +98,7 @@ def words(text: str) -> set[str]:
 
 
 def remarks(program: str) -> list[str]:
-    """Comments, and strings with three plain words: docstrings, messages, prompts.
-
-    Strings that are lists of words to split are left out.
-    """
+    """Comments, and strings with three plain words, but for lists of words to split."""
     tree = list(ast.walk(ast.parse(program)))
     splits = [node for node in tree if isinstance(node, ast.Attribute) and node.attr == "split"]
     lists = {id(node.value) for node in splits}

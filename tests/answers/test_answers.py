@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers import BOXED, HASH, same_math, same_number
+from helpers.answers import BOXED, HASH, hallucinates, same_math, same_number
 from tests.answers.labelled import labelled
 from tests.conftest import SHARED, needs_shared
 
-CASES = SHARED / "grading/cases.json"
+FILE = SHARED / "grading/cases.json"
+CASES = json.loads(FILE.read_text()) if FILE.exists() else []
 
 # gold ✓ answers that say the same ✗ answers that do not
 PAIRS = labelled(Path(__file__).with_name("answers.txt").read_text(encoding="utf-8"))
@@ -41,6 +42,7 @@ def test_a_gold_that_cannot_be_read_is_no_gold(gold):
 def test_no_text_raises(text):
     assert same_math(text, "18") in (0.0, 1.0)
     assert same_number(text, "18") in (0.0, 1.0)
+    assert hallucinates(text, text) in (True, False)
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
@@ -48,12 +50,6 @@ def test_fractions_are_exact(above, below):
     gold = f"\\frac{{{above}}}{{{below}}}"
     assert same_math(f"{3 * above}/{3 * below}", gold) == 1.0
     assert same_math(f"{above * 10**12 + below}/{below * 10**12}", gold) == 0.0
-
-
-def test_a_pair_of_numbers_is_never_joined():
-    for text in ("1,2", "1, 2", "1\\,2", "1 2", "1;2", "1{,}2", "12,34", "1,2345"):
-        joined = "".join(c for c in text if c.isdigit())
-        assert same_math(text, joined) == 0.0 and same_number(text, joined) == 0.0, text
 
 
 # `policy` cases in which ours differs from the label on purpose
@@ -64,9 +60,7 @@ OTHERWISE = {
 
 
 @needs_shared
-@pytest.mark.parametrize(
-    "case", json.loads(CASES.read_text()) if CASES.exists() else [], ids=lambda case: case["id"]
-)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_shared_cases(case):
     format = HASH if case["category"] == "gsm-marker" else BOXED
     right = same_math(format.extract(case["completion"]), case["gold"]) == 1.0
@@ -74,18 +68,6 @@ def test_shared_cases(case):
         assert case["kind"] == "policy" and right is False
     else:
         assert right is case["expected"], case["reason"]
-
-
-@needs_shared
-def test_golds_of_gsm8k():
-    golds = []
-    for name in ("train", "test"):
-        for line in (SHARED / f"data/gsm8k/main/{name}.jsonl").open():
-            golds.append(json.loads(line)["answer"].rpartition("####")[2].strip())
-    assert len(golds) == 8792
-    for gold in golds:
-        assert same_number(HASH.extract(HASH.write("so", gold)), gold) == 1.0
-        assert same_math(gold, gold) == 1.0
 
 
 # no other two of the 301 different golds are taken for the same answer
@@ -109,9 +91,6 @@ SAME_IN_MATH500 = r"""
 
 @needs_shared
 def test_golds_of_math500():
-    golds = [json.loads(line)["answer"] for line in (SHARED / "data/math500/test.jsonl").open()]
-    assert len(golds) == 500
-    for gold in golds:
-        assert same_math(BOXED.extract(BOXED.write("By symmetry.", gold)), gold) == 1.0
-    same = {(a, b) for a in set(golds) for b in set(golds) if a < b and same_math(a, b) == 1.0}
+    golds = {json.loads(line)["answer"] for line in (SHARED / "data/math500/test.jsonl").open()}
+    same = {(a, b) for a in golds for b in golds if a < b and same_math(a, b) == 1.0}
     assert same == {(a, b) for a, b, _ in labelled(SAME_IN_MATH500)}

@@ -76,6 +76,7 @@ BOXES = r"""
     ✗ The final answer is $\boxed{18}$. ✗ First \boxed{13} remain, then $9\cdot 2=\boxed{18}$.
     ✗ So \boxed{18}. To repeat: \boxed{18}
 8 ✓ 9 \cdot 2 = 18, so \boxed 8
+    ✗ <think>3 + 4 = 7</think> So \boxed{7}.⏎<think>3 + 5 = 8</think> So \boxed{8}.
 \pi ✓ 9 \cdot 2 = 18, so \boxed\pi
 \boxed{18} ✓ 9 \cdot 2 = 18, so \boxed{\boxed{18}}
 d ✗ \boxed{a\boxed{b}c}, so 2+1={x \boxed{d}} }
@@ -150,12 +151,6 @@ def test_what_cannot_be_read_back_is_not_written(format, solution, answer):
         format.write(solution, answer)
 
 
-def test_two_replies_in_one_do_not_follow():
-    one = BOXED.write("<think>\n3 + 4 = 7\n</think>\n\nIt is so.", "7")
-    two = BOXED.write("<think>\n3 + 5 = 8\n</think>\n\nIt is so.", "8")
-    assert BOXED.follows(one) and BOXED.follows(two) and not BOXED.follows(one + "\n" + two)
-
-
 def seconds(text):
     runs = []
     for _ in range(3):
@@ -167,14 +162,12 @@ def seconds(text):
     return min(runs)
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        *("<answer>", "<reasoning>x</reasoning>", "</think>", "The final answer is ", "so\n", "\n"),
-        *("\\boxed{", "\\boxed{7}", "\\boxed 7 or ", "{", "}", "\\", "\\frac{1}{", "((((", "$"),
-        *("\n#### ", "#### 7\n", "####", " ", "7 ", "9,", "1/", "1,111", "-", "a" * 40 + " "),
-    ],
-)
+REPEATED = ["<answer>", "<reasoning>x</reasoning>", "</think>", "The final answer is ", "so\n"]
+REPEATED += ["\\boxed{", "\\boxed{7}", "\\boxed 7 or ", "{", "}", "\\", "\\frac{1}{", "((((", "$"]
+REPEATED += ["\n#### ", "#### 7\n", "####", "\n", " ", "7 ", "9,", "1/", "1,111", "-"]
+
+
+@pytest.mark.parametrize("piece", [*REPEATED, "a" * 40 + " "])
 def test_reading_takes_linear_time(piece):
     half = 80_000 // len(piece)
     ratios = []  # a busy machine may spoil one measurement, not four; quadratic time would give 4

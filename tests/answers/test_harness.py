@@ -3,7 +3,6 @@
 import random
 import re
 from collections import Counter
-from functools import cache
 from importlib import resources
 
 import yaml
@@ -15,9 +14,8 @@ from helpers.recipes import for_model, get_recipe
 from helpers.rows import Example
 from helpers.tiny.problems import generate
 from helpers.tiny.schemas import without_marks
-from helpers.training import models
 from tests.conftest import SHARED, needs_shared
-from tests.learning import BASE
+from tests.learning import measure
 
 # Where ours is stricter on purpose: the harness reads the first `#### NUMBER` anywhere.
 STRICTER = {
@@ -55,22 +53,19 @@ ENDS = """
 """
 
 
-@cache
-def task():
-    file = resources.files("lm_eval").joinpath("tasks/gsm8k/gsm8k.yaml")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+TASK = yaml.safe_load(resources.files("lm_eval").joinpath("tasks/gsm8k/gsm8k.yaml").read_text())
 
 
 def extracted(name, text):
     """What its filter, strict-match or flexible-extract, takes; "[invalid]" for nothing."""
-    chain = next(part["filter"] for part in task()["filter_list"] if part["name"] == name)
+    chain = next(part["filter"] for part in TASK["filter_list"] if part["name"] == name)
     settings = {key: value for key, value in chain[0].items() if key != "function"}
     return list(RegexFilter(**settings).apply([[text]], [{}]))[0][0]  # then take_first
 
 
 def verdict(taken, target):
     """Its exact match of what the filter took with the target, a whole GSM8K solution."""
-    metric = next(part for part in task()["metric_list"] if part["metric"] == "exact_match")
+    metric = next(part for part in TASK["metric_list"] if part["metric"] == "exact_match")
     keys = ("regexes_to_ignore", "ignore_case", "ignore_punctuation")
     options = {key: metric[key] for key in keys}
     found = exact_match_hf_evaluate(predictions=[taken], references=[target], **options)
@@ -93,20 +88,6 @@ def made(count):
     return found[:count]
 
 
-def sampled(count):
-    """Real completions: the tiny base, untrained, asked in the format."""
-    from helpers.machine.computer import detect
-
-    recipe = for_model(get_recipe("gsm8k_hash"), True, "cpu")
-    examples = data.load(recipe, None, "cpu")["test"].take(count // 4)
-    model, tokenizer = models.load(BASE, recipe, detect())
-    prompts = [data.prompt_text(recipe, tokenizer, e.question) for e in examples for _ in range(4)]
-    replies = models.generate(
-        model, tokenizer, prompts, recipe.grpo.max_completion, temperature=0.8, batch=128
-    )
-    return [(reply.text, examples[i // 4].answer) for i, reply in enumerate(replies)]
-
-
 def differences(completions):
     """Verdicts that differ: (filter, ours, text); and the count of each."""
     recipe, found, counts = get_recipe("gsm8k_hash"), [], Counter()
@@ -125,8 +106,13 @@ def differences(completions):
     return found, counts
 
 
-def test_verdicts_equal_the_harness_but_for_documented_reasons():
-    completions = made(4000) + sampled(320)
+def test_verdicts_equal_the_harness_but_for_documented_reasons(machine, tmp_path):
+    """On made-up completions, and on real ones of the untrained tiny base."""
+    recipe = for_model(get_recipe("gsm8k_hash"), True, "cpu")
+    asked = data.load(recipe, None, "cpu")["test"].take(80)
+    _, drawn = measure(recipe, machine, 0, tmp_path, asked, None)
+    completions = made(4000) + [(record.completion, record.gold) for record in drawn]
+    assert len(completions) == 4320
     found, counts = differences(completions)
     print(f"{len(completions)} completions: {dict(counts)}")
     seen = set()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers import equations, hallucinates, last_number, same_number, stated_number
+from helpers.answers import equations, last_number, same_number
 from tests.answers.labelled import labelled
 
 # gold ✓ numbers that are the same ✗ what is not
@@ -13,7 +13,8 @@ PAIRS = r"""
     ✗ --72 ✗ 72 73
 1234 ✓ 1,234 ✗ 12,34
 1,234 ✓ 1{,}234
-12 ✗ 1,2
+12 ✗ 1,2 ✗ 1, 2 ✗ 1\,2 ✗ 1 2 ✗ 1;2 ✗ 1{,}2
+12345 ✗ 1,2345
 -5 ✓ −5 ✓ -$5 ✓ $-5
 1/2 ✓ 0.5
 0.5 ✓ \frac{1}{2}
@@ -43,7 +44,6 @@ def test_labelled_pairs(gold, predicted, same):
 def test_without_an_answer_or_a_gold():
     for predicted in ("", None, "9" * 1000):
         assert same_number(predicted, "9") == 0.0
-    assert same_number("72", "many") is None
     assert same_number("72", "") is None
 
 
@@ -52,11 +52,6 @@ def test_every_way_to_write_a_whole_number(n):
     for text in (str(n), f"{n:,}", f"{n}.", f"{n}.00", f" {n} apples"):
         assert same_number(text, str(n)) == 1.0
     assert same_number(str(n + 1), str(n)) == 0.0
-
-
-@given(st.text())
-def test_reading_never_raises(text):
-    stated_number(text), last_number(text), equations(text), hallucinates(text, text)
 
 
 @pytest.mark.parametrize(("number", "text", "_"), labelled(LAST))
@@ -69,6 +64,5 @@ def test_equations(_, text, true):
     assert [equation.true for equation in equations(text)] == [true]
 
 
-def test_what_is_no_number_and_no_equation():
-    assert last_number("none") is None
+def test_what_is_no_equation():
     assert equations("x = 7") == equations("3 + 4 = 12 - 5") == []

@@ -2,8 +2,6 @@
 
 import json
 
-import datasets
-import huggingface_hub.constants
 import pandas as pd
 import pytest
 
@@ -48,7 +46,8 @@ def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(reci
 
 NO_ANSWER, TYPE = "without an answer or a verified solution", "with a field of the wrong type"
 UNVERIFIED, NO_QUESTION = "with an answer that does not verify", "without a question"
-SEEN_BEFORE = "with a question seen before"
+SEEN_BEFORE, CONTROL = "with a question seen before", "with a control token of the chat template"
+CONTROLS = ("<|im_end|>", "7<|eot_id|>", "<｜end▁of▁sentence｜>", "so 7<end_of_turn>")
 ROW = {"question": "q", "answer": "x\n#### 7"}
 USER = {"role": "user"}
 BAD_ROWS = (
@@ -62,12 +61,8 @@ BAD_ROWS = (
     (ROW | {"question": ""}, NO_QUESTION),
     ({"frage": "q", "answer": "x\n#### 7"}, "without 'question'"),
     (OWN | {"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
-    (OWN | {"answer_text": "<|im_end|>"}, "with a control token of the chat template"),
-    (OWN | {"answer_text": "7<|eot_id|>"}, "with a control token of the chat template"),
-    (OWN | {"answer_text": "<｜end▁of▁sentence｜>"}, "with a control token of the chat template"),
-    (OWN | {"answer_text": "so 7<end_of_turn>"}, "with a control token of the chat template"),
+    *[(OWN | {"answer_text": text}, CONTROL) for text in CONTROLS],
     (ROW | {"answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
-    (rows_for("openai/gsm8k", "train", 1)[0] | {"answer": "x\n#### 3"}, SEEN_BEFORE),
 )
 
 
@@ -103,7 +98,6 @@ def test_files_of_every_kind_with_a_part_held_out(recipe, tmp_path, kind):
         table.to_csv(path, index=False)
     splits = data.load(recipe, str(path), "cpu")
     assert len(splits["train"].examples) == 45 and len(splits["test"].examples) == 5
-    assert not asked(splits["train"]) & asked(splits["test"])
 
 
 @pytest.mark.parametrize("messages", ["3 + 4?", '[{"role": "user", "content": "3 + 4?"}]'])
@@ -115,7 +109,7 @@ def test_own_rows_in_a_csv(recipe, messages, tmp_path):
     rows.append({"messages": "?", "answer_text": None, "answer": None})  # makes floats of a column
     pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
     splits = data.load(recipe, str(tmp_path / "own.csv"), "cpu")
-    assert splits["train"].dropped == {"without an answer or a verified solution": 1}
+    assert splits["train"].dropped == {NO_ANSWER: 1}
     found = splits["train"].examples + splits["test"].examples
     expected = {(f"3 + {n}?", str(n + 3)) for n in range(20)}
     assert {(e.question, e.answer) for e in found} == expected
@@ -158,30 +152,27 @@ def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
         data.usable_row(recipe, write(tmp_path / "own.jsonl", rows[:1]), "cpu", start)
 
 
-NOT_THERE = "./missing ~nobody/x C:/a.jsonl a/b.csv ./a:b"
+NOT_THERE = "./missing ~nobody/x C:/a.jsonl a/b.csv ./a:b nobody/x"
 NO_ANSWERS = [{"frage": "q", "answer": answer} for answer in ("7", "#### 7")]
+COUNTED = f"(1 {NO_ANSWER}, 1 without 'question'; its columns: frage, answer)"
 
 
 @pytest.mark.parametrize(
     ("where", "content", "cause"),
     [
         ("a.jsonl", [], "a.jsonl could not be loaded as a dataset"),
-        (
-            "a.jsonl",
-            NO_ANSWERS,
-            f"(1 {NO_ANSWER}, 1 without 'question'; its columns: frage, answer)",
-        ),
+        ("a.jsonl", NO_ANSWERS, COUNTED),
         ("a.jsonl", b"\x00\xff{{{", "JSON parse error"),
         ("a.jsonl", b'{"question": "q"}\n{oops\n', "in row 1"),
         ("a.csv", b"question,answer\n\xc4pfel?,7\n", "can't decode"),
         ("./a.txt", b"x", "a.txt could not be loaded"),
         (".", None, "doesn't contain any data files"),
-        *[(where, None, f"{where[:10]} could not be loaded") for where in NOT_THERE.split()],
+        *[(where, None, f"{where} could not be loaded") for where in NOT_THERE.split()],
     ],
 )
-def test_bad_datasets_stop_with_cause_and_cure(
-    recipe, tmp_path, monkeypatch, where, content, cause
-):
+def test_bad_datasets_stop_with_cure(recipe, tmp_path, monkeypatch, where, content, cause):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     if content is not None:
         write(tmp_path / where, content)
@@ -189,13 +180,6 @@ def test_bad_datasets_stop_with_cause_and_cure(
         data.load(recipe, where, "cpu")
     first, second = str(caught.value).split("\n")
     assert cause in first and second.startswith("Set DATASET to")
-
-
-def test_a_hub_id_without_a_network(recipe, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="nobody/nothing could not be loaded.*\nSet DATASET"):
-        data.load(recipe, "nobody/nothing", "cpu")
 
 
 def test_splits_under_other_names_are_named(recipe, tmp_path):

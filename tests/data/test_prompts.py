@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from transformers import AutoTokenizer
 
 from helpers import data
 from helpers.recipes import RECIPES
@@ -14,13 +13,15 @@ from tests.conftest import SHARED, needs_shared
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AutoTokenizer.from_pretrained(str(TINY_MODEL))
+    return data.load_tokenizer(str(TINY_MODEL))
 
 
 @pytest.mark.parametrize("folder", [TINY_MODEL, pytest.param(SHARED / "qwen3", marks=needs_shared)])
 @pytest.mark.parametrize("name", RECIPES)
 def test_one_template_for_sft_grpo_and_evaluation(name, folder):
-    recipe, tokenizer = RECIPES[name], AutoTokenizer.from_pretrained(str(folder))
+    recipe, tokenizer = RECIPES[name], data.load_tokenizer(str(folder))
+    seam = data.fit(recipe, tokenizer)
+    assert (seam.recipe, seam.mended) == (recipe, ())
     thought = "<think>\n3 + 4 = 7\n</think>\n\nIt is 7." if name == "openr1_boxed" else "3 + 4 = 7"
     example = Example("a", "3 + 4?", thought, "7")
     prompt = data.prompt_text(recipe, tokenizer, example.question)

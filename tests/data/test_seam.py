@@ -1,7 +1,5 @@
 """Chat templates and tokenizers of other families: mended and said, or refused in two lines."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -30,19 +28,18 @@ REFUSED = {
 }
 
 
-def seam_of(name: str, recipe: str, folder) -> data.Seam:
-    model = getattr(chat_models, name)(folder)
+def seam_of(name: str, recipe: str, folder):
+    """(seam, tokenizer) of such a model."""
+    model = chat_models.build(name, folder)
     tokenizer = data.load_tokenizer(model)
-    return data.fit(for_model(RECIPES[recipe], True, "cpu"), tokenizer, model)
+    return data.fit(for_model(RECIPES[recipe], True, "cpu"), tokenizer, model), tokenizer
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize(("name", "said"), GOES_THROUGH.items())
 def test_a_right_reply_is_paid_in_full(name, said, recipe, tmp_path):
     """What is learned after the prompt, decoded as TRL decodes a reply, earns the maximum."""
-    model = getattr(chat_models, name)(tmp_path / "model")
-    tokenizer = data.load_tokenizer(model)
-    seam = data.fit(for_model(RECIPES[recipe], True, "cpu"), tokenizer, model)
+    seam, tokenizer = seam_of(name, recipe, tmp_path / "model")
     recipe = seam.recipe
     assert [said in line for line in seam.mended] == [True] * bool(said)
     steps = "\n".join(f"Step {number}" for number in range(1, 7))
@@ -74,7 +71,7 @@ def test_the_rest_is_refused_in_two_lines(name, said, tmp_path):
 
 
 def test_a_box_in_an_open_thinking_part_is_no_answer(tmp_path):
-    recipe = seam_of("opens_thinking", "dapo_think", tmp_path / "model").recipe
+    recipe = seam_of("opens_thinking", "dapo_think", tmp_path / "model")[0].recipe
     cut, whole = r"perhaps \boxed{7}", "so\n</think>\n\n" + r"It is \boxed{7}."
     assert recipe.format.extract(recipe.whole(cut)) is None
     assert recipe.format.extract(recipe.whole(whole)) == "7"
@@ -82,11 +79,7 @@ def test_a_box_in_an_open_thinking_part_is_no_answer(tmp_path):
     assert paid["accuracy_reward"] == [0.0, 1.0] and paid["format_reward"] == [0.0, 1.0]
 
 
-def test_the_embedded_model_needs_nothing_and_a_reply_needs_room():
-    recipe = for_model(RECIPES["gsm8k_xml"], True, "cpu")
-    tokenizer = data.load_tokenizer(str(TINY_MODEL))
-    seam = data.fit(recipe, tokenizer)
-    assert seam.recipe == recipe and not seam.mended
+def test_a_reply_needs_room(recipe):
     short = replace(recipe, grpo=replace(recipe.grpo, max_completion=8))
     with pytest.raises(ValueError, match="GRPO's replies have 8"):
-        data.fit(short, tokenizer)
+        data.fit(short, data.load_tokenizer(str(TINY_MODEL)))

@@ -130,14 +130,9 @@ def test_right_answers_vote_together_and_for_themselves(graded):
 
 
 def test_agreement_by_hand(recipe, graded):
-    found = records.agreement(
-        graded([GOOD] * 4, "a")
-        + graded([WRONG] * 4, "b")
-        + graded([GOOD, GOOD, WRONG, ""], "c")
-        + graded([GOOD, WRONG, "", ""], "d")
-        + graded([""] * 4, "e"),
-        recipe.score,
-    )
+    answers = graded([GOOD] * 4, "a") + graded([WRONG] * 4, "b") + graded([""] * 4, "c")
+    answers += graded([GOOD, GOOD, WRONG, ""], "d") + graded([GOOD, WRONG, "", ""], "e")
+    found = records.agreement(answers, recipe.score)
     levels = [(level["agreement"], level["n"], level["right"]) for level in found["levels"]]
     assert levels == [(0.0, 1, 0.0), (0.25, 1, 0.5), (0.5, 1, 1.0), (1.0, 2, 0.5)]
 

@@ -1,6 +1,7 @@
 """Records on disk: read again, refused for another model, and never mixed by two processes."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,25 +15,16 @@ def read_records(path):
 
 
 @pytest.fixture
-def model(recipe, machine):
-    return training.load(BASE, recipe, machine)
+def given(recipe, machine):
+    """Model, tokenizer, a recipe with batches of three, and four problems."""
+    small = replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
+    problems = data.load(recipe, None, "cpu")["test"].take(4)
+    return *training.load(BASE, recipe, machine), small, problems
 
 
-@pytest.fixture
-def small(recipe):
-    return replace(recipe, evaluation=replace(recipe.evaluation, batch=3))
-
-
-@pytest.fixture
-def problems(recipe):
-    return data.load(recipe, None, "cpu")["test"].take(4)
-
-
-def test_records_of_something_else_are_refused_and_kept(
-    recipe, machine, model, problems, tmp_path, capsys
-):
+def test_records_of_something_else_are_refused_and_kept(given, machine, tmp_path, capsys):
     path = tmp_path / "mine.jsonl"
-    model, tokenizer = model
+    model, tokenizer, recipe, problems = given
 
     def evaluate(model=model, asked=problems, **settings):
         found = evaluation.evaluate(model, tokenizer, recipe, asked, path, **settings)
@@ -51,9 +43,8 @@ def test_records_of_something_else_are_refused_and_kept(
     model = training.add_lora(model, recipe, machine, 0)
     next(p for name, p in model.named_parameters() if "lora_B" in name).data += 0.5
     tuned, said = evaluate(model, problems[:3])
-    assert (
-        said.startswith("weights, adapter, scale; kept as mine-before-3.jsonl") and tuned != fewer
-    )
+    assert said.startswith("weights, adapter, scale; kept as mine-before-3.jsonl")
+    assert tuned != fewer
     (tmp_path / "mine.json").unlink()  # nothing says any more whose records these are
     assert evaluate(model, problems[:3])[0] == tuned
     for kept, records in (("", first), ("-2", second), ("-3", fewer), ("-4", tuned)):
@@ -84,47 +75,42 @@ def cut_off(monkeypatch, batches, *given, **settings):
         evaluation.evaluate(*given, **settings)
 
 
-def test_replies_of_an_unfinished_evaluation_are_kept_when_another_is_asked_for(
-    small, model, problems, tmp_path, monkeypatch, capsys
-):
+def test_unfinished_replies_are_kept_when_others_are_asked(given, tmp_path, monkeypatch, capsys):
     path = tmp_path / "mine.jsonl"
-    cut_off(monkeypatch, 1, *model, small, problems, path)
+    cut_off(monkeypatch, 1, *given, path)
     answered = path.with_suffix(".replies").read_bytes()
-    evaluation.evaluate(*model, small, problems[:2], path)
+    *model, problems = given
+    evaluation.evaluate(*model, problems[:2], path)
     said = "mine.replies held records of other problems; kept as mine-before.replies\n"
     assert said in capsys.readouterr().out
     assert (tmp_path / "mine-before.replies").read_bytes() == answered
-    evaluation.evaluate(*model, small, problems[:1], path)
+    evaluation.evaluate(*model, problems[:1], path)
     kept = {file.name.removeprefix("mine-before") for file in tmp_path.glob("mine-before*")}
     assert kept == {".jsonl", ".jsonl.json", ".replies", ".replies.json"}
 
 
 @pytest.mark.parametrize("batches", [1, 2])
-def test_a_cut_off_evaluation_goes_on_bit_for_bit(
-    small, model, problems, tmp_path, monkeypatch, batches
-):
+def test_a_cut_off_evaluation_goes_on_bit_for_bit(given, tmp_path, monkeypatch, batches):
     """Cut off after some batches of drawn answers, with half a batch behind them."""
     path = tmp_path / "cut" / "mine.jsonl"
-    undisturbed = evaluation.evaluate(*model, small, problems, tmp_path / "whole.jsonl", samples=2)
-    cut_off(monkeypatch, batches, *model, small, problems, path, samples=2)
+    undisturbed = evaluation.evaluate(*given, tmp_path / "whole.jsonl", samples=2)
+    cut_off(monkeypatch, batches, *given, path, samples=2)
     replies = path.with_name("mine.replies")
     assert not path.exists() and len(read_lines(replies)) == batches
     with open(replies, "a") as file:
         file.write('{"replies": [[3, "a batch that was being wr')
-    begun, in_batches = [], training.in_batches
-    monkeypatch.setattr(
-        training, "in_batches", lambda *args: begun.append(args[-1]) or in_batches(*args)
-    )
-    assert evaluation.evaluate(*model, small, problems, path, samples=2) == undisturbed
-    assert begun == [3 * batches]
+    watched = Mock(wraps=training.in_batches)
+    monkeypatch.setattr(training, "in_batches", watched)
+    assert evaluation.evaluate(*given, path, samples=2) == undisturbed
+    assert [call.args[-1] for call in watched.call_args_list] == [3 * batches]
     assert sorted(file.name for file in path.parent.iterdir()) == ["mine.json", "mine.jsonl"]
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-def test_two_processes_do_not_mix_their_records(recipe, model, problems, tmp_path):
+def test_two_processes_do_not_mix_their_records(given, tmp_path):
     path = tmp_path / "mine.jsonl"
     said = "Another process is evaluating into .*mine.jsonl.\nStop it .* or set OUTPUT"
     held = training.lock_folder(path, "evaluating into")  # as another process holds it
     with held, pytest.raises(RuntimeError, match=said):
-        evaluation.evaluate(*model, recipe, problems, path)
-    assert len(evaluation.evaluate(*model, recipe, problems, path)) == 4
+        evaluation.evaluate(*given, path)
+    assert len(evaluation.evaluate(*given, path)) == 4

@@ -1,7 +1,4 @@
-"""The statistics against brute force and by simulation.
-
-An interval of 95 % covers in 94 to 96 %, a test at 5 % errs in 5 % at most.
-"""
+"""The statistics against brute force; intervals of 95 % and tests at 5 % by simulation."""
 
 import itertools
 
@@ -134,10 +131,7 @@ def test_many_samples_are_voted_on_by_a_draw():
 
 
 def test_so_many_problems_show_the_step():
-    """With the number that it says, a test finds the step in 80 % of simulations.
-
-    McNemar's exact test in a little less.
-    """
+    """A test finds it in 80 % of simulations, McNemar's exact test in a little less."""
     rng, found = np.random.default_rng(3), []
     n = measures.problems_needed(0.5, 0.65, differing=0.35)
     for _ in range(LOOPS):

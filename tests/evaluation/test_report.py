@@ -46,8 +46,7 @@ def page(recipe, tmp_path_factory):
 def opened(page, where=""):
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000"]
     command = [CHROMIUM, *options, "--dump-dom", f"{page.as_uri()}{where}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout
+    return subprocess.check_output(command, text=True, timeout=120)
 
 
 @needs_chromium

@@ -1,7 +1,5 @@
 """Runs that are made ill on purpose, and whether the verdicts name the illness: the lab."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import replace
 from pathlib import Path
@@ -54,8 +52,9 @@ class Until(TrainerCallback):
         return control
 
 
-def ill(recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS) -> list[Verdict]:
-    """The verdicts on GRPO with another reward or a spoilt trainer, up to the verdict `name`."""
+def ill(recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS, **values):
+    """The verdicts on GRPO with another reward or settings or a spoilt trainer, up to `name`."""
+    recipe = changed(recipe, **values)
     model, tokenizer = training.load(start, recipe, machine)
     functions = training.reward_functions(recipe)[0]
     if paid:
@@ -87,6 +86,18 @@ def nan_gradient(trainer) -> None:
 
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     trained[0].register_hook(spoilt)
+
+
+ILLNESSES = {  # by verdict: what brings it about
+    "zero-variance groups": {"paid": constant},
+    "length-only reward": {"paid": length_only},
+    "format-only learning": {"paid": form_only},
+    "truncation": {"max_completion": 8},
+    "learning rate too high": {"learning_rate": 0.05},
+    "NaN": {"spoil": nan_gradient},
+    "entropy collapse": {"paid": same_as_the_group, "learning_rate": 2e-3},
+    "repetition": {"max_completion": 200},
+}
 
 
 def changed(recipe: Recipe, **values) -> Recipe:

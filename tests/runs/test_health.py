@@ -8,17 +8,8 @@ from helpers.recipes import RECIPES
 from tests.learning import supervise
 from tests.runs import pathologies as lab
 
-ILLNESSES = {
-    "zero-variance groups": {"paid": lab.constant},
-    "length-only reward": {"paid": lab.length_only},
-    "format-only learning": {"paid": lab.form_only},
-    "truncation": {"max_completion": 8},
-    "learning rate too high": {"learning_rate": 0.05},
-    "NaN": {"spoil": lab.nan_gradient},
-    "entropy collapse": {"paid": lab.same_as_the_group, "learning_rate": 2e-3},
-    "repetition": {"max_completion": 200},
-}
 QUICK = ("zero-variance groups", "NaN")  # the others in `make soak`
+SLOW = [pytest.param(name, marks=pytest.mark.soak) for name in lab.ILLNESSES if name not in QUICK]
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +18,10 @@ def taught(recipe, machine, tmp_path_factory):
     return supervise(recipe, machine, 0, out, data.load(recipe, None, "cpu"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in ILLNESSES],
-)
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
 def test_an_illness_is_named(name, taught, recipe, machine, tmp_path):
-    changes = dict(ILLNESSES[name])
-    injected = {key: changes.pop(key) for key in ("paid", "spoil") if key in changes}
     start = lab.stammering(recipe, machine, tmp_path) if name == "repetition" else taught
-    found = lab.ill(lab.changed(recipe, **changes), machine, tmp_path, start, name, **injected)
+    found = lab.ill(recipe, machine, tmp_path, start, name, **lab.ILLNESSES[name])
     [verdict] = [verdict for verdict in found if verdict.name == name]
     assert verdict.step <= lab.STEPS and verdict.evidence and verdict.cure
 
