@@ -3,11 +3,13 @@
 import functools
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 import sympy
 
-from helpers.answers import eed_score
+from helpers.answers import eed_score, isolation
 from helpers.answers.symbolic import bulk, distance
 from tests.conftest import SHARED, needs_shared
 
@@ -55,6 +57,24 @@ def test_golds_of_phybench():
             side = side[len("\\boxed{") : -1]
         side = side.rpartition("=")[2].strip()
         assert eed_score(rf"\frac{{1}}{{2}}\left({side}\right)+\frac{{{side}}}{{2}}", gold) == 1.0
+
+
+@needs_shared
+@pytest.mark.soak
+def test_a_busy_machine_changes_no_score():
+    """The golds that take longest, idle and beside four processes that compute."""
+    rows = json.loads((SHARED / "data/phybench/PHYBench-fullques_v1.json").read_text())
+    golds = sorted({row["answer"] for row in rows if row["answer"]}, key=len)[-12:]
+    scores = []
+    for others in (0, 4):
+        isolation.ask.cache_clear()
+        isolation.close()  # what simplified formulas it remembers
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)]
+        scores.append([eed_score(f"{gold}+x_9", gold) for gold in golds])
+        for process in busy:
+            process.kill()
+    print(scores[0])
+    assert scores[0] == scores[1] and min(scores[0]) > 0
 
 
 NO_FORMULA = ("", None, "mgh =", r"\frac{mgh}{", "mgh = mgh", "mgh, 2mgh")
