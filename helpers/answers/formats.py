@@ -67,7 +67,7 @@ def same_value(one: str, other: str) -> bool:
     except Unreadable:
         return False
     (first, unit), (second, other_unit) = sides
-    return first == second and (unit == other_unit or "" in (unit, other_unit))
+    return first == second and (unit == other_unit or not unit or not other_unit)
 
 
 class Format:
