@@ -4,18 +4,36 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from helpers.answers.formats import Format, after_thinking
+from helpers.answers.formats import Format, after_thinking, same_value
 from helpers.answers.numbers import LONGEST_REPLY, last_number
 from helpers.answers.vocabulary import words
 
 MARK = re.compile(r"\\boxed(?![A-Za-z])\s*(?P<open>\{)?|\\.|[{}]", re.DOTALL)
-BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[^\s\\{}$])")
+BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[A-Za-z](?![A-Za-z])|[^\sA-Za-z\\{}$]|(?=\S))")
+FILLER = re.compile(  # in a box that is only named, or shown as an example
+    r"""(?i)(?:[\s{}$.,:;…?_~`'"()\[\]]|\\(?:[ ,;:!_]|[lcdv]?dots[bcm]?|q?quad|square|phantom)"""
+    r"|\\(?:text|math|boxed)[a-z]*|<?(?:your|the|final|answer|result|value|number|here)\b>?)*+"
+)
 STEP = re.compile(r"[0-9A-Za-z)}] ?(?:[-+*/×·^÷=]|\\(?:cdot|times|div|frac|sqrt|pm)\b)")
 HEDGE = re.compile(
-    r"\b(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b", re.IGNORECASE
+    r"(?i)\b(?:(?:or|either|alternatively|maybe|perhaps|possibly|otherwise)\b"
+    r"|(?:not|nor|rather than|instead of)[\s$*(]*\Z)"
+)
+CORRECTION = re.compile(
+    r"(?is)(?!.*\b(?:also|both|could|might|may)\b).*?\b(?:wait|oops|sorry|actually|correction|mistaken"
+    r"|no(?=\s*[,.:;!—–-])|(?:is|was|looks) (?:wrong|incorrect|not right|not correct)"
+    r"|(?:made|is|was) an? (?:\w+ )?(?:mistake|error|slip)|(?:it|that|this|answer) should be"
+    r"|(?:right|correct|corrected) (?:value|answer|result|number) (?:is|should be))\b"
+)
+PART = re.compile(r"(?i)(?:(?:^|\n)[ *]*\(?|\s\()([a-f]|i{1,3}|i?v)\)|\bpart \(?([a-f1-6])\b")
+SAYS = r"(?<![\w\\])(?!it\b|answer\b|that\b)(\\?[a-z][\w{}()]*) *(?:=|:|is\b|has\b)[\s$*]*"
+NAMED = re.compile(rf"(?i){SAYS}\Z")
+AND_NAMED = re.compile(  # from one box to the next: `, y =`, ` cm and the height is`
+    r"(?i)[^\w,;]*+(?:\w+[^\w,;]*+)?(?:[,;]\W*+(?:and\W++)?|and\W++)(?:the |q?quad ?)?" + SAYS
 )
 CLOSING = re.compile(r"(?:[\s$.*]|\\\)|\\\])*")
 THINK_TAG = re.compile("</?think>")
+LONGEST_NAME = 80  # characters before a box in which its name is searched
 PHRASES = words("phrases") | {""}  # they introduce an answer, and give no reason for it
 
 
@@ -56,9 +74,29 @@ def boxes(text: str) -> Iterator[Box]:
         yield Box(outer.start(), -1, "")
 
 
+def answers(text: str) -> list[Box]:
+    r"""The boxes of a text without those that are only named: `\boxed{}`, `\boxed{your answer}`."""
+    return [box for box in boxes(text) if box.end < 0 or not FILLER.fullmatch(box.value)]
+
+
+def in_parts(text: str, found: list[Box]) -> str | None:
+    """The values of `(a) … (b) …` or `x = … and y = …`, where each box answers another part."""
+    values, end = {}, 0
+    for box in found:
+        before, end = text[end : box.start], box.end
+        label = PART.search(before) or AND_NAMED.fullmatch(before)
+        if not values:
+            label = label or NAMED.search(before[-LONGEST_NAME:])
+        if label is None:
+            return None
+        if values.setdefault(label[label.lastindex].lower(), box.value) != box.value:
+            return None
+    return ", ".join(values.values())
+
+
 def final_box(text: str) -> Box | None:
     """The one box of a text, where nothing but the end of its sentence follows it."""
-    found = list(boxes(text))
+    found = answers(text)
     if len(found) == 1 and found[0].value and CLOSING.fullmatch(text, found[0].end):
         return found[0]
     return None
@@ -93,8 +131,9 @@ class Boxed(Format):
     def extract(self, text: str) -> str | None:
         r"""The content of the last box after the thinking.
 
-        None when there is none, when it is empty or cut off, or when it is hedged: an earlier box
-        with another value is an intermediate result only if some working stands between the two.
+        None when there is none, when it is cut off, or when it is hedged: an earlier box with
+        another value must be corrected, or be an intermediate result with some working after it.
+        Boxes that answer a part each are read as a list.
 
         >>> BOXED.extract(r"<think>\boxed{3}?</think> It is \boxed{\frac{1}{2}}.")
         '\\frac{1}{2}'
@@ -102,16 +141,21 @@ class Boxed(Format):
         '18'
         """
         rest = after_thinking(text)
-        found = list(boxes(rest))
-        if not found or not found[-1].value:
+        found = answers(rest)
+        if not found or found[-1].end < 0:
             return None
-        last = found[-1]
-        others = [box for box in found if box.value != last.value]
-        if others:
-            between = rest[others[-1].end : last.start]
-            if HEDGE.search(between) or not STEP.search(between):
-                return None
-        return last.value
+        last, others = found[-1], found[:-1]
+        while others and same_value(others[-1].value, last.value):
+            others.pop()
+        if not others:
+            return last.value
+        between = rest[others[-1].end : last.start]
+        if HEDGE.search(between):
+            return None
+        parts = in_parts(rest, found)
+        if parts or AND_NAMED.fullmatch(between):
+            return parts
+        return last.value if STEP.search(between) or CORRECTION.match(between) else None
 
     def extract_flexible(self, text: str) -> str | None:
         r"""The last filled box anywhere, else the last number anywhere.
@@ -120,7 +164,7 @@ class Boxed(Format):
         'x+1'
         """
         found = last_number(text)
-        for box in boxes(text[-LONGEST_REPLY:]):
+        for box in answers(text[-LONGEST_REPLY:]):
             found = box.value or found
         return found
 
@@ -138,11 +182,14 @@ class ThinkBoxed(Boxed):
         return self.holds(text) and final_box(after_thinking(text)) is not None
 
     def holds(self, text: str) -> bool:
-        """Whether a filled `<think>…</think>` and, after it, a box with one answer are there."""
-        if THINK_TAG.findall(text) != ["<think>", "</think>"]:
-            return False
-        before, thinking, _ = THINK_TAG.split(text)
-        return not before.strip() and bool(thinking.strip()) and super().holds(text)
+        """Whether a filled `<think>…</think>` and, after it, a box with one answer are there.
+
+        `<think>` may be missing: there are chat templates that open it in the prompt.
+        """
+        thinking, end, rest = text.partition("</think>")
+        thinking = thinking.strip().removeprefix("<think>")
+        once = end and not THINK_TAG.search(f"{thinking} {rest}")
+        return bool(once and thinking.strip()) and super().holds(text)
 
 
 BOXED = Boxed()

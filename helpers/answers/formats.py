@@ -6,7 +6,10 @@ The text comes from a model, so every function takes time linear in its length, 
 
 import re
 
-from helpers.answers.numbers import LONGEST_REPLY, last_number
+from helpers.answers.comparing import named
+from helpers.answers.numbers import LONGEST_REPLY, last_number, split_unit
+from helpers.answers.parser import read
+from helpers.answers.tree import Unreadable
 from helpers.answers.vocabulary import VOCABULARY
 
 LONGEST_VALUE = 3_000  # characters
@@ -50,6 +53,22 @@ def single_value(text: str) -> str | None:
     if not text or "<" in text or CANDIDATES.search(text):
         return None
     return text
+
+
+def same_value(one: str, other: str) -> bool:
+    r"""Whether two texts state one value, perhaps in two dresses, as far as their trees say.
+
+    >>> same_value("9", r"9.0\text{ pens}"), same_value("9 cm", "9 m"), same_value("x=9", "9")
+    (True, False, True)
+    """
+    if one == other:
+        return True
+    try:
+        sides = [split_unit(named(read(text))[1]) for text in (one, other)]
+    except Unreadable:
+        return False
+    (first, unit), (second, other_unit) = sides
+    return first == second and (unit == other_unit or not unit or not other_unit)
 
 
 class Format:
@@ -123,11 +142,14 @@ class Xml(Format):
         after = after_thinking(text).rpartition("</reasoning>")[2]
         if "<reasoning>" in after:
             return None
-        values = set()
+        found = None
         for block in after.split("<answer>")[1:]:
             inside, end, _ = block.partition("</answer>")
-            values.add(single_value(inside) if end else None)
-        return values.pop() if len(values) == 1 else None
+            value = single_value(inside)
+            if not end or value is None or not same_value(found or value, value):
+                return None
+            found = value
+        return found
 
 
 def strict_xml(text: str) -> bool:
@@ -161,7 +183,7 @@ class Hash(Format):
         rest, found, end = after_thinking(text), None, 0
         for mark in MARK.finditer(rest):
             value = single_value(LABEL.sub("", mark["value"].strip(), count=1))
-            if value is None or "#" in mark["value"] or found not in (None, value):
+            if value is None or "#" in mark["value"] or not same_value(found or value, value):
                 return None
             found, end = value, mark.end()
         return None if re.search(r"[0-9]", rest[end:]) else found

@@ -19,10 +19,14 @@ WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is
 DASHES = str.maketrans("−–﹣\u00a0\u202f\u2009", "---   ")
 DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 NUMBER = re.compile(DIGITS)
-TYPED = rf"{DIGITS}(?: ?/ ?{DIGITS})?"
-SIGNED = re.compile(
-    r"-?\\[dt]?frac\{-?[0-9]+\}\{[0-9]+\}"
-    rf"|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{TYPED}|{TYPED}"
+FRACTION = r"\\[cdt]?frac ?(?:\{-?[0-9]+\}|[0-9]) ?(?:\{[0-9]+\}|[0-9])"
+MIXED = rf" ?[¼½¾]|(?: |\\,)?{FRACTION}| [0-9]+/[0-9]+"
+TYPED = rf"(?:{DIGITS}(?:{MIXED}| ?/ ?{DIGITS})?|[¼½¾])"
+SIGNED = re.compile(rf"-?{FRACTION}|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{TYPED}|{TYPED}")
+TERM = rf"\(?(?:\\?\$)?(?:{FRACTION}|{DIGITS})\)?"
+SIGN = r" ?(?:[×÷]|\\(?:times|cdot|div)) ?| [-+*x] | ?/ ?"
+CUT_OFF = re.compile(  # at the end: `3+4 =`, `3 +`, `3 + 4`, `30/6`
+    rf"(?<![0-9.,]){TERM}(?:(?:(?:{SIGN}|[-+*]){TERM})*+(?: ?=| [-+*/×÷])|(?:(?:{SIGN}){TERM})+)\Z"
 )
 EQUATION = re.compile(
     rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+)"
@@ -54,13 +58,20 @@ def stated_number(text: str) -> Fraction | None:
 
 
 def last_number(text: str) -> str | None:
-    r"""The last number written anywhere in a text; None when there is none.
+    r"""The last number written anywhere in a text, but in arithmetic that breaks off at its end.
 
     >>> last_number("5 - 3 = 2, so she has 1,200."), last_number("half is 1/2"), last_number("none")
     ('1,200', '1/2', None)
+    >>> last_number("It is 2 1/2 cups."), last_number("For 7 days she needs 3 + 4")
+    ('2 1/2', '7')
     """
-    text = text[-LONGEST_REPLY:]
-    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    text = text[-LONGEST_REPLY:].rstrip()
+    tail = text[-LONGEST:].translate(DASHES)
+    cut_off = CUT_OFF.search(tail)
+    value = cut_off and stated_number(cut_off.group())
+    if cut_off and (value is None or value.denominator == 1):
+        text = text[: len(text) - len(tail) + cut_off.start()]
+    end = max(text.rfind(digit) for digit in "0123456789¼½¾") + 1
     for length in WINDOWS:  # from the end, so that a long reply need not be searched whole
         tail = text[max(0, end - length) : end + 1].translate(DASHES)
         found = deque(SIGNED.finditer(tail), maxlen=1)

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers import BOXED, HASH, hallucinates, same_math, same_number
+from helpers.answers import (
+    BOXED,
+    HASH,
+    hallucinates,
+    last_number,
+    same_math,
+    same_number,
+    stated_number,
+)
 from tests.answers.labelled import labelled
 from tests.conftest import SHARED, needs_shared
 
@@ -50,6 +58,40 @@ def test_fractions_are_exact(above, below):
     gold = f"\\frac{{{above}}}{{{below}}}"
     assert same_math(f"{3 * above}/{3 * below}", gold) == 1.0
     assert same_math(f"{above * 10**12 + below}/{below * 10**12}", gold) == 0.0
+
+
+# the last number that is read ✓ from these texts
+LAST = r"""
+2 1/2 ✓ It is 2 1/2 cups. ✓ 2 1/2
+-2 1/2 ✓ It is -2 1/2.
+$2 1/2 ✓ It is $2 1/2.
+2\frac{1}{2} ✓ It is 2\frac{1}{2} cups.
+$2\frac{1}{2} ✓ It is $2\frac{1}{2}$ cups.
+2\,\tfrac12 ✓ It is 2\,\tfrac12
+7½ ✓ It is 7½ cups. ✓ 7½
+7 ½ ✓ 7 ½ cups
+½ ✓ of 3 it is ½
+\frac12 ✓ It is $\frac12$.
+1/2 ✓ half is 1/2 ✓ 3, 1/2
+1 / 2 ✓ half is 1 / 2
+6 ✓ Then going back at 6 mph would take 30 / 6 ✓ at 6 mph it takes 30/6 ✓ 6 pens: 3 + 4 ✓ 6: 3+4 =
+    ✓ 6: 2 \times 3 ✓ 6 of (3 + 4) * 2 ✓ 6, but $30 + ✓ 6 of 4 =⏎ ✓ 6: 8 × 2 ✓ 6: 1,000 - 30 – 4
+83 ✓ So 83 is $\frac{1245}{15} =
+nothing ✓ $\frac{1245}{15} = ✓ 3 + 4 ✓ 30 / 6 ✓ 30 / ✓ 3 + 4 =
+18 ✓ 9 * 2 = 18 ✓ 9 * 2 = **18** ✓ *it is 18* ✓ 20 - 2 = 18⏎ ✓ 9⏎- 18 ✓ 20-18
+4 ✓ It is 3 + 4. ✓ 3 + 4 pens ✓ <answer>3 + 4</answer>
+"""
+
+
+@pytest.mark.parametrize(("number", "text", "_"), labelled(LAST))
+def test_last_number_by_kind(number, text, _):
+    assert last_number(text) == (None if number == "nothing" else number)
+
+
+def test_mixed_numbers_are_numbers():
+    for text in ("It is 2 1/2 cups.", r"$2\frac{1}{2}$", r"It is 2\tfrac12"):
+        assert stated_number(last_number(text)) == 2.5
+    assert same_number(last_number("It is 7½ cups."), "7") == 0.0
 
 
 # `policy` cases in which ours differs from the label on purpose

@@ -74,7 +74,7 @@ def test_a_busy_machine_changes_no_score():
         for process in busy:
             process.kill()
     print(scores[0])
-    assert scores[0] == scores[1] and min(scores[0]) > 0
+    assert scores[0] == scores[1] and max(scores[0]) > 0.5
 
 
 NO_FORMULA = ("", None, "mgh =", r"\frac{mgh}{", "mgh = mgh", "mgh, 2mgh")

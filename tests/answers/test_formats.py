@@ -97,6 +97,94 @@ nothing ✗ so⏎#### 18⏎Or 19. ✗ so⏎#### 18⏎#### 19 ✗ so⏎#### 18 or
 """
 
 
+# the answer that is read ✓ from these texts, whether they follow the format or not
+NAMED_BOXES = r"""
+7 ✓ I put it in \boxed{}. There are seven pens. \boxed{7} ✓ Using \boxed{...}: seven. \boxed{7}
+    ✓ It is \boxed{7}. (In \boxed{} as requested.) ✓ In `\boxed{}`: \boxed{7} ✓ \boxed{?} \boxed{7}
+    ✓ In \boxed{\text{your answer}}: \boxed{7} ✓ As \boxed{answer}: \boxed{7}, in \boxed{\ldots}
+    ✓ In a \boxed as asked: \boxed{7} ✓ Inside $\boxed$: \boxed{7} ✓ Inside `\boxed`: \boxed{7}
+    ✓ Like \boxed{<answer>}: \boxed{7} ✓ \boxed{\;} \boxed{\textbf{The Final Answer}} \boxed{7}
+    ✓ \boxed{\boxed{}} \boxed{7} ✓ \boxed{____} \boxed 7
+nothing ✓ \boxed{answer} ✓ \boxed{\text{your answer}} ✓ \boxed{ } ✓ \boxed{\ldots} ✓ \boxed{…}
+    ✓ \boxed{} \boxed{...} ✓ \boxed{7}, in \boxed{ ✓ In \boxed{}: \boxed{7} or \boxed{8}
+\{\} ✓ \boxed{\{\}}
+< ✓ \boxed{<}
+- ✓ \boxed{-}
+\text{no solution} ✓ In \boxed{}: \boxed{\text{no solution}}
+"""
+DRESSES = r"""
+9.0 ✓ It is \boxed{9}, so \boxed{9.0}. ✓ \boxed{9} \boxed{9.00} \boxed{\text{9}} \boxed{9.0}
+9\text{ pens} ✓ \boxed{9} pens: \boxed{9\text{ pens}} ✓ \boxed{9\text{ pen}} \boxed{9\text{ pens}}
+0.5 ✓ \boxed{\frac{1}{2}}, \boxed{0.5} ✓ \boxed{1/2} \boxed{0.5}
+1,000 ✓ \boxed{1000} \boxed{1,000} ✓ \boxed{1{,}000} \boxed{1,000} ✓ \boxed{\$1000} \boxed{1,000}
+9 ✓ \boxed{x=9}, \boxed{9} ✓ \boxed{ 9 } \boxed{9}
+\frac{\sqrt{3}}{2} ✓ \boxed{\dfrac{\sqrt3}2} \boxed{\frac{\sqrt{3}}{2}}
+nothing ✓ \boxed{9\text{ m}}, \boxed{9\text{ cm}} ✓ \boxed{9}, \boxed{9.1} ✓ \boxed{x^2} \boxed{x^3}
+    ✓ \boxed{9}, \boxed{-9} ✓ \boxed{(1,2)} \boxed{(2,1)} ✓ \boxed{1/3} \boxed{0.33}
+"""
+CORRECTIONS = r"""
+7 ✓ \boxed{6}. But that is wrong; the right value is \boxed{7} ✓ \boxed{6}. No: \boxed{7}
+    ✓ \boxed{6}. Wait, I made a mistake. Let me see. \boxed{7}
+    ✓ \boxed{6}; no, it should be \boxed{7}
+    ✓ \boxed{6}. Oops, \boxed{7}. ✓ \boxed{6} was incorrect. \boxed{7}
+    ✓ \boxed{6}. Actually, \boxed{7}
+    ✓ \boxed{5} or \boxed{6}? I was mistaken: \boxed{7}
+nothing ✓ \boxed{6}. Wait, or maybe \boxed{7} ✓ \boxed{6}. Wait, it could also be \boxed{7}
+    ✓ \boxed{6}, not \boxed{7} ✓ No, it is \boxed{6} rather than \boxed{7}
+    ✓ \boxed{6}. Also \boxed{7}
+    ✓ \boxed{6}. It would be wrong to say \boxed{7} ✓ \boxed{6}, possibly \boxed{7}; no doubt.
+    ✓ \boxed{6}. There is no other one: \boxed{7} ✓ \boxed{6}. Either that is wrong, so \boxed{7}
+"""
+IN_PARTS = r"""
+3, 4 ✓ (a) 1+2=\boxed{3}. (b) 3+1=\boxed{4}. ✓ **(a)** \boxed{3} **(b)** \boxed{4}
+    ✓ Part (a): \boxed{3}. Part (b): \boxed{4} ✓ a) \boxed{3}⏎b) \boxed{4}
+    ✓ (i) \boxed{3} (ii) \boxed{4}
+    ✓ x = \boxed{3} and y = \boxed{4} ✓ $x = \boxed{3}$, $y = \boxed{4}$
+    ✓ f(a)=\boxed{3}, f(b)=\boxed{4}
+    ✓ The width is \boxed{3} cm and the height is \boxed{4} cm.
+    ✓ Ann has \boxed{3} and Tom has \boxed{4}
+    ✓ (a) \boxed{3} (b) \boxed{4} In short, (a) \boxed{3} (b) \boxed{4}
+3, 4, 5 ✓ (a) \boxed{3} (b) \boxed{4} (c) \boxed{5}
+18 ✓ n = \boxed{9}. Then the cost = \boxed{18} ✓ (a) There are \boxed{9}. Then 9*2=\boxed{18}
+nothing ✓ x = \boxed{3} and x = \boxed{4} ✓ x = \boxed{3}, x = \boxed{4}
+    ✓ (a) \boxed{3} or (b) \boxed{4}
+    ✓ (a) \boxed{3} (a) \boxed{4} ✓ \boxed{3} and \boxed{4} ✓ \boxed{3} and y = \boxed{4}
+    ✓ The answer is \boxed{3} and it is \boxed{4} ✓ (a) \boxed{3} (b) \boxed{4} (b) \boxed{5}
+"""
+ONE_VALUE = """
+18.0 ✓ so⏎#### 18⏎#### 18.0
+18 oz ✓ so⏎#### 18 oz
+18 hrs ✓ so⏎#### 18 hrs
+18 sq ft ✓ so⏎#### 18 sq ft
+nothing ✓ so⏎#### 18⏎#### 18.1 ✓ so⏎#### 18 m⏎#### 18 cm ✓ so⏎#### 18⏎####
+"""
+ONE_BLOCK = """
+7.0 ✓ <answer>7</answer><answer>7.0</answer>
+$7 ✓ <answer>The final answer is 7.</answer> <answer>$7</answer>
+nothing ✓ <answer>7</answer><answer>7.1</answer> ✓ <answer></answer><answer>7</answer>
+    ✓ <answer>7</answer><answer>7 ✓ <answer>7</answer><answer></answer>
+"""
+KINDS = labelled(NAMED_BOXES + DRESSES + CORRECTIONS + IN_PARTS)
+
+
+@pytest.mark.parametrize(
+    ("format", "value", "text"),
+    [
+        *[(BOXED, *case[:2]) for case in KINDS],
+        *[(HASH, *case[:2]) for case in labelled(ONE_VALUE)],
+        *[(XML, *case[:2]) for case in labelled(ONE_BLOCK)],
+    ],
+)
+def test_which_value_is_read(format, value, text):
+    assert format.extract(text) == (None if value == "nothing" else value)
+
+
+def test_a_box_that_is_only_named_is_no_second_one():
+    assert BOXED.follows(r"I put it in \boxed{}. 3 + 4 = 7. \boxed{7}")
+    assert not BOXED.follows(r"3 + 4 = 7, so \boxed{7}, in \boxed{}.")
+    assert BOXED.extract_flexible(r"It is \boxed{7}, in \boxed{...} as 1 asked") == "7"
+
+
 @pytest.mark.parametrize(
     ("format", "value", "text", "follows"),
     [
@@ -122,7 +210,10 @@ def test_strict_is_the_exact_shape():
 THINKING = r"""
 holds ✓ <think>3 + 4 = 7</think> \boxed{7} ✓ <think>3 + 4 = 7</think> It is $\boxed{7}$.
     ✓ <think>\boxed{7}</think> \boxed{7} ✗ <think>3 + 4 = 7</think> \boxed{7} apples
-nothing ✗ <think> </think> \boxed{7} ✗ <think>so</think> \boxed{} ✗ so</think> \boxed{7}
+    ✓ 3 + 4 = 7⏎</think>⏎⏎It is \boxed{7}. ✓ so</think> \boxed{7} ✗ so</think> \boxed{7} apples
+nothing ✗ <think> </think> \boxed{7} ✗ <think>so</think> \boxed{} ✗ ⏎</think> \boxed{7}
+    ✗ so</think></think> \boxed{7} ✗ so</think> \boxed{} ✗ so</think><think> \boxed{7}
+    ✗ so \boxed{7}
     ✗ <think>so</think> \boxed{7} or \boxed{8} ✗ <think>so</think><think>so</think> \boxed{7}
     ✗ <think>so \boxed{7} ✗ \boxed{7} <think>so</think> ✗ Well, <think>so</think> \boxed{7}
 """
@@ -164,6 +255,14 @@ def seconds(text):
 
 REPEATED = ["<answer>", "<reasoning>x</reasoning>", "</think>", "The final answer is ", "so\n"]
 REPEATED += ["\\boxed{", "\\boxed{7}", "\\boxed 7 or ", "{", "}", "\\", "\\frac{1}{", "((((", "$"]
+REPEATED += [
+    "\\boxed{} ",
+    "\\boxed{9 pens} ",
+    "x = \\boxed{7}, y",
+    "(a) \\boxed{7} ",
+    "no ",
+    "1 + ",
+]
 REPEATED += ["\n#### ", "#### 7\n", "####", "\n", " ", "7 ", "9,", "1/", "1,111", "-"]
 
 
