@@ -1,15 +1,16 @@
-"""Random expressions, printed in many ways, rewritten in equal ways, or changed.
+r"""Random expressions, written in many ways, in equal forms and in changed ones.
 
-A tree is a tuple: ("n", whole number), ("d", decimal's text), ("s", letter), ("!", whole number),
-("-", a), ("+", a, b, …), ("*", a, b, …), ("/", a, b), ("^", a, whole number), ("r", a) for √a.
-Its value comes from here, not from the code under test: `value` computes with fractions, and of
-roots with 60 digits, so what differs by more than that surely differs. Letters are positive.
+A tree is a number or letter, as text, or a tuple of an operation and trees. Its value comes from
+here, not from the code under test: `value` computes with fractions, and of a root takes 60 digits,
+so that what differs by more than 40 surely differs. Letters stand for positive numbers.
 
-A seeded generator rather than hypothesis: all that is wrong shall be counted, by kind, and
-hypothesis stops at the first; small trees come often, so the shortest example is nearly minimal.
+A seeded generator rather than hypothesis, which stops at the first failure: all that is wrong shall
+be counted, by rule; most trees are small, so that the shortest example of a rule is nearly minimal.
 """
 
+import ast
 import math
+import operator
 import random
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,47 +19,134 @@ from typing import NamedTuple
 LETTERS = "xyab"
 DIGITS = 60  # of a root
 NEAR = Fraction(1, 10**40)
+LARGEST, LONGEST = 10**12, 120  # value, and characters, of an answer
+SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
 SUM, QUOTIENT, PRODUCT, POWER, ATOM = range(5)  # how tightly a text holds together
-ONE = ("n", 1)
+
+# A, B, C are any trees, the other capitals numbers, as `numbers` makes them. Both ways.
+EQUAL = """
+A = A
+A+B = B+A
+A*B = B*A
+A+B+C = C+B+A
+A*(B+C) = A*B+A*C
+(A+B)*(A-B) = A**2-B**2
+(A+B)**2 = A**2+2*A*B+B**2
+A+B = K*(A/K+B/K)
+A/B+C = (A+C*B)/B
+A/N+C/K = (A*K+C*N)/P
+(A+B)/C = A/C+B/C
+A-B = -(B-A)
+-(A+B) = -A-B
+A-(B-C) = A-B+C
+-A/B = A/(-B)
+-(A/B) = -A/B
+A*B = (-A)*(-B)
+A/N = 1/N*A
+N*A/K = N/K*A
+A/B/C = A/(B*C)
+A/(B/C) = A*C/B
+A/B*C = A*C/B
+A*K/K = A
+sqrt(Q) = K*sqrt(N)
+sqrt(N*A) = sqrt(N)*sqrt(A)
+A/sqrt(N) = A*sqrt(N)/N
+A/(B+sqrt(N)) = A*(B-sqrt(N))/(B**2-N)
+sqrt(N)**2 = N
+sqrt(N/K) = sqrt(P)/K
+A**2 = A*A
+A**3 = A*A**2
+A**4 = (A**2)**2
+A**5 = A**3*A**2
+A**(-1) = 1/A
+A**(-2) = 1/A**2
+(A*B)**3 = A**3*B**3
+(A/B)**2 = A**2/B**2
+(-A)**2 = A**2
+N = P/K
+N = S-K
+N = Z
+E = O/2
+factorial(K) = F
+"""
+# What stands right is wrong, unless the values happen to be equal.
+CHANGED = """
+A+B = A-B
+A = -A
+A-(B+C) = A-B+C
+A-(B-C) = A-B-C
+-(A+B) = -A+B
+A*(B+C) = A*B+C
+A+B = A
+A*B = A
+A/B = B/A
+A/B = A*B
+A/B/C = A/(B/C)
+A/(B*C) = A/B*C
+A/(B+C) = A/B+C
+(A+B)/C = A+B/C
+A = A**2
+A**2 = A**3
+A**2 = A*2
+A**(-1) = A
+(-A)**2 = -A**2
+(A*B)**2 = A*B**2
+(A/B)**2 = A**2/B
+(A+B)**2 = A**2+B**2
+sqrt(N) = N
+sqrt(A) = A
+sqrt(N)*A = sqrt(N*A)
+sqrt(N+A) = sqrt(N)+A
+sqrt(N+A) = sqrt(N)+sqrt(A)
+sqrt(N)/K = sqrt(N/K)
+sqrt(N) = R
+N/K = T
+N/K = D
+N = S
+N = P
+E = N
+N+1/K = N/K
+factorial(K) = K
+K*factorial(N) = factorial(P)
+x = y
+a+x = a+b
+a*x = a+x
+"""
+# Where a rule is applied: H
+PLACES = "H H H H+A A-H A*H H*A H/A A/H H**2 -H A*(B+H) (A-H)/B sqrt(N)*H A-(B-H) N-H/K"
+WHOLES = ["{}"] * 12 + ["f = {}", "({},{})", "[{}, {})", r"\{{{}, {}\}}", "{}, {}", r"({},{}]"]
 
 
 class Case(NamedTuple):
-    kind: str
+    rule: str
     predicted: str
     gold: str
     score: float
 
 
-def value(tree: tuple, point: dict[str, Fraction]) -> Fraction:
-    """Raises ArithmeticError for a division by zero, ValueError for the root of less than 0."""
-    kind, first = tree[:2]
-    if kind in "nd":
-        return Fraction(first)
-    if kind == "s":
-        return point[first]
-    if kind == "!":
-        return Fraction(math.factorial(first))
-    if kind == "^":
-        return value(first, point) ** tree[2]
-    parts = [value(part, point) for part in tree[1:]]
-    if kind == "-":
-        return -parts[0]
-    if kind == "+":
-        return sum(parts)
-    if kind == "*":
-        return math.prod(parts)
-    if kind == "/":
-        return parts[0] / parts[1]
-    above, below = parts[0].as_integer_ratio()
-    root = math.isqrt(above * below)
-    if root**2 == above * below:
-        return Fraction(root, below)
-    return Fraction(math.isqrt(above * below * 10 ** (2 * DIGITS)), below * 10**DIGITS)
+def root(value: Fraction) -> Fraction:
+    above, below = value.as_integer_ratio()
+    exact = math.isqrt(above * below)
+    if exact**2 == above * below:
+        return Fraction(exact, below)
+    return Fraction(math.isqrt(above * below * 100**DIGITS), below * 10**DIGITS)
 
 
-def equal(a: tuple, b: tuple) -> bool | None:
-    """Whether both have the same value at each of four points; None if at none of them both have
-    one, or if one is too large to be met in an answer."""
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+OPERATIONS |= {"^": pow, "negative": operator.neg, "sqrt": root}
+OPERATIONS |= {"factorial": lambda value: Fraction(math.factorial(int(value)))}
+
+
+def value(tree, point: dict[str, Fraction]) -> Fraction:
+    """Raises ArithmeticError for a division by 0, ValueError for the root of a negative number."""
+    if isinstance(tree, str):
+        return point[tree] if tree in point else Fraction(tree)
+    return OPERATIONS[tree[0]](*(value(part, point) for part in tree[1:]))
+
+
+def equal(a, b) -> bool | None:
+    """Whether both have the same value at four points; None if at none both have one, or if one is
+    larger than an answer is."""
     dice, verdicts = random.Random(0), []
     for _ in range(4):
         point = {name: Fraction(dice.randint(2, 40), dice.randint(2, 9)) for name in LETTERS}
@@ -66,351 +154,148 @@ def equal(a: tuple, b: tuple) -> bool | None:
             left, right = value(a, point), value(b, point)
         except (ArithmeticError, ValueError):
             continue
-        if max(abs(left), abs(right)) > 10**12:
+        if max(abs(left), abs(right)) > LARGEST:
             return None
         verdicts.append(abs(left - right) <= NEAR * max(abs(left), 1))
     return all(verdicts) if verdicts else None
 
 
-# Drawing
+def grown(pattern: str | ast.expr, parts: dict):
+    """The tree of a pattern in Python's notation, with `parts` in place of its capitals."""
+    match pattern:
+        case str():
+            return grown(ast.parse(pattern, mode="eval").body, parts)
+        case ast.BinOp(a, sign, b):
+            return (SIGNS[type(sign)], grown(a, parts), grown(b, parts))
+        case ast.UnaryOp(_, a):
+            return ("negative", grown(a, parts))
+        case ast.Call(name, [a]):
+            return (name.id, grown(a, parts))
+        case ast.Name(name):
+            return parts.get(name, name)
+    return str(pattern.value)
 
 
-def number(dice: random.Random) -> tuple:
-    roll = dice.random()
-    if roll < 0.2:
-        return ("/", ("n", dice.randint(1, 9)), ("n", dice.randint(2, 12)))
-    if roll < 0.3:
-        return ("d", dice.choice((".5", "0.5", "2.5", "0.25", "1.2", "0.04", "3.75", "10.0")))
-    if roll < 0.35:
-        return ("!", dice.randint(2, 6))
-    return ("n", dice.choice((1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 24, 100, 1024)))
+def numbers(dice: random.Random) -> dict[str, str]:
+    n = dice.choice((1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 24, 100, 1024))
+    k = dice.randint(2, 6)
+    found = {"N": n, "K": k, "P": n * k, "S": n + k, "Q": n * k**2, "O": 2 * n + 1}
+    found |= {"F": math.factorial(k), "E": f"{n}.5", "Z": f"{n}.0", "R": f"{math.sqrt(n):.12f}"}
+    found |= {"T": f"{n / k:.4f}", "D": f"{n / k:.12f}"}
+    return {name: str(number) for name, number in found.items()}
 
 
-def tree(dice: random.Random, depth: int, letters: str, roots: bool) -> tuple:
-    if depth == 0 or dice.random() < 0.1:
-        return ("s", dice.choice(letters)) if letters and dice.random() < 0.6 else number(dice)
-    kind = dice.choice("++**//^-" + "rr" * roots)
-    if kind == "^":
-        exponent = dice.choice((2, 2, 3, 4, 5, -1, -2))
-        return ("^", tree(dice, depth - 1, letters, False), exponent)
-    if kind == "r":
-        inside = ("n", dice.choice((2, 3, 5, 6, 8, 12, 18, 20, 27, 45, 50, 72, 98)))
-        if letters and dice.random() < 0.4:
-            inside = dice.choice((("*", inside, ("s", letters[0])), ("+", ("s", letters[0]), ONE)))
-        return ("r", inside)
-    parts = [tree(dice, depth - 1, letters, roots) for _ in range({"-": 1, "/": 2}.get(kind, 3))]
-    if kind == "+":
-        parts = [("-", part) if dice.random() < 0.4 else part for part in parts]
-    if kind in "+*" and dice.random() < 0.7:
-        del parts[2]
-    return (kind, *parts)
+FORMS = "A+B A-B A*B A*B A/B A/B A**2 A**3 A**(-1) -A"
+LEAVES = "N N N K N/K E .5 0.04 factorial(K)"
+ROOTS = " sqrt(N) sqrt(N) K*sqrt(N) sqrt(N/K)"
 
 
-# Printing
+def drawn(dice: random.Random, letters: str, roots: bool, depth: int):
+    parts = numbers(dice)
+    if depth and dice.random() < 0.7:
+        parts |= {name: drawn(dice, letters, roots, depth - 1) for name in "AB"}
+        return grown(dice.choice(FORMS.split()), parts)
+    if letters and dice.random() < 0.6:
+        return dice.choice(letters)
+    leaves = LEAVES + ROOTS if roots else LEAVES
+    return grown(dice.choice(leaves.split()), parts)
 
 
 class Printer:
     """Writes a tree in TeX or as typed, each part in one of the ways that people write it."""
 
     def __init__(self, dice: random.Random):
-        self.dice = dice
-        self.tex = dice.random() < 0.6
-        self.space = dice.choice(("", " "))
-        self.cross = dice.choice((r" \cdot ", r" \times ", r"\cdot ") if self.tex else "**·×")
+        self.pick = dice.choice
+        self.tex = self.pick((True, True, False))
+        self.space = self.pick(("", " "))
+        crosses = (r" \cdot ", r" \times ", r"\cdot ") if self.tex else ("*", " * ", "·", "×")
+        self.cross = self.pick(crosses)
+        self.minus = "-" if self.tex else self.pick("--−")
+        self.big = self.pick((r"\left( \right)", r"\bigl( \bigr)", r"\left[ \right]", "( )"))
 
-    def whole(self, node: tuple) -> str:
-        text = self.text(node)[0]
-        return self.dice.choice(("{}", "{}", "{}", " {} ", "${}$", "{}.")).format(text)
-
-    def held(self, node: tuple, level: int) -> str:
+    def held(self, tree, level: int) -> str:
         """The text, in brackets where it holds together less tightly than `level`."""
-        text, found = self.text(node)
+        text, found = self.text(tree)
         if found >= level:
             return text
-        ways = [("(", ")")] * 3 + [("[", "]"), ("{(", ")}"), (r"\left(", r"\right)")] * self.tex
-        return text.join(self.dice.choice(ways))
+        ways = ["( )", "( )", "[ ]", self.big] if self.tex else ["( )"]
+        return text.join(self.pick(ways).split())
 
-    def text(self, node: tuple) -> tuple[str, int]:
-        match node:
-            case ("n" | "d" | "s", name):
-                return str(name), ATOM
-            case ("!", n):
-                return f"{n}!", POWER
-            case ("-", a):
-                return f"-{self.held(a, QUOTIENT)}", SUM
-            case ("+", first, *rest):
-                text = self.text(first)[0]
-                for part in rest:
-                    sign, part = ("-", part[1]) if part[0] == "-" else ("+", part)
-                    text += self.space + sign + self.space + self.held(part, QUOTIENT)
-                return text, SUM
-            case ("*", *factors):
-                return self.product(factors)
-            case ("/", above, below):
-                return self.quotient(above, below)
-            case ("^", a, n):
-                marks = [f"^{n}"] if not self.tex or 0 <= n <= 9 else []
-                marks += [f"^{{{n}}}"] if self.tex else [f"**{n}", f"^({n})"]
-                return self.held(a, ATOM) + self.dice.choice(marks), POWER
-            case ("r", a):
+    def text(self, tree) -> tuple[str, int]:
+        match tree:
+            case str():
+                comma = self.tex and self.pick((True, False)) and tree.isdigit() and len(tree) == 4
+                return (f"{tree[0]}{{,}}{tree[1:]}" if comma else tree), ATOM
+            case ("negative", a):
+                return self.minus + self.held(a, QUOTIENT), SUM
+            case ("+" | "-" as sign, a, b):
+                sign = self.minus if sign == "-" else sign
+                gap = self.pick((self.space, " "))
+                return f"{self.text(a)[0]}{gap}{sign}{gap}{self.held(b, QUOTIENT)}", SUM
+            case ("*", a, b):
+                return self.product(a, b)
+            case ("/", a, b):
+                return self.quotient(a, b)
+            case ("factorial", a):
+                return f"{self.held(a, ATOM)}!", POWER
+            case ("sqrt", a):
                 return self.root(a)
+            case (_, a, b):
+                return self.held(a, ATOM) + self.exponent(self.text(b)[0]), POWER
 
-    def product(self, factors: list[tuple]) -> tuple[str, int]:
-        """Factors side by side where nobody can misread them, else with a sign between."""
-        parts = [self.held(factor, POWER) for factor in factors]
-        beside = self.dice.random() < 0.7
-        for before, after in zip(parts, parts[1:], strict=False):
-            digit = before[-1].isdigit() and after[0] == "\\"  # 2\frac12 is a mixed number
-            digit = digit and (after.startswith(r"\frac") or r"\sqrt" in before)
-            unclear = before[0] == "√" or "^" in before and not before.endswith(("}", ")"))
-            if after[0].isdigit() or after[0] in ".√" or digit or unclear or "**" in before:
-                beside = False
-        if not beside:
-            loose = [self.held(factor, QUOTIENT) for factor in factors]
-            return self.cross.join(loose), QUOTIENT
-        text = parts[0]
-        for part in parts[1:]:
-            gap = " " if text[-1].isalpha() and part[0] == "s" else self.space
-            text += gap + part
-        return text, PRODUCT
+    def exponent(self, text: str) -> str:
+        if self.tex:
+            return self.pick(("^" + text, f"^{{{text}}}")) if len(text) == 1 else f"^{{{text}}}"
+        ways = ["^" + text, "**" + text, f"^({text})"]
+        return self.pick(ways + [{"2": "²", "3": "³"}.get(text, "^" + text)])
 
-    def quotient(self, above: tuple, below: tuple) -> tuple[str, int]:
-        if self.tex and self.dice.random() < 0.8:
-            parts = self.text(above)[0], self.text(below)[0]
-            if all(len(part) == 1 and part.isdigit() for part in parts) and self.space:
-                return rf"\frac{parts[0]}{parts[1]}", POWER
-            return r"\frac{{{}}}{{{}}}".format(*parts), POWER
-        sign = self.dice.choice(("/", " / ", r"\div " if self.tex else " ÷ "))
-        return self.held(above, QUOTIENT) + sign + self.held(below, POWER), QUOTIENT
+    def product(self, a, b) -> tuple[str, int]:
+        """Side by side where nobody can misread it, else with a sign between."""
+        left, right = self.held(a, PRODUCT), self.held(b, POWER)
+        number = right[0] in "0123456789.√"
+        mixed = left[-1].isdigit() and right.startswith((r"\frac", r"\dfrac", r"\tfrac"))
+        typed = not self.tex and ("√" in left or "**" in left or "^" in left or "²" in left)
+        if number or mixed or typed or self.pick((True, False, False)):
+            return self.held(a, QUOTIENT) + self.cross + self.held(b, QUOTIENT), QUOTIENT
+        word = left[-1].isalpha() and right[0] == "s"
+        return left + (" " if word else self.space) + right, PRODUCT
 
-    def root(self, inside: tuple) -> tuple[str, int]:
+    def quotient(self, a, b) -> tuple[str, int]:
+        if self.tex and self.pick((True, True, True, False)):
+            above, below = self.text(a)[0], self.text(b)[0]
+            frac = self.pick((r"\frac", r"\frac", r"\dfrac", r"\tfrac"))
+            if len(above + below) == 2 and self.pick((True, False)):
+                return frac + (" " if above.isalpha() else "") + above + below, POWER
+            return f"{frac}{{{above}}}{{{below}}}", POWER
+        sign = self.pick(("/", "/", " / ", r" \div " if self.tex else " ÷ "))
+        return self.held(a, QUOTIENT) + sign + self.held(b, POWER), QUOTIENT
+
+    def root(self, inside) -> tuple[str, int]:
         text, level = self.text(inside)
         if self.tex:
-            short = len(text) == 1 and self.space
-            return rf"\sqrt{text}" if short else rf"\sqrt{{{text}}}", POWER
-        if self.dice.random() < 0.5:
-            return f"sqrt({text})", POWER
-        return f"√{text}" if level == ATOM else f"√({text})", POWER
+            short = len(text) == 1 and self.pick((True, False))
+            return (rf"\sqrt {text}" if short else rf"\sqrt{{{text}}}"), POWER
+        bare = level == ATOM and self.pick((True, False))
+        return f"√{text}" if bare else self.pick((f"sqrt({text})", f"√({text})")), POWER
 
 
-# Rewriting: each gives another tree of the same value, or None where it does not apply
-
-
-def commuted(node, dice):
-    if node[0] in "+*":
-        return (node[0], *dice.sample(node[1:], len(node) - 1))
-
-
-def expanded(node, dice):
-    match node:
-        case ("^", ("+", *terms), 2):
-            return ("+", *(("*", a, b) for a in terms for b in terms))
-        case ("*", first, *rest):
-            for at, part in enumerate(rest):
-                if part[0] == "+":
-                    others = [first, *rest[:at], *rest[at + 1 :]]
-                    return ("+", *(("*", *others, term) for term in part[1:]))
-
-
-def common_denominator(node, dice):
-    match node:
-        case ("+", ("/", a, b), ("/", c, d)):
-            return ("/", ("+", ("*", a, d), ("*", c, b)), ("*", b, d))
-        case ("+", a, ("/", b, c)) | ("+", ("/", b, c), a):
-            return ("/", ("+", ("*", a, c), b), c)
-
-
-def factored_out(node, dice):
-    if node[0] == "+":
-        factor = dice.choice((("n", 2), ("n", 3), ("s", "x")))
-        return ("*", factor, ("+", *(("/", part, factor) for part in node[1:])))
-
-
-def difference_turned(node, dice):
-    match node:
-        case ("+", a, ("-", b)):
-            return ("-", ("+", b, ("-", a)))
-
-
-def quotient_as_product(node, dice):
-    match node:
-        case ("/", a, b) if a != ONE:
-            return ("*", ("/", ONE, b), a)
-
-
-def root_simplified(node, dice):
-    match node:
-        case ("*", ("n", k), ("r", ("n", n))):
-            return ("r", ("n", k * k * n))
-        case ("r", ("*", a, b)):
-            return ("*", ("r", a), ("r", b))
-        case ("r", ("n", n)):
-            for k in range(6, 1, -1):
-                if n % k**2 == 0:
-                    return ("*", ("n", k), ("r", ("n", n // k**2)))
-            return ("/", ("r", ("n", 9 * n)), ("n", 3))
-
-
-def rationalised(node, dice):
-    match node:
-        case ("/", a, ("r", b)):
-            return ("/", ("*", a, ("r", b)), b)
-        case ("/", a, ("+", b, ("r", c))) | ("/", a, ("+", ("r", c), b)):
-            below = ("+", ("^", b, 2), ("-", c))
-            return ("/", ("*", a, ("+", b, ("-", ("r", c)))), below)
-
-
-def power_split(node, dice):
-    match node:
-        case ("^", a, n) if n < 0:
-            return ("/", ONE, ("^", a, -n))
-        case ("^", ("*", *factors), n):
-            return ("*", *(("^", factor, n) for factor in factors))
-        case ("^", ("/", a, b), n):
-            return ("/", ("^", a, n), ("^", b, n))
-        case ("^", a, 4):
-            return ("^", ("^", a, 2), 2)
-        case ("^", a, n) if n > 1:
-            return ("*", a, ("^", a, n - 1))
-
-
-def powers_joined(node, dice):
-    match node:
-        case ("*", a, ("^", b, n)) if a == b:
-            return ("^", a, n + 1)
-        case ("*", a, b) if a == b:
-            return ("^", a, 2)
-        case ("/", a, b) if b[0] == "s":
-            return ("*", a, ("^", b, -1))
-        case ("^", ("^", a, n), m):
-            return ("^", a, n * m)
-
-
-def number_otherwise(node, dice):
-    match node:
-        case ("n", n):
-            k = dice.randint(2, 5)
-            ways = [
-                ("/", ("n", k * n), ("n", k)),
-                ("d", f"{n}.0"),
-                ("+", ("n", n + k), ("-", ("n", k))),
-            ]
-            return dice.choice(ways)
-        case ("d", text):
-            return ("/", *(("n", part) for part in Fraction(text).as_integer_ratio()))
-        case ("!", n):
-            return ("n", math.factorial(n))
-
-
-def sign_moved(node, dice):
-    match node:
-        case ("-", ("/", a, b)):
-            return dice.choice((("/", ("-", a), b), ("/", a, ("-", b))))
-        case ("-", ("+", *terms)):
-            return ("+", *(("-", term) for term in terms))
-        case ("*", a, b):
-            return ("*", ("-", a), ("-", b))
-
-
-# Changing: each gives a tree of most likely another value
-
-
-def number_changed(node, dice):
-    match node:
-        case ("n", n):
-            return ("n", n + 1)
-        case ("d", text):
-            return ("d", text[:-1] + str((int(text[-1]) + 1) % 10))
-        case ("!", n):
-            return dice.choice((("n", n), ("!", n + 1)))
-
-
-def sign_changed(node, dice):
-    match node:
-        case ("-", a):
-            return a
-        case ("+", a, *rest):
-            return ("+", a, *(("-", part) for part in rest))
-        case _:
-            return ("-", node)
-
-
-def exponent_changed(node, dice):
-    match node:
-        case ("^", a, n):
-            return dice.choice((("^", a, n + 1), ("^", a, -n), a))
-        case ("s", _):
-            return ("^", node, 2)
-
-
-def letter_changed(node, dice):
-    if node[0] == "s":
-        return ("s", dice.choice(LETTERS))
-
-
-def root_lost(node, dice):
-    if node[0] == "r":
-        return node[1]
-
-
-def inverted(node, dice):
-    match node:
-        case ("/", a, b):
-            return ("/", b, a)
-
-
-def rounded(node, dice):
-    if node[0] == "r" and node[1][0] == "n":
-        return ("d", f"{math.sqrt(node[1][1]):.12f}")
-    match node:
-        case ("/", ("n", a), ("n", b)):
-            return ("d", f"{a / b:.{dice.choice((2, 4, 12))}f}")
-
-
-def part_lost(node, dice):
-    if node[0] in "+*":
-        return node[1] if len(node) == 3 else node[:-1]
-
-
-def as_it_is(node, dice):
-    return node
-
-
-REWRITES = [commuted, expanded, common_denominator, factored_out, difference_turned]
-REWRITES += [quotient_as_product, root_simplified, rationalised, power_split, powers_joined]
-REWRITES += [number_otherwise, sign_moved, as_it_is]
-CHANGES = [number_changed, sign_changed, exponent_changed, letter_changed, root_lost, inverted]
-CHANGES += [rounded, part_lost]
-
-
-def versions(node: tuple, change, dice: random.Random) -> Iterator[tuple]:
-    """The tree with one node changed, for each node to which the change applies."""
-    other = change(node, dice)
-    if other:
-        yield other
-    for at, part in enumerate(node):
-        if isinstance(part, tuple):
-            for other in versions(part, change, dice):
-                yield (*node[:at], other, *node[at + 1 :])
-
-
-def cases(count: int, changes: list, score: float, seed: int = 0) -> Iterator[Case]:
-    """`count` pairs of texts, each kind of change in turn, and at times rewritten besides."""
-    dice, made = random.Random(seed), 0
+def cases(count: int, rules: str, score: float, seed: int = 0) -> Iterator[Case]:
+    """`count` pairs of texts, the rules by turn."""
+    dice, table = random.Random(seed), rules.strip().split("\n")
+    made = 0
     while made < count:
-        change = changes[made % len(changes)]
-        letters = "".join(dice.sample(LETTERS, dice.choice((0, 1, 1, 2))))
-        gold = tree(dice, dice.choice((1, 1, 2, 2, 3)), letters, dice.random() < 0.5)
-        found = list(versions(gold, change, dice))
-        if not found:
-            continue
-        answer = dice.choice(found)
-        if dice.random() < 0.3:
-            again = list(versions(answer, dice.choice(REWRITES), dice))
-            answer = dice.choice(again or [answer])
-        if equal(gold, answer) != bool(score):
-            continue
-        texts = Printer(dice).whole(answer), Printer(dice).whole(gold)
-        if max(map(len, texts)) < 120:
+        rule = table[made % len(table)]
+        letters = dice.choice(("", "x", "y", "xy", "ab", "xa"))
+        depth, roots = dice.choice((0, 0, 1, 1, 2)), dice.random() < 0.4
+        parts = numbers(dice) | {name: drawn(dice, letters, roots, depth) for name in "ABC"}
+        place, around = dice.choice(PLACES.split()), drawn(dice, letters, roots, 1)
+        sides = [grown(side, parts) for side in dice.sample(rule.split(" = "), 2)]
+        answer, gold = (grown(place, parts | {"H": side, "B": around}) for side in sides)
+        whole, texts = dice.choice(WHOLES), []
+        for side in (answer, gold):
+            printer = Printer(dice)
+            inner = whole.format(printer.text(side)[0], printer.text(around)[0])
+            texts.append(dice.choice(("{}", "{}", " {} ", "${}$", "{}.")).format(inner))
+        if equal(answer, gold) is bool(score) and max(map(len, texts)) < LONGEST:
             made += 1
-            yield Case(change.__name__, *texts, score)
+            yield Case(rule, *texts, score)
