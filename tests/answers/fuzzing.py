@@ -114,7 +114,22 @@ a*x = a+x
 """
 # Where a rule is applied: H
 PLACES = "H H H H+A A-H A*H H*A H/A A/H H**2 -H A*(B+H) (A-H)/B sqrt(N)*H A-(B-H) N-H/K"
-WHOLES = ["{}"] * 12 + ["f = {}", "({},{})", "[{}, {})", r"\{{{}, {}\}}", "{}, {}", r"({},{}]"]
+# What the tree, 0, stands in, beside another one, 1: in the answer and in the gold
+WHOLES = r"""
+{0} | {0}
+f = {0} | f = {0}
+f = {0} | {0}
+({0},{1}) | ({0}, {1})
+[{0}, {1}) | \left[{0},{1}\right)
+\{{{0}, {1}\}} | \{{ {1},{0} \}}
+{0}, {1} | {1}, {0}
+{0} \text{{ and }} {1} | {0}, {1}
+f \in ({1},{0}] | ({1}, {0}]
+f > {0} | ({0}, \infty)
+{1} \le f < {0} | [{1}, {0})
+\begin{{pmatrix}} {0} \\ {1} \end{{pmatrix}} | \begin{{bmatrix}} {0}\\{1} \end{{bmatrix}}
+"""
+DRESSES = ("{}", "{}", "{}", " {} ", "${}$", "$${}$$", r"\({}\)", r"\boxed{{{}}}", "{}.", "${}$.")
 
 
 class Case(NamedTuple):
@@ -207,7 +222,7 @@ class Printer:
     def __init__(self, dice: random.Random):
         self.pick = dice.choice
         self.tex = self.pick((True, True, False))
-        self.space = self.pick(("", " "))
+        self.space = self.pick(("", "", " ", r"\,") if self.tex else ("", " "))
         crosses = (r" \cdot ", r" \times ", r"\cdot ") if self.tex else ("*", " * ", "·", "×")
         self.cross = self.pick(crosses)
         self.minus = "-" if self.tex else self.pick("--−")
@@ -224,8 +239,9 @@ class Printer:
     def text(self, tree) -> tuple[str, int]:
         match tree:
             case str():
-                comma = self.tex and self.pick((True, False)) and tree.isdigit() and len(tree) == 4
-                return (f"{tree[0]}{{,}}{tree[1:]}" if comma else tree), ATOM
+                if self.tex and tree.isdigit() and len(tree) == 4:
+                    tree = self.pick(("", "", "{,}", r"\,", r",\!")).join((tree[0], tree[1:]))
+                return tree, ATOM
             case ("negative", a):
                 return self.minus + self.held(a, QUOTIENT), SUM
             case ("+" | "-" as sign, a, b):
@@ -242,6 +258,15 @@ class Printer:
                 return self.root(a)
             case (_, a, b):
                 return self.held(a, ATOM) + self.exponent(self.text(b)[0]), POWER
+
+    def rarely(self) -> bool:
+        return self.pick((True, False, False, False))
+
+    def mixed(self, whole: int, rest: int, below: str) -> str | None:
+        if whole and rest:
+            part = rf"\frac{{{rest}}}{{{below}}}" if self.tex else f" {rest}/{below}"
+            return f"{whole}{part}"
+        return None
 
     def exponent(self, text: str) -> str:
         if self.tex:
@@ -261,7 +286,11 @@ class Printer:
         return left + (" " if word else self.space) + right, PRODUCT
 
     def quotient(self, a, b) -> tuple[str, int]:
-        if self.tex and self.pick((True, True, True, False)):
+        if isinstance(a, str) and isinstance(b, str) and (a + b).isdigit() and self.rarely():
+            mixed = self.mixed(*divmod(int(a), int(b)), b)
+            if mixed:
+                return mixed, SUM
+        if self.tex and not self.rarely():
             above, below = self.text(a)[0], self.text(b)[0]
             frac = self.pick((r"\frac", r"\frac", r"\dfrac", r"\tfrac"))
             if len(above + below) == 2 and self.pick((True, False)):
@@ -271,6 +300,9 @@ class Printer:
         return self.held(a, QUOTIENT) + sign + self.held(b, POWER), QUOTIENT
 
     def root(self, inside) -> tuple[str, int]:
+        if self.rarely():
+            halves = (r"^{1/2}", r"^{\frac12}", "^{0.5}") if self.tex else ("^(1/2)", "^0.5")
+            return self.held(inside, ATOM) + self.pick(halves), POWER
         text, level = self.text(inside)
         if self.tex:
             short = len(text) == 1 and self.pick((True, False))
@@ -291,11 +323,12 @@ def cases(count: int, rules: str, score: float, seed: int = 0) -> Iterator[Case]
         place, around = dice.choice(PLACES.split()), drawn(dice, letters, roots, 1)
         sides = [grown(side, parts) for side in dice.sample(rule.split(" = "), 2)]
         answer, gold = (grown(place, parts | {"H": side, "B": around}) for side in sides)
-        whole, texts = dice.choice(WHOLES), []
-        for side in (answer, gold):
+        wholes, texts = WHOLES.strip().split("\n"), []
+        whole = dice.choice([wholes[0], dice.choice(wholes)])
+        for side, form in zip((answer, gold), whole.split(" | "), strict=True):
             printer = Printer(dice)
-            inner = whole.format(printer.text(side)[0], printer.text(around)[0])
-            texts.append(dice.choice(("{}", "{}", " {} ", "${}$", "{}.")).format(inner))
+            inner = form.format(printer.text(side)[0], printer.text(around)[0])
+            texts.append(dice.choice(DRESSES).format(inner))
         if equal(answer, gold) is bool(score) and max(map(len, texts)) < LONGEST:
             made += 1
             yield Case(rule, *texts, score)

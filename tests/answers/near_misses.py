@@ -98,6 +98,8 @@ def unchanged(predicted: str, gold: str) -> bool:
         return name == other
     try:
         return plain(answer) == plain(truth)
+    except ZeroDivisionError:
+        return False
     except ValueError:
         pass
     try:
