@@ -26,7 +26,7 @@ def wrong(count, rules, score):
 
 @BOTH
 def test_some(rules, score):
-    assert wrong(500, rules, score) == []
+    assert wrong(300, rules, score) == []
 
 
 @pytest.mark.soak
