@@ -226,6 +226,8 @@ def same_ratio(p, g, leaf):
 
 def same_relation(p, g, leaf):
     r"""`x = 5` is `5`, `x > 2` an interval, and `x \in A` what A says."""
+    if p.kind == g.kind and p[1] == g[1] == "in":
+        return each_same(p[2:], g[2:], leaf)
     p, g = without_in(p), without_in(g)
     kinds = {p.kind, g.kind}
     if "relation" not in kinds:
@@ -298,10 +300,11 @@ def interval(node: Node) -> Node:
     if node.kind != "relation":
         return node
     signs, sides = node[1].split(), list(node[2:])
+    name = sides[0] if is_name(sides[0]) else sides[-1]  # of x > a it is x
     if MIRRORED.keys() >= set(signs):
         signs = [MIRRORED[sign] for sign in reversed(signs)]
         sides.reverse()
-    if len(sides) == 2 and is_name(sides[0]):
+    if len(sides) == 2 and sides[0] == name:
         signs.insert(0, "<")
         sides.insert(0, -ENDLESS)
     elif len(sides) == 2:

@@ -160,7 +160,8 @@ class Reader(Cursor):
         factors = []
         while self.starts() and not (factors and self.unit_ahead()):
             whole = len(factors) == 1 and is_whole(factors[0])
-            fraction = self.ahead("number", "/", "number") and self.kind(3) not in ("^", "_", "!")
+            fraction = self.before() != "/" and self.ahead("number", "/", "number")
+            fraction = fraction and self.kind(3) not in ("^", "**", "_", "!")
             if self.sees("number") and factors and not (whole and fraction):
                 self.after_mark(factors[-1])
             if fraction and (whole or not factors):
