@@ -4,8 +4,6 @@ import random
 
 import pytest
 
-from helpers import data, evaluation, training
-from tests.training.building import BASE
 from tests.training.resumable import RESUMABLE, STEPS, kill_when, main, result, whole
 
 
@@ -29,29 +27,6 @@ def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path):
         print(f"killed in {moment} after {wait:.2f} s: {killed}")
     main("gsm8k_hash", out)
     assert result("gsm8k_hash", out) == result("gsm8k_hash", tmp_path / "undisturbed")
-
-
-def test_an_evaluation_of_other_weights_is_not_taken(recipe, machine, tmp_path):
-    """Records lie beside a fingerprint of the weights, the problems, the settings and the code."""
-    problems = data.load(recipe, None, "cpu")["test"].take(6)
-    model, tokenizer = training.load(BASE, recipe, machine)
-    path = tmp_path / "eval" / "base.jsonl"
-
-    def evaluate(model, count):
-        """Whether the records were made anew."""
-        before = path.stat().st_mtime_ns if path.exists() else 0
-        found = evaluation.evaluate(model, tokenizer, recipe, problems[:count], path)
-        assert len(found) == count
-        return path.stat().st_mtime_ns > before
-
-    assert evaluate(model, 6) and not evaluate(model, 6) and evaluate(model, 5)
-    adapted = training.add_lora(model, recipe, machine, 0)
-    same = training.identity(training.at_work(adapted))
-    next(p for name, p in adapted.named_parameters() if "lora_B" in name).data += 0.5
-    other = training.identity(training.at_work(adapted))
-    with adapted.disable_adapter():
-        assert len({same, other, training.identity(training.at_work(adapted))}) == 3
-    assert evaluate(adapted, 5) and not evaluate(adapted, 5)
 
 
 @pytest.mark.soak
