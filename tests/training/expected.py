@@ -1,10 +1,6 @@
 """What must arrive in a trainer's configuration, and what must stand in a line of the log."""
 
-from __future__ import annotations
-
 from dataclasses import fields
-
-from helpers.recipes import Recipe
 
 # All settings of a recipe arrive in the trainers' configurations, some by another name,
 THEIR_NAMES = {"schedule": "lr_scheduler_type", "generations": "num_generations"}
@@ -28,7 +24,7 @@ GRPO_KEYS |= {"completion_mean", "completion_max", "tokens_generated"}
 GRPO_KEYS |= {"generation_time_s", "backward_time_s", "other_time_s"}
 
 
-def settings(recipe: Recipe, stage: str, device: str) -> dict:
+def settings(recipe, stage: str, device: str) -> dict:
     """A configuration of 100 steps with seed 3, by TRL's names; without how the batch is cut."""
     part = getattr(recipe, stage)
     gpu = device == "cuda"
