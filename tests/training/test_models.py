@@ -48,9 +48,7 @@ def test_batches_and_order_do_not_change_greedy_answers_but_the_limit_does(loade
 
 def test_sampling_follows_its_seed(loaded, recipe):
     prompts = [data.prompt_text(recipe, loaded[1], QUESTION)] * 8
-    one, two, other = (
-        models.generate(*loaded, prompts, 32, temperature=1.0, seed=seed) for seed in (1, 1, 2)
-    )
+    one, two, other = (models.generate(*loaded, prompts, 32, 1.0, seed=seed) for seed in (1, 1, 2))
     assert one == two != other and len({reply.text for reply in one}) > 1
 
 
@@ -93,11 +91,8 @@ def adapter(folder, base):
 def test_an_adapter_is_read_if_it_is_there_and_of_this_base(tmp_path):
     found = Adapter.read(adapter(tmp_path / "a", BASE), BASE)
     assert (found.base, found.config.r, found.run) == (BASE, 4, None)
-    adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit")
-    assert Adapter.read(tmp_path / "b", "Qwen/Qwen3-4B")
-    other = adapter(tmp_path / "c", "Qwen/Qwen3-0.6B")
     with pytest.raises(ValueError, match="trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0"):
-        Adapter.read(other, BASE)
+        Adapter.read(adapter(tmp_path / "b", "Qwen/Qwen3-0.6B"), BASE)
     said = "no adapter.*\nRun 01_sft.ipynb first, or set ADAP"
     with pytest.raises(FileNotFoundError, match=said):
         Adapter.read(tmp_path / "none", BASE)

@@ -42,7 +42,6 @@ def test_form_weighs_as_much_as_the_number(recipe):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_functions_follow_trl_s_contract(name):
-    """Also after a journey to another process."""
     recipe = get_recipe(name)
     functions, weights = reward_functions(recipe)
     again = pickle.loads(pickle.dumps(functions))
@@ -56,10 +55,6 @@ def test_a_reward_that_does_not_exist_is_named(recipe):
     other = dataclasses.replace(recipe, rewards={"r_strict": 1.0, "r_stirct": 1.0})
     with pytest.raises(ValueError, match="gsm8k_xml pays for 'r_stirct'.*\nThe rewards are: r_str"):
         reward_functions(other)
-
-
-def test_an_unreadable_gold_has_no_reward():
-    assert REWARDS["r_correctness"]([GOOD], answer=["unreadable"]) == [None]
 
 
 def test_penalties(recipe):
@@ -85,6 +80,7 @@ def test_golds_earn_everything_or_training_stops(recipe):
         check_golds(recipe, [*examples, Example("c", "q", "so", "seven")])
     with pytest.raises(ValueError, match="no examples"):
         check_golds(recipe, [])
+    assert REWARDS["r_correctness"]([GOOD], answer=["seven"]) == [None]  # which TRL leaves out
 
 
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
@@ -122,11 +118,11 @@ TAGGED += ["<reasoning>x</reasoning><answer>17</answer><answer>18</answer>"]
 TAGGED += ["<reasoning>x</reasoning><answer>18=18</answer>"]
 
 
-@pytest.mark.parametrize("text", TAGGED)
-def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe, text):
+def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe):
     """The published reward for the last number stands apart: it pays wherever the number is."""
-    table = reward_table(recipe, [text], ["18"])
-    assert table["r_strict"] == table["r_soft"] == [0.0] and recipe.format.extract(text) is None
+    table = reward_table(recipe, TAGGED, ["18"] * len(TAGGED))
+    assert table["r_strict"] == table["r_soft"] == [0.0] * len(TAGGED)
+    assert [recipe.format.extract(text) for text in TAGGED] == [None] * len(TAGGED)
 
 
 @pytest.mark.parametrize(
