@@ -101,22 +101,23 @@ def test_an_adapter_is_read_if_it_is_there_and_of_this_base(tmp_path):
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NAN, INF = (save({"x": torch.tensor([0.0, n]).bfloat16()}) for n in (torch.nan, torch.inf))
 DAMAGE = r"^The adapter in .*broken is damaged \({}.*\)\.\nTrain it again, or name another one\.$"
-UNREADABLE = [
-    (WEIGHTS, save(MATRICES)[:0], DAMAGE.format("SafetensorError: .*header too small")),
-    (WEIGHTS, save(MATRICES)[:4], DAMAGE.format("SafetensorError: .*header too small")),
-    (WEIGHTS, save(MATRICES)[:40], DAMAGE.format("SafetensorError: .*header")),
-    (WEIGHTS, save(MATRICES)[:-8], DAMAGE.format("SafetensorError: .*incomplete")),
-    (WEIGHTS, NAN, DAMAGE.format("x holds NaN or infinite numbers")),
-    (WEIGHTS, INF, DAMAGE.format("x holds NaN or infinite numbers")),
-    (SETTINGS, b"{", DAMAGE.format("JSONDecodeError")),
-    (SETTINGS, b"{}", "is not of LoRA.*\n"),
-    (SETTINGS, b'{"peft_type": "LORA"}', "is not of LoRA.*\n"),
-    (SETTINGS, b'{"peft_type": "IA3", "base_model_name_or_path": "x"}', "is not of LoRA.*\n"),
-]
+UNREADABLE = {
+    "empty": (WEIGHTS, save(MATRICES)[:0], DAMAGE.format("SafetensorError: .*header too small")),
+    "begun": (WEIGHTS, save(MATRICES)[:4], DAMAGE.format("SafetensorError: .*header too small")),
+    "half a header": (WEIGHTS, save(MATRICES)[:40], DAMAGE.format("SafetensorError: .*header")),
+    "cut off": (WEIGHTS, save(MATRICES)[:-8], DAMAGE.format("SafetensorError: .*incomplete")),
+    "NaN": (WEIGHTS, NAN, DAMAGE.format("x holds NaN or infinite numbers")),
+    "infinite": (WEIGHTS, INF, DAMAGE.format("x holds NaN or infinite numbers")),
+    "no JSON": (SETTINGS, b"{", DAMAGE.format("JSONDecodeError")),
+    "no kind": (SETTINGS, b"{}", "is not of LoRA.*\n"),
+    "no base": (SETTINGS, b'{"peft_type": "LORA"}', "is not of LoRA.*\n"),
+    "IA3": (SETTINGS, b'{"peft_type":"IA3", "base_model_name_or_path": "x"}', "is not of LoRA.*\n"),
+}
 
 
-@pytest.mark.parametrize(("file", "content", "said"), UNREADABLE)
-def test_an_adapter_that_cannot_be_used_is_named(file, content, said, tmp_path):
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_adapter_that_cannot_be_used_is_named(name, tmp_path):
+    file, content, said = UNREADABLE[name]
     folder = adapter(tmp_path / "broken", BASE)
     (folder / file).write_bytes(content)
     with pytest.raises(ValueError, match=said):
