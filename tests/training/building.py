@@ -1,7 +1,5 @@
 """Trainers and runs of the embedded model as in the notebooks, and what is read of a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -18,7 +16,6 @@ from transformers import TrainerCallback  # isort: skip  (after Unsloth)
 from trl import GRPOTrainer, SFTTrainer  # isort: skip
 
 BASE = str(TINY_MODEL)
-# What differs between two runs of one seed.
 TIMES = ("timestamp_iso", "time_per_step_s", "tokens_per_second", "memory_gb")
 TIMES += ("generation_time_s", "backward_time_s", "other_time_s")
 
@@ -58,12 +55,13 @@ def trainer_on(model, tokenizer, recipe, stage: str, args, rows, **more):
 
 
 class At(TrainerCallback):
-    """Does something at the end of a step."""
+    """Does something at the end of a step, or at another event of it."""
 
-    def __init__(self, step: int, action):
+    def __init__(self, step: int, action, event: str = "on_step_end"):
         self.step, self.action = step, action
+        setattr(self, event, self.act)
 
-    def on_step_end(self, args, state, control, **_):
+    def act(self, args, state, control, **_):
         if state.global_step == self.step:
             self.action()
 

@@ -1,17 +1,11 @@
 """What must arrive in a trainer's configuration, and what must stand in a line of the log."""
 
-from __future__ import annotations
+from dataclasses import fields
 
-from helpers.recipes import Recipe
-
-# A recipe's settings that arrive in the trainers' configurations, some by another name.
-BOTH = ("learning_rate", "schedule", "weight_decay")
-ARRIVING = {"sft": (*BOTH, "max_length")}
-ARRIVING["grpo"] = (*BOTH, "generations", "max_completion", "temperature", "beta")
-ARRIVING["grpo"] += ("epsilon", "loss_type", "scale_rewards")
+# All settings of a recipe arrive in the trainers' configurations, some by another name,
 THEIR_NAMES = {"schedule": "lr_scheduler_type", "generations": "num_generations"}
 THEIR_NAMES |= {"max_completion": "max_completion_length"}
-# Those that arrive in another form, or are used before.
+# but for those that arrive in another form, or are used before.
 OTHERWISE = {"batch", "warmup", "steps", "epochs", "rows", "max_prompt"}
 ALWAYS = {"optim": "adamw_torch_fused", "max_steps": 100, "seed": 3, "data_seed": 3}
 ALWAYS |= {"report_to": [], "save_strategy": "no", "max_grad_norm": 1.0, "logging_steps": 1}
@@ -30,13 +24,13 @@ GRPO_KEYS |= {"completion_mean", "completion_max", "tokens_generated"}
 GRPO_KEYS |= {"generation_time_s", "backward_time_s", "other_time_s"}
 
 
-def settings(recipe: Recipe, stage: str, device: str) -> dict:
+def settings(recipe, stage: str, device: str) -> dict:
     """A configuration of 100 steps with seed 3, by TRL's names; without how the batch is cut."""
     part = getattr(recipe, stage)
     gpu = device == "cuda"
     found = {"warmup_steps": round(100 * part.warmup), "use_cpu": not gpu}
     found |= {"gradient_checkpointing": gpu, "dataloader_pin_memory": gpu}
-    for name in ARRIVING["grpo" if stage == "grpo" else "sft"]:
+    for name in {field.name for field in fields(part)} - OTHERWISE:
         found[THEIR_NAMES.get(name, name)] = getattr(part, name)
     if stage != "grpo":
         return ALWAYS | ALWAYS_SFT | found | {"dataset_num_proc": 1 if gpu else None}

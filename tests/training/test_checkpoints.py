@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -13,46 +14,35 @@ import pytest
 from helpers.runs import Run
 from helpers.training import checkpoints, identity, mirroring, watching
 from helpers.training import trainers as training
-from helpers.training.checkpoints import fingerprint, source_hash
 from helpers.training.training_run import TrainingRun
 from tests.conftest import held_by_another
 from tests.training import building
 from tests.training.building import BASE, At, plain, weights
 
 STEPS = 5
-
-
-def interrupt():
-    signal.raise_signal(signal.SIGINT)
+interrupt = partial(signal.raise_signal, signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
-def rows(recipe):
-    return building.questions(recipe, 80)
-
-
-@pytest.fixture
-def build(recipe, machine, rows, monkeypatch):
+def build(recipe, machine):
     """Builds an SFT trainer and its run; every step is saved."""
-    monkeypatch.setitem(watching.SAVE_SECONDS, "cpu", 0.0)
 
-    def made(out, rows=rows, **more):
+    def made(out, count=80, **more):
+        rows = building.questions(recipe, count)
         return building.build("sft", recipe, machine, out, rows, STEPS, **more)
 
-    return made
+    with mock.patch.dict(watching.SAVE_SECONDS, cpu=0.0):
+        yield made
 
 
 @pytest.fixture(scope="module")
-def undisturbed(recipe, machine, rows, tmp_path_factory):
-    """(weights, log) of the run in one go."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    trainer, run = building.build("sft", recipe, machine, out, rows, STEPS)
-    training.train(trainer, run)
-    return weights(run), plain(run)
+def undisturbed(build, tmp_path_factory):
+    """(weights, log) of the run in one go, without a checkpoint."""
+    with mock.patch.dict(watching.SAVE_SECONDS, cpu=600.0):
+        return finished(build, tmp_path_factory.mktemp("undisturbed"))
 
 
 def stopped(build, out, action=interrupt, step=3, **more):
-    """A trainer and its run, which was interrupted."""
     trainer, run = build(out, callbacks=[At(step, action)], **more)
     with pytest.raises(KeyboardInterrupt):
         training.train(trainer, run)
@@ -100,9 +90,9 @@ def test_a_full_disk_keeps_what_was_saved(build, undisturbed, tmp_path):
     assert finished(build, tmp_path) == undisturbed
 
 
-def test_a_run_made_otherwise_is_named_not_mixed(build, rows, tmp_path):
+def test_a_run_made_otherwise_is_named_not_mixed(build, tmp_path):
     stopped(build, tmp_path)
-    other, run = build(tmp_path, seed=1, rows=rows[:-1])
+    other, run = build(tmp_path, seed=1, count=79)
     said = r"(?s)unfinished run, at step \d.*data: .*seed: 0 → 1.*\nSet this back .* RESUME = False"
     with pytest.raises(ValueError, match=said):
         training.train(other, run)
@@ -129,9 +119,7 @@ def test_a_mirror_carries_a_run_to_another_machine(build, undisturbed, recipe, t
     assert contents[0] == contents[1]
 
 
-def test_a_bad_mirror_and_an_interrupt_in_the_last_step_stop_no_run(
-    build, undisturbed, tmp_path, capsys
-):
+def test_no_bad_mirror_and_no_late_interrupt_stops_a_run(build, undisturbed, tmp_path, capsys):
     (tmp_path / "file").write_text("a file where a folder should be")
     more = {"mirror": tmp_path / "file", "callbacks": [At(STEPS, interrupt)]}
     assert finished(build, tmp_path / "out", **more) == undisturbed
@@ -151,15 +139,12 @@ def test_a_run_cut_off_after_its_last_step_takes_no_further_one(build, undisturb
     assert Run.read(run.folder).manifest["steps"] == STEPS
 
 
-def test_run_again_in_the_same_kernel_it_starts_from_the_same_weights(
-    build, undisturbed, rows, tmp_path
-):
+def test_run_again_in_the_same_kernel_it_starts_afresh(build, undisturbed, tmp_path):
     """Stopped without a checkpoint; then with a new trainer on that model, and that once more."""
     trainer, run = stopped(build, tmp_path, mock.Mock(side_effect=KeyboardInterrupt), 1)
     assert Run.read(run.folder).manifest["status"] == "interrupted" and not run.adapter.exists()
-    rows = building.dataset(run.recipe, trainer.processing_class, "sft", rows)
-    made_of = (trainer.model, trainer.processing_class, run.recipe, "sft", trainer.args, rows)
-    again = building.trainer_on(*made_of)
+    made_of = (trainer.model, trainer.processing_class, run.recipe, "sft", trainer.args)
+    again = building.trainer_on(*made_of, trainer.train_dataset)
     for _ in range(2):
         training.train(again, run, resume=False)
         assert (weights(run), plain(run)) == undisturbed
@@ -179,16 +164,14 @@ def test_a_later_stage_begins_where_the_earlier_one_ended(build, tmp_path):
 
 def test_the_fingerprint_holds_what_matters(build, tmp_path):
     trainer, run = build(tmp_path)
-    found = set(fingerprint(trainer, run, "quick", {}))
+    found = set(checkpoints.fingerprint(trainer, run, "quick", {}))
     held = {"learning_rate", "max_steps", "lora.r", "version.torch", "code", "seed", "score"}
     assert held | {"data", "parent adapter", "base weights", "starting adapter"} <= found
     # Another stage's, a place, and how the batch is cut.
     assert not {"beta", "output_dir", "per_device_train_batch_size"} & found
-
-
-def test_a_reward_changed_in_a_notebook_is_noticed():
-    before = source_hash(lambda completions, **_: [1.0 for _ in completions])
-    after = source_hash(lambda completions, **_: [2.0 for _ in completions])
+    # A reward that was changed in a notebook.
+    before = checkpoints.source_hash(lambda completions, **_: [1.0 for _ in completions])
+    after = checkpoints.source_hash(lambda completions, **_: [2.0 for _ in completions])
     assert before and before != after
 
 
@@ -213,21 +196,21 @@ def test_half_written_and_half_deleted_checkpoints_are_passed_over(tmp_path):
     assert {*tmp_path.iterdir()} == {old, good, tmp_path / "checkpoint-mine"}
 
 
-def a_run(output, recipe, machine, status, step, seed=0):
-    """A run's folder without a training: a manifest with that fingerprint, and a checkpoint."""
-    run = TrainingRun(output, recipe, "sft", machine, 0, BASE)
+def a_run(output, recipe, machine, status, step, seed=0, mirror=""):
+    """A run without a training: a manifest with that fingerprint, and a checkpoint."""
+    run = TrainingRun(output, recipe, "sft", machine, 0, BASE, mirror=mirror)
     checkpoints.begin(run, {"seed": seed}, resume=False)
     run.manifest["start"] = f"2026-01-0{seed + 1}"
     a_checkpoint(run.checkpoints, step)
     run.finish(status)
-    return run.folder
+    return run
 
 
 def test_two_processes_do_not_train_in_one_folder(recipe, machine, tmp_path):
     """Nor is anything brought back over it, though it is behind; once one is killed, both go."""
     mirror, out = tmp_path / "mirror", tmp_path / "out"
     a_run(mirror, recipe, machine, "finished", 3)
-    folder = a_run(out, recipe, machine, "running", 1)
+    folder = a_run(out, recipe, machine, "running", 1).folder
     said = "Another process is training in .*\nStop it .* or set OUTPUT"
     with held_by_another(folder):
         with pytest.raises(RuntimeError, match=said):
@@ -251,23 +234,20 @@ def test_where_nothing_can_be_locked_it_trains_all_the_same(code, tmp_path):
 
 def test_what_is_no_run_is_never_deleted(recipe, machine, tmp_path, capsys):
     """A stranger's file where a run would be brought back or mirrored to."""
-    here, drive, mirror = tmp_path / "here", tmp_path / "drive", tmp_path / "mirror"
-    a_run(mirror, recipe, machine, "running", 3)
+    here, out, drive = tmp_path / "here", tmp_path / "out", tmp_path / "drive"
+    run = a_run(out, recipe, machine, "running", 3, mirror=drive)
     mine, theirs = (place / recipe.name / "sft" / "mine.txt" for place in (here, drive))
     for path in (mine, theirs):
         path.parent.mkdir(parents=True)
         path.write_text("keep me")
     with pytest.raises(FileExistsError, match="not from a run"):
-        mirroring.restore(here, recipe.name, mirror)
-    run = TrainingRun(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=drive)
-    checkpoints.begin(run, {})
+        mirroring.restore(here, recipe.name, out)
     mirroring.mirror(run)
     assert mine.read_text() == theirs.read_text() == "keep me"
     assert "could not be written (" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("way", ["to the mirror", "back"])
-def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path):
+def test_a_copy_that_was_killed_is_made_again(recipe, machine, tmp_path):
     """The first one, of which nothing else is there yet: it is not taken for a stranger's."""
 
     def killed(_, place, real=os.replace):
@@ -275,20 +255,17 @@ def test_a_copy_that_was_killed_is_made_again(way, recipe, machine, tmp_path):
             raise KeyboardInterrupt
         real(_, place)
 
-    drive, back = tmp_path / "drive", tmp_path / "back"
-    run = TrainingRun(tmp_path / "out", recipe, "sft", machine, 0, BASE, mirror=drive)
-    checkpoints.begin(run, {})
+    out, drive, back = tmp_path / "out", tmp_path / "drive", tmp_path / "back"
+    run = a_run(out, recipe, machine, "running", 1, mirror=drive)
     run.record({"step": 1, "loss": 1.0})
-    a_checkpoint(run.checkpoints, 1)
-    place, copy = drive, lambda: mirroring.mirror(run)
-    if way == "back":
+    copies = {drive: lambda: mirroring.mirror(run)}
+    copies[back] = lambda: mirroring.restore(back, recipe.name, out)
+    for place, copy in copies.items():
+        with mock.patch.object(os, "replace", killed), pytest.raises(KeyboardInterrupt):
+            copy()
         copy()
-        place, copy = back, lambda: mirroring.restore(back, recipe.name, drive)
-    with mock.patch.object(os, "replace", killed), pytest.raises(KeyboardInterrupt):
-        copy()
-    copy()
-    there = Run.read(place / recipe.name / "sft")
-    assert mirroring.how_far(there) == (False, 1) and not list(there.folder.rglob("*.part"))
+        there = Run.read(place / recipe.name / "sft")
+        assert mirroring.how_far(there) == (False, 1) and not list(there.folder.rglob("*.part"))
 
 
 def test_a_mirror_within_the_run_is_refused(recipe, machine, tmp_path):
@@ -311,16 +288,16 @@ def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp
 
 def test_the_mirror_gives_what_is_further_and_keeps_what_is_another(recipe, machine, tmp_path):
     here, mirror, other = tmp_path / "here", tmp_path / "mirror", tmp_path / "other"
-    local = a_run(here, recipe, machine, "running", 3)
-    far = a_run(mirror, recipe, machine, "finished", 9)
+    local = a_run(here, recipe, machine, "running", 3).folder
+    far = a_run(mirror, recipe, machine, "finished", 9).folder
     assert mirroring.restore(here, recipe.name, mirror) == ["sft"]
     assert Run.read(local).manifest["status"] == "finished"
     assert checkpoints.last_checkpoint(local / "checkpoints").name == "checkpoint-9"
-    another = a_run(other, recipe, machine, "running", 4, 1)
+    another = a_run(other, recipe, machine, "running", 4, 1).folder
     assert mirroring.restore(other, recipe.name, mirror) == []  # another run lies here
     mirroring.copy_run(another, far)
     assert [path.name for path in (far / "checkpoints").iterdir()] == ["checkpoint-4"]
-    third = a_run(tmp_path / "third", recipe, machine, "running", 5, 2)
+    third = a_run(tmp_path / "third", recipe, machine, "running", 5, 2).folder
     mirroring.copy_run(third, far)
     for seed, name in enumerate(("sft-before", "sft-before-2", "sft")):
         assert Run.read(far.with_name(name)).manifest["fingerprint"]["seed"] == seed

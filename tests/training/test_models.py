@@ -5,18 +5,18 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from helpers import data
 from helpers.runs import write_json
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
 from helpers.training import Adapter, models, save_adapter
-from helpers.training.adapter import folder_identity
+from helpers.training.adapter import folder_identity, identity
+from tests.learning import BASE, untrained
 
 from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
 
-BASE = str(TINY_MODEL)
 MATRICES = {"x.q_proj.lora_A.weight": torch.ones(4, 6), "x.q_proj.lora_B.weight": torch.zeros(5, 4)}
 QUESTION = "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?"
 
@@ -35,32 +35,26 @@ def test_the_base_is_in_4bit_small_and_ends(loaded):
     assert (TINY_MODEL / "model.safetensors").stat().st_size <= 4_000_000
 
 
-def test_batches_and_order_do_not_change_greedy_answers(loaded, recipe):
+def test_batches_and_order_do_not_change_greedy_answers_but_the_limit_does(loaded, recipe):
     examples = data.load(recipe, None, "cpu")["test"].examples[:12]
     prompts = [data.prompt_text(recipe, loaded[1], example.question) for example in examples]
     together = models.generate(*loaded, prompts, 48)
     alone = [models.generate(*loaded, [prompt], 48)[0] for prompt in prompts]
     assert together == alone == models.generate(*loaded, prompts, 48, batch=5)
     assert all(reply.tokens <= 48 and "<|im_end|>" not in reply.text for reply in together)
+    [cut] = models.generate(*loaded, prompts[:1], 3)
+    assert (cut.tokens, cut.finished) == (3, False)
 
 
 def test_sampling_follows_its_seed(loaded, recipe):
     prompts = [data.prompt_text(recipe, loaded[1], QUESTION)] * 8
-    one, two, other = (
-        models.generate(*loaded, prompts, 32, temperature=1.0, seed=seed) for seed in (1, 1, 2)
-    )
+    one, two, other = (models.generate(*loaded, prompts, 32, 1.0, seed=seed) for seed in (1, 1, 2))
     assert one == two != other and len({reply.text for reply in one}) > 1
-
-
-def test_the_limit_is_seen_as_unfinished(loaded, recipe):
-    [cut] = models.generate(*loaded, [data.prompt_text(recipe, loaded[1], QUESTION)], 3)
-    assert (cut.tokens, cut.finished) == (3, False)
 
 
 @torch.no_grad()
 def test_merged_weights_compute_the_same_and_are_dropped(recipe, machine):
-    model, tokenizer = models.load(BASE, recipe, machine)
-    model = models.add_lora(model, recipe, machine, 0)
+    model, tokenizer = untrained(recipe, machine)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data = torch.randn_like(parameter) * 0.02
@@ -76,58 +70,58 @@ def test_merged_weights_compute_the_same_and_are_dropped(recipe, machine):
     assert torch.equal(model(**rows).logits, plain)
 
 
-def adapter(folder, base, weights=MATRICES, **settings):
+def test_an_identity_is_of_the_weights_at_work(recipe, machine):
+    model, _ = untrained(recipe, machine)
+    found = [identity(models.at_work(model)) for _ in range(2)]
+    next(p for name, p in model.named_parameters() if "lora_B" in name).data += 0.5
+    found.append(identity(models.at_work(model)))
+    with model.disable_adapter():
+        found.append(identity(models.at_work(model)))
+    assert found[0] == found[1] and len(set(found)) == 3
+
+
+def adapter(folder, base):
     folder.mkdir()
-    settings = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 4} | settings
+    settings = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 4}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
-    save_file(weights, folder / "adapter_model.safetensors")
+    save_file(MATRICES, folder / "adapter_model.safetensors")
     return folder
 
 
 def test_an_adapter_is_read_if_it_is_there_and_of_this_base(tmp_path):
     found = Adapter.read(adapter(tmp_path / "a", BASE), BASE)
     assert (found.base, found.config.r, found.run) == (BASE, 4, None)
-    adapter(tmp_path / "b", "unsloth/Qwen3-4B-unsloth-bnb-4bit")
-    assert Adapter.read(tmp_path / "b", "Qwen/Qwen3-4B")
-    other = adapter(tmp_path / "c", "Qwen/Qwen3-0.6B")
     with pytest.raises(ValueError, match="trained on Qwen/Qwen3-0.6B.*\nSet MODEL=Qwen/Qwen3-0"):
-        Adapter.read(other, BASE)
+        Adapter.read(adapter(tmp_path / "b", "Qwen/Qwen3-0.6B"), BASE)
     said = "no adapter.*\nRun 01_sft.ipynb first, or set ADAP"
     with pytest.raises(FileNotFoundError, match=said):
         Adapter.read(tmp_path / "none", BASE)
 
 
-CUT_OFF = [(0, "header too small"), (4, "header too small"), (40, "header"), (-8, "incomplete")]
+SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+NAN, INF = (save({"x": torch.tensor([0.0, n]).bfloat16()}) for n in (torch.nan, torch.inf))
+DAMAGE = r"^The adapter in .*broken is damaged \({}.*\)\.\nTrain it again, or name another one\.$"
+UNREADABLE = {
+    "empty": (WEIGHTS, save(MATRICES)[:0], DAMAGE.format("SafetensorError: .*header too small")),
+    "begun": (WEIGHTS, save(MATRICES)[:4], DAMAGE.format("SafetensorError: .*header too small")),
+    "half a header": (WEIGHTS, save(MATRICES)[:40], DAMAGE.format("SafetensorError: .*header")),
+    "cut off": (WEIGHTS, save(MATRICES)[:-8], DAMAGE.format("SafetensorError: .*incomplete")),
+    "NaN": (WEIGHTS, NAN, DAMAGE.format("x holds NaN or infinite numbers")),
+    "infinite": (WEIGHTS, INF, DAMAGE.format("x holds NaN or infinite numbers")),
+    "no JSON": (SETTINGS, b"{", DAMAGE.format("JSONDecodeError")),
+    "no kind": (SETTINGS, b"{}", "is not of LoRA.*\n"),
+    "no base": (SETTINGS, b'{"peft_type": "LORA"}', "is not of LoRA.*\n"),
+    "IA3": (SETTINGS, b'{"peft_type":"IA3", "base_model_name_or_path": "x"}', "is not of LoRA.*\n"),
+}
 
 
-@pytest.mark.parametrize(("length", "what"), CUT_OFF)
-def test_an_adapter_that_was_cut_off_is_damaged(length, what, tmp_path):
-    weights = adapter(tmp_path / "cut", BASE) / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:length])
-    cause = f"^The adapter in {tmp_path / 'cut'} is damaged \\(SafetensorError: .*{what}.*\\)\\."
-    with pytest.raises(ValueError, match=cause + "\nTrain it again, or name another one\\.$"):
-        Adapter.read(tmp_path / "cut", BASE)
-
-
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_an_adapter_of_no_numbers_is_damaged(value, tmp_path):
-    broken = {name: tensor.clone().to(torch.bfloat16) for name, tensor in MATRICES.items()}
-    broken["x.q_proj.lora_B.weight"][2, 1] = float(value)
-    with pytest.raises(ValueError, match="x.q_proj.lora_B.weight holds NaN or infinite numbers"):
-        Adapter.read(adapter(tmp_path / "broken", BASE, broken), BASE)
-
-
-OTHER_KINDS = ["{}", '{"peft_type": "LORA"}']
-OTHER_KINDS += ['{"peft_type": "IA3", "base_model_name_or_path": "x"}']
-
-
-@pytest.mark.parametrize("text", ["{", *OTHER_KINDS])
-def test_a_configuration_of_another_kind_is_named(text, tmp_path):
-    folder = adapter(tmp_path / "a", BASE)
-    (folder / "adapter_config.json").write_text(text)
-    words = "is not of LoRA" if text in OTHER_KINDS else "is damaged .JSONDecodeError"
-    with pytest.raises(ValueError, match=f"{words}.*\n"):
-        Adapter.read(folder)
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_adapter_that_cannot_be_used_is_named(name, tmp_path):
+    file, content, said = UNREADABLE[name]
+    folder = adapter(tmp_path / "broken", BASE)
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        Adapter.read(folder, BASE)
 
 
 def test_a_base_that_moved_is_known_by_its_weights(recipe, machine, tmp_path):
@@ -159,14 +153,12 @@ def test_a_base_that_moved_is_known_by_its_weights(recipe, machine, tmp_path):
 
 def test_a_base_that_is_not_there(recipe, machine, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match="from the Hub.*\nCheck the network and the id"):
+        models.load("nobody/nothing", recipe, machine)
     orphan = Adapter.read(adapter(tmp_path / "mine", "nobody/nothing"))
-    named = "'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the net"
-    for base, error, words in (
-        ("nobody/nothing", ConnectionError, "from the Hub.*\nCheck the network and the id"),
-        (orphan, ConnectionError, f"The base {named}"),
-    ):
-        with pytest.raises(error, match=words):
-            models.load(base, recipe, machine)
+    why = "The base 'nobody/nothing', which the adapter in .*mine names, could not.*\nCheck the net"
+    with pytest.raises(ConnectionError, match=why):
+        models.load(orphan, recipe, machine)
 
 
 def test_a_base_whose_end_is_its_padding_learns_to_end_a_turn(recipe, machine, tmp_path):

@@ -1,14 +1,12 @@
 """What GRPO pays: labelled texts, cheats, golds."""
 
 import dataclasses
-import json
 import pickle
 
 import pytest
 
 from helpers.recipes import RECIPES, Example, get_recipe
 from helpers.training import REWARDS, check_golds, reward_functions, reward_table
-from tests.conftest import SHARED, needs_shared
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
 
@@ -44,7 +42,6 @@ def test_form_weighs_as_much_as_the_number(recipe):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_functions_follow_trl_s_contract(name):
-    """Also after a journey to another process."""
     recipe = get_recipe(name)
     functions, weights = reward_functions(recipe)
     again = pickle.loads(pickle.dumps(functions))
@@ -58,10 +55,6 @@ def test_a_reward_that_does_not_exist_is_named(recipe):
     other = dataclasses.replace(recipe, rewards={"r_strict": 1.0, "r_stirct": 1.0})
     with pytest.raises(ValueError, match="gsm8k_xml pays for 'r_stirct'.*\nThe rewards are: r_str"):
         reward_functions(other)
-
-
-def test_an_unreadable_gold_has_no_reward():
-    assert REWARDS["r_correctness"]([GOOD], answer=["unreadable"]) == [None]
 
 
 def test_penalties(recipe):
@@ -87,6 +80,7 @@ def test_golds_earn_everything_or_training_stops(recipe):
         check_golds(recipe, [*examples, Example("c", "q", "so", "seven")])
     with pytest.raises(ValueError, match="no examples"):
         check_golds(recipe, [])
+    assert REWARDS["r_correctness"]([GOOD], answer=["seven"]) == [None]  # which TRL leaves out
 
 
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
@@ -118,29 +112,17 @@ def test_cheats_earn_nothing(name):
             assert table.get("format_reward", [0.0]) == [0.0], text
 
 
-def test_empty_reasoning_has_no_form():
-    table = reward_table(get_recipe("dapo_think"), ["<think> </think> \\boxed{18}"], ["18"])
-    assert table["format_reward"] == [0.0]
-    for name, text in (
-        ("gsm8k_hash", "#### 18"),
-        ("openr1_boxed", "\\boxed{18}"),
-        ("gsm8k_xml", "<reasoning> </reasoning><answer>18</answer>"),
-    ):
-        assert not get_recipe(name).format.follows(text)
-
-
 TAGGED = ["<reasoning>It is 18.</reasoning>", "<reasoning>x</reasoning><answer>17 or 18</answer>"]
 TAGGED += ["<reasoning>x</reasoning><answer>18", "<think>18", "<answer>" * 9 + "18"]
 TAGGED += ["<reasoning>x</reasoning><answer>17</answer><answer>18</answer>"]
 TAGGED += ["<reasoning>x</reasoning><answer>18=18</answer>"]
 
 
-@pytest.mark.parametrize("text", TAGGED)
-def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe, text):
+def test_cheats_with_tags_never_earn_the_form_or_count_as_answers(recipe):
     """The published reward for the last number stands apart: it pays wherever the number is."""
-    table = reward_table(recipe, [text], ["18"])
-    assert table["r_strict"] == table["r_soft"] == [0.0] and recipe.format.extract(text) is None
-    assert table["total"][0] < recipe.maximum
+    table = reward_table(recipe, TAGGED, ["18"] * len(TAGGED))
+    assert table["r_strict"] == table["r_soft"] == [0.0] * len(TAGGED)
+    assert [recipe.format.extract(text) for text in TAGGED] == [None] * len(TAGGED)
 
 
 @pytest.mark.parametrize(
@@ -156,23 +138,3 @@ def test_weights_of_phybench_and_its_parts(reply, total):
     prompt = [{"role": "user", "content": STEPS}]
     table = reward_table(get_recipe("phybench_eed"), [reply], ["mgh"], prompts=[prompt])
     assert table["total"] == [pytest.approx(total)]
-
-
-REAL = [
-    ("gsm8k_xml", "gsm8k/main/t*.jsonl", 8792),
-    ("gsm8k_hash", "gsm8k/main/t*.jsonl", 8792),
-    ("dapo_think", "dapo_math_17k/*_schema_14.jsonl", 28),
-    ("phybench_eed", "phybench/PHYBench-fullques_v1.json", 100),
-]
-
-
-@needs_shared
-@pytest.mark.parametrize(("name", "files", "count"), REAL)
-def test_real_golds_earn_the_maximum(name, files, count):
-    recipe = get_recipe(name)
-    rows = []
-    for file in (SHARED / "data").glob(files):
-        text = file.read_text()
-        rows += json.loads(text) if file.suffix == ".json" else map(json.loads, text.splitlines())
-    examples = [example for example in map(recipe.read_row, rows) if example is not None]
-    assert check_golds(recipe, examples) == count

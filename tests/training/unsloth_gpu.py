@@ -1,18 +1,33 @@
 """What Unsloth's GPU trainers do without a GPU: train, go on, compare; leaves OUT/results.json.
 
-`as_on_a_gpu` runs it. No kernel of Unsloth runs: the model is a stock one, tiny, in float32. One
-process does everything, because patching takes half a minute.
+`python -m tests.training.unsloth_gpu OUT` lets Unsloth patch TRL as on a GPU before all else. No
+kernel of it runs: the model is a stock one, tiny, in float32. One process does everything, because
+patching takes half a minute.
 """
-
-from __future__ import annotations
 
 import contextlib
 import io
 import json
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
+
+if __name__ == "__main__":
+    import os
+
+    os.environ |= {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_DISABLE": "1"}
+    os.environ |= {"UNSLOTH_GRPO_SEQ_PACKING": "0", "UNSLOTH_GRPO_PREFIX_GROUPER": "0"}
+    import unsloth  # noqa: F401
+
+    import helpers.machine  # noqa: F401  (sets where Unsloth's cache goes)
+
+    os.environ["UNSLOTH_ALLOW_CPU"] = "0"
+    from unsloth.models.rl import PatchFastRL
+    from unsloth.trainer import _patch_trl_trainer
+
+    PatchFastRL(FastLanguageModel=None)
+    _patch_trl_trainer()
 
 from helpers import data
 from helpers.machine import Machine, detect
@@ -26,7 +41,7 @@ from tests.training.building import BASE
 
 import torch  # isort: skip  (after Unsloth)
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 STEPS, STOP = 4, 3
 CARDS = {"T4": ("float16", 15.0), "A100": ("bfloat16", 79.0)}
@@ -37,13 +52,6 @@ def small():
     recipe = for_model(get_recipe("gsm8k_hash"), True, "cpu")
     grpo = replace(recipe.grpo, batch=16, generations=4, max_completion=32, rows=100)
     return replace(recipe, sft=replace(recipe.sft, rows=100), grpo=grpo)
-
-
-def machine_for(recipe, rows: int):
-    """This computer with memory for so many completions, so that the batch is cut as on a card."""
-    machine, shape = detect(), shape_of(BASE)
-    enough, more = (total(estimate(recipe, "grpo", shape, machine, n)) for n in (rows, 2 * rows))
-    return replace(machine, memory_gb=(enough + more) / 2 / COMPUTER_SHARE)
 
 
 def fresh(adapter: Path | None, dtype: str = "float32"):
@@ -65,8 +73,12 @@ def fresh(adapter: Path | None, dtype: str = "float32"):
 def build(out: Path, stage: str, start: Path | None = None):
     """A stage's trainer and run on a fresh model, and its rows."""
     recipe, (model, tokenizer) = small(), fresh(start)
+    machine, shape = detect(), shape_of(BASE)
+    # Memory for half a batch, which is so cut as on a card.
+    enough, more = (total(estimate(recipe, "grpo", shape, machine, n)) for n in (8, 16))
+    machine = replace(machine, memory_gb=(enough + more) / 2 / COMPUTER_SHARE)
     parent = Adapter.read(start) if start else None
-    run = TrainingRun(out, recipe, stage, machine_for(recipe, 8), 0, BASE, parent)
+    run = TrainingRun(out, recipe, stage, machine, 0, BASE, parent)
     train = data.load(recipe, None, "cpu")["train"]
     rows = data.chosen(recipe, tokenizer, train, stage, 0).examples
     args, dataset = building.config(run, STEPS), building.dataset(recipe, tokenizer, stage, rows)
@@ -78,41 +90,27 @@ def resume(out: Path) -> dict:
     found = {}
     for stage, start in (("sft", None), ("grpo", out / "whole/gsm8k_hash/sft/adapter")):
         trainer, run, _ = build(out / "whole", stage, start)
-        weights = training.starting_adapter(trainer.model, stage)
-        told = {"class": type(trainer).__name__, "start": identity(weights.items())}
+        told = {"class": type(trainer).__name__}
         training.train(trainer, run)
         trainer, run, _ = build(out / "cut", stage, start)
-        trainer.add_callback(Cut())
+        # When the checkpoint is written, before its marker.
+        killed = mock.Mock(side_effect=KeyboardInterrupt)
+        trainer.add_callback(building.At(STOP, killed, "on_save"))
         with contextlib.suppress(KeyboardInterrupt):
             training.train(trainer, run)
-        told["cut"] = run.manifest["status"]
-        told["checkpoints"] = sorted(path.name for path in run.checkpoints.iterdir())
         trainer, run, _ = build(out / "cut", stage, start)
         training.train(trainer, run)
-        told["resumed"] = run.manifest["resumed"][0]["from_step"]
         told["adapters"] = list(trainer.model.peft_config)
         found[stage] = told
-    reference = [
-        (name.replace(".ref.", ".default."), parameter.detach())
-        for name, parameter in trainer.model.named_parameters()
-        if ".ref." in name
-    ]
-    return found | {"reference": identity(reference)}
-
-
-class Cut(TrainerCallback):
-    """Fails when the checkpoint of step `STOP` is written, before its marker."""
-
-    def on_save(self, args, state, control, **_):
-        if state.global_step == STOP:
-            raise KeyboardInterrupt
+    reference = {}
+    for name, parameter in trainer.model.named_parameters():
+        if ".ref." in name:
+            reference[name.replace(".ref.", ".")] = parameter.detach()
+    return found | {"reference": identity(sorted(reference.items()))}
 
 
 def given(out: Path, adapter: Path) -> None:
-    """GRPO from an adapter on replies that do not depend on the model.
-
-    Every other one is right, one of a group is cut off.
-    """
+    """GRPO from an adapter on given replies: every other one is right, one of four is cut off."""
 
     def replies(trainer, prompts: list[list[int]], *_, **__):
         found = []
@@ -131,23 +129,13 @@ def given(out: Path, adapter: Path) -> None:
 
 
 def config_for(recipe, stage: str, name: str, out: Path):
-    """A published recipe's configuration for a card.
-
-    transformers is told that there is one with bfloat16; else it makes none that asks for it.
-    """
+    """A recipe's configuration for a card; transformers is told that there is one with bfloat16."""
     dtype, memory = CARDS[name]
     card = Machine("cuda", name, memory, 4, "colab", dtype)
     run = TrainingRun(out, recipe, stage, card, 3, recipe.model)
     told = "transformers.training_args.is_torch_bf16_gpu_available"
     with mock.patch(told, return_value=True):
         return building.config(run, 100)
-
-
-def asked_for(recipe, stage: str, name: str, out: Path):
-    """That configuration, and what `helpers.training` asked of its class, by name."""
-    kind = "GRPOConfig" if stage == "grpo" else "SFTConfig"
-    with mock.patch.object(training, kind, wraps=getattr(training, kind)) as made:
-        return config_for(recipe, stage, name, out), dict(made.call_args.kwargs)
 
 
 def trainer_for(recipe, stage: str, config, dtype: str):
@@ -159,19 +147,16 @@ def trainer_for(recipe, stage: str, config, dtype: str):
 
 
 def settings(out: Path) -> list[dict]:
-    """Every published recipe, stage and card: what was asked, and what Unsloth made of it.
-
-    In the configuration and, for one card, in the trainer.
-    """
+    """Every recipe, stage and card: what was asked, what configuration and trainer made of it."""
     found = []
     cases = [(r, stage, name) for r in RECIPES.values() for stage in r.stages for name in CARDS]
     for recipe, stage, name in cases:
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            config, asked = asked_for(recipe, stage, name, out)
-            case = {"recipe": recipe.name, "stage": stage, "card": name, "asked": asked}
-            case["fields"] = [field.name for field in fields(config)]
-            case["built"] = config.to_dict()
-            case["used"] = {}
+        case = {"recipe": recipe.name, "stage": stage, "card": name, "used": {}}
+        kind = "GRPOConfig" if stage == "grpo" else "SFTConfig"
+        asked = mock.patch.object(training, kind, wraps=getattr(training, kind))
+        with contextlib.redirect_stdout(io.StringIO()) as said, asked as made:
+            config = config_for(recipe, stage, name, out)
+            case |= {"asked": made.call_args.kwargs, "built": config.to_dict()}
             if name == "A100" or recipe.name == "gsm8k_xml":
                 trainer = trainer_for(recipe, stage, config, CARDS[name][0])
                 case["used"] = trainer.args.to_dict()
@@ -199,3 +184,7 @@ def main(out: Path) -> None:
         given(out / "without", adapter)
     found["vllm"] = sorted(name for name in sys.modules if name.partition(".")[0] == "vllm")
     (out / "results.json").write_text(json.dumps(found, default=str), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,17 +1,14 @@
 """A trainer of the embedded model with some of TRL's own settings put back: for bench_steps.py."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.machine import detect
-from helpers.recipes import Recipe
 from helpers.training import models, private, watching
 from helpers.training.training_run import TrainingRun
 from tests.training.building import BASE, config, trainer_on
@@ -40,13 +37,15 @@ class Levers:
     settings: tuple[tuple[str, object], ...] = ()
 
 
-class Clock(TrainerCallback):
-    """CPU and wall-clock seconds from each step's beginning to the next one's; the gradient."""
+class Variant(TrainerCallback):
+    """A trainer with its levers set, what its steps took, and the last one's gradient."""
 
-    def __init__(self):
-        self.marks: list[tuple[float, float]] = []
-        self.steps: list[tuple[float, float]] = []
+    def __init__(self, trainer, levers: Levers):
+        self.trainer, self.levers = trainer, levers
+        self.marks: list[tuple[float, float]] = []  # CPU and wall-clock seconds
+        self.steps: list[tuple[float, float]] = []  # from each one's beginning to the next one's
         self.gradient = torch.zeros(0)
+        trainer.add_callback(self)
 
     def on_step_begin(self, *_, **__):
         self.marks.append((time.process_time(), time.perf_counter()))
@@ -59,17 +58,7 @@ class Clock(TrainerCallback):
         self.on_step_begin()
         for before, after in itertools.pairwise(self.marks):
             self.steps.append((after[0] - before[0], after[1] - before[1]))
-        self.marks = []
-
-
-@dataclass
-class Variant:
-    """A trainer with its levers set, and what its steps took."""
-
-    trainer: object
-    levers: Levers
-    clock: Clock = field(default_factory=Clock)
-    length: float | None = None  # of the last step's completions, in tokens
+        self.marks.clear()
 
     def run(self) -> None:
         """Trains from step 1, with the same seed every time."""
@@ -80,12 +69,12 @@ class Variant:
 
     def seconds(self, column: int) -> float:
         """The mean step: those of batches sorted by length differ much."""
-        return statistics.fmean(step[column] for step in self.clock.steps)
+        return statistics.fmean(step[column] for step in self.steps)
 
     def useful(self) -> str:
         """Tokens that are not padding in a CPU second, or the mean length of GRPO's replies."""
-        if self.length:
-            return f"{self.length:.1f} tokens a reply"
+        if length := self.logged("completions/mean_length"):
+            return f"{length:.1f} tokens a reply"
         tokens = sum(len(ids) for ids in self.trainer.train_dataset["input_ids"])
         a_step = tokens / self.trainer.args.max_steps
         return f"{a_step / self.seconds(0):,.0f} useful tokens/s"
@@ -96,9 +85,7 @@ class Variant:
         return next((line[name] for line in history if name in line), None)
 
 
-def variant(
-    stage: str, recipe: Recipe, adapter, rows, levers: Levers, steps: int, out: Path
-) -> Variant:
+def variant(stage: str, recipe, adapter, rows, levers: Levers, steps: int, out: Path) -> Variant:
     """The trainer as the notebook builds it, on a dataset, with these levers."""
     model, tokenizer = models.load(adapter, recipe, MACHINE)
     run = TrainingRun(out, recipe, stage, MACHINE, 0, BASE)
@@ -113,9 +100,7 @@ def variant(
         watching.watch(trainer, run)
     elif levers.merged:
         private.wrap(trainer, private.GENERATE, models.merged_weights(model))
-    made = Variant(trainer, levers)
-    trainer.add_callback(made.clock)
-    return made
+    return Variant(trainer, levers)
 
 
 def in_turns(variants: Sequence[Variant], rounds: int) -> None:
@@ -123,9 +108,8 @@ def in_turns(variants: Sequence[Variant], rounds: int) -> None:
     for number in range(rounds + 1):
         for each in variants:
             each.run()
-            each.length = each.logged("completions/mean_length")
             if not number:
-                each.clock.steps.clear()
+                each.steps.clear()
 
 
 def with_the_same_completions(variants: Sequence[Variant]) -> None:
@@ -148,7 +132,7 @@ def same_arithmetic(variants: dict[str, Variant]) -> dict[str, tuple[float, floa
     for name, each in variants.items():
         each.trainer.args.max_steps = 1
         each.run()
-        found[name] = (each.logged("loss"), each.clock.gradient)
+        found[name] = (each.logged("loss"), each.gradient)
     loss, first = next(iter(found.values()))
     return {
         name: (abs(a - loss), float((gradient - first).norm() / first.norm()))
