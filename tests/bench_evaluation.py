@@ -11,108 +11,79 @@ import time
 from pathlib import Path
 
 from helpers import data, evaluation
-from helpers.machine.computer import detect
-from helpers.recipes import for_model, get_recipe
-from helpers.training import models, private
-from helpers.training import trainers as training
-from tests.bench import Row, show
-from tests.learning import BASE
+from helpers.machine import detect
+from helpers.recipes import RECIPES, for_model
+from helpers.training import models, private, save_adapter
+from tests.bench import Row, in_turn, seconds, show
+from tests.learning import untrained
 
 import torch  # isort: skip  (after Unsloth)
 
 PROBLEMS = 128
+MACHINE = detect()
+RECIPE = for_model(RECIPES["gsm8k_xml"], True, "cpu")
 
 
-def mixed(recipe) -> list:
-    """Word problems and physics problems, whose questions and replies differ in length."""
-    physics = for_model(get_recipe("phybench_eed"), True, "cpu")
-    halves = [data.load(r, None, "cpu")["test"].take(PROBLEMS // 2) for r in (recipe, physics)]
-    return [example for pair in zip(*halves, strict=True) for example in pair]
+def problems(name: str) -> list:
+    recipe = for_model(RECIPES[name], True, "cpu")
+    return data.load(recipe, None, "cpu")["test"].take(PROBLEMS // 2)
 
 
 def one_at_a_time(model, tokenizer, prompts: list[str], limit: int) -> list[str]:
     """As the published notebooks do it."""
     texts = []
-    with torch.no_grad():
-        for prompt in prompts:
-            ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
-            output = model.generate(
-                **ids, max_new_tokens=limit, do_sample=False, pad_token_id=tokenizer.pad_token_id
-            )
-            texts.append(
-                tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
-            )
+    options = {"max_new_tokens": limit, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+    for prompt in prompts:
+        ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        with torch.no_grad():
+            output = model.generate(**ids, **options)
+        reply = output[0, ids["input_ids"].shape[1] :]
+        texts.append(tokenizer.decode(reply, skip_special_tokens=True))
     return texts
 
 
 def speed() -> tuple[float, int]:
     """How many times as fast ours is, and how many of the texts are the same."""
-    machine = detect()
-    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
-    model, tokenizer = models.load(BASE, recipe, machine)
-    model = models.add_lora(model, recipe, machine, 0)
+    model, tokenizer = untrained(RECIPE, MACHINE)
     private.train_in_float(model)
-    prompts, limit = (
-        [data.prompt_text(recipe, tokenizer, e.question) for e in mixed(recipe)],
-        recipe.grpo.max_completion,
-    )
+    asked = in_turn(problems("gsm8k_xml"), problems("phybench_eed"))
+    prompts = [data.prompt_text(RECIPE, tokenizer, example.question) for example in asked]
+    limit = RECIPE.grpo.max_completion
     models.generate(model, tokenizer, prompts[:2], 4)  # warm
     begun = time.perf_counter()
-    ours = models.generate(model, tokenizer, prompts, limit, batch=recipe.evaluation.batch)
+    ours = models.generate(model, tokenizer, prompts, limit, batch=RECIPE.evaluation.batch)
     between = time.perf_counter()
     theirs = one_at_a_time(model, tokenizer, prompts, limit)
-    return (time.perf_counter() - between) / (between - begun), sum(
-        a.text == b for a, b in zip(ours, theirs, strict=True)
-    )
-
-
-def adapters(folder: Path) -> list[str]:
-    """Three adapters that work alike, so that they cost alike."""
-    machine = detect()
-    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
-    model, tokenizer = models.load(BASE, recipe, machine)
-    model = models.add_lora(model, recipe, machine, 0)
-    for name in "abc":
-        training.save_adapter(model, tokenizer, folder / name / "adapter")
-    return [str(folder / name / "adapter") for name in "abc"]
+    ratio = (time.perf_counter() - between) / (between - begun)
+    return ratio, sum(a.text == b for a, b in zip(ours, theirs, strict=True))
 
 
 def three_beside_one(folder: Path) -> float:
-    """The time of one call that evaluates three adapters, over three times that of a call for one.
+    """A call for three adapters that cost alike, over three times a call for one; with loading."""
+    model, tokenizer = untrained(RECIPE, MACHINE)
+    names = [str(folder / name / "adapter") for name in "abc"]
+    for name in names:
+        save_adapter(model, tokenizer, Path(name))
+    splits = data.load(RECIPE, None, "cpu")
 
-    Both include loading.
-    """
-    names, machine = adapters(folder), detect()
-    recipe = for_model(get_recipe("gsm8k_xml"), machine.device == "cpu", machine.device)
-    splits, spent = data.load(recipe, None, "cpu"), []
-    for count in (1, 1, 3):  # the first warms up
-        begun = time.perf_counter()
-        evaluation.evaluate_all(
-            evaluation.find_candidates(names[:count], recipe),
-            recipe,
-            machine,
-            splits,
-            folder / f"{count}-{len(spent)}",
-        )
-        spent.append(time.perf_counter() - begun)
-    return spent[2] / (3 * spent[1])
+    def evaluate(count: int, place: str) -> None:
+        candidates = evaluation.find_candidates(names[:count], RECIPE)
+        evaluation.evaluate_all(candidates, RECIPE, MACHINE, splits, folder / place)
+
+    evaluate(1, "warm")
+    one = seconds(evaluate, 1, "one")
+    return seconds(evaluate, 3, "three") / (3 * one)
 
 
 def rows() -> list[Row]:
+    ratio, same = speed()
     with tempfile.TemporaryDirectory() as folder:
-        ratio, same = speed()
         three = three_beside_one(Path(folder))
+    fast = f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time"
+    several = "evaluation of three adapters over three times one, with one load"
     return [
-        (
-            f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time",
-            f"{ratio:.1f}; {same} of {PROBLEMS} texts the same",
-            "at least 10",
-        ),
-        (
-            "evaluation of three adapters over three times one, with one load",
-            f"{three:.2f}",
-            "at most 1.1",
-        ),
+        (fast, f"{ratio:.1f}; {same} of {PROBLEMS} texts the same", "at least 10"),
+        (several, f"{three:.2f}", "at most 1.1"),
     ]
 
 

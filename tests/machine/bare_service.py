@@ -100,21 +100,12 @@ class Service:
         return PATHS.sub(rf'"{self.root}\1"', text)
 
     def run(self, before: str = "", after: str = "", **environment: str):
-        kept = {
-            "PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.site),
-            "ASKED": str(self.asked),
-            "PROJECT": str(self.root / "project"),
-            "HF_ENDPOINT": "http://127.0.0.1:9",
-            "HOME": str(self.root),
-        }
-        return subprocess.run(
-            [sys.executable, "-S", "-c", f"{before}\n{self.moved(CELL)}\n{after}"],
-            cwd=self.root / "beside",
-            env=kept | environment,
-            capture_output=True,
-            text=True,
-        )
+        kept = {"PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        kept |= {"PYTHONPATH": str(self.site), "ASKED": str(self.asked), "HOME": str(self.root)}
+        kept |= {"PROJECT": str(self.root / "project"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+        command = [sys.executable, "-S", "-c", f"{before}\n{self.moved(CELL)}\n{after}"]
+        options = {"cwd": self.root / "beside", "capture_output": True, "text": True}
+        return subprocess.run(command, env=kept | environment, **options)
 
     def said(self, before: str = "", **environment: str) -> tuple[str, dict]:
         """The line that the cell prints, and what REPORT saw afterwards."""

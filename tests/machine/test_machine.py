@@ -43,14 +43,6 @@ def test_what_a_card_computes_in(version, dtype, monkeypatch, capsys):
     assert machines.detect().device == "cpu"
 
 
-def test_where_random_numbers_stand():
-    state = machines.random_state()
-    after = torch.rand(3)
-    torch.rand(5)
-    machines.set_random_state(state)
-    assert torch.equal(torch.rand(3), after)
-
-
 def test_without_the_hub_nothing_waits_for_it(monkeypatch):
     for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -69,12 +61,6 @@ def test_without_the_hub_nothing_waits_for_it(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     computer.go_offline_without_hub()
     assert "HF_HUB_OFFLINE" not in os.environ
-
-
-def test_an_unwritable_folder(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(PermissionError, match="Set OUTPUT"):
-        machines.writable_folder(tmp_path / "file" / "below")
 
 
 def test_what_is_attached_is_found_at_any_depth(tmp_path, monkeypatch):

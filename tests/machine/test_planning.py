@@ -25,13 +25,9 @@ T4 = CARDS["T4 16 GB"]
 LAPTOP = Machine("cpu", "x86_64", 8.0, 2, "local", "float32")
 QWEN, TINY = "Qwen/Qwen3-4B", str(TINY_MODEL)
 EVERY = [(recipe, stage) for recipe in RECIPES.values() for stage in recipe.stages]
-BILLIONS = {
-    "Qwen/Qwen3-4B-Base": 4.022,
-    "unsloth/Qwen3-4B-unsloth-bnb-4bit": 4.022,
-    "unsloth/qwen3-1.7b-bnb-4bit": 1.721,
-    "Qwen/Qwen3-0.6B": 0.596,
-    "Qwen/Qwen2.5-Math-1.5B": 1.544,
-}
+BILLIONS = {"Qwen/Qwen3-4B-Base": 4.022, "unsloth/Qwen3-4B-unsloth-bnb-4bit": 4.022}
+BILLIONS |= {"unsloth/qwen3-1.7b-bnb-4bit": 1.721, "Qwen/Qwen3-0.6B": 0.596}
+BILLIONS |= {"Qwen/Qwen2.5-Math-1.5B": 1.544}
 
 
 @pytest.mark.parametrize("model", BILLIONS)
@@ -64,9 +60,8 @@ NO_MODELS += ['{"model_type": "phi3"}', '{"model_type": "gpt2"}']
 @pytest.mark.parametrize("text", NO_MODELS)
 def test_a_config_that_cannot_be_read(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(
-        ValueError, match=r"is no model that can be trained here \(.*\)\.\nSet MODEL"
-    ):
+    said = r"is no model that can be trained here \(.*\)\.\nSet MODEL"
+    with pytest.raises(ValueError, match=said):
         shape_of(str(tmp_path))
 
 
@@ -152,12 +147,8 @@ def test_a_table_has_every_card_and_stage_and_this_computer():
 
 
 QUICK = ["gsm8k_xml/sft/tiny"]
-MORE = [
-    "gsm8k_xml/grpo/tiny",
-    "gsm8k_hash/grpo/tiny",
-    "gsm8k_xml/grpo/large",
-    "gsm8k_xml/sft/large",
-]
+MORE = ["gsm8k_xml/grpo/tiny", "gsm8k_hash/grpo/tiny", "gsm8k_xml/grpo/large"]
+MORE += ["gsm8k_xml/sft/large"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and speaks to glibc")

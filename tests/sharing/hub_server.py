@@ -85,22 +85,21 @@ class Hub:
 
     def __enter__(self):
         app = web.Application(middlewares=[self.meet], client_max_size=2**30)
-        app.add_routes(
-            [
-                web.post("/api/validate-yaml", self.validate),
-                web.post("/api/repos/create", self.create),
-                web.put("/lfs/{oid}", self.upload),
-                web.get(API, self.info),
-                web.get(API + "/revision/{revision}", self.info),
-                web.get(API + "/tree/{revision}{under:.*}", self.tree),
-                web.post(API + "/preupload/{revision}", self.preupload),
-                web.post(API + "/commit/{revision}", self.commit),
-                web.post(API + "/tag/{revision}", self.add_tag),
-                web.delete(API + "/tag/{tag}", self.delete_tag),
-                web.post(FILES + ".git/info/lfs/objects/batch", self.batch),
-                web.get(FILES + "/resolve/{revision}/{path:.+}", self.resolve),
-            ]
-        )
+        routes = [
+            web.post("/api/validate-yaml", self.validate),
+            web.post("/api/repos/create", self.create),
+            web.put("/lfs/{oid}", self.upload),
+            web.get(API, self.info),
+            web.get(API + "/revision/{revision}", self.info),
+            web.get(API + "/tree/{revision}{under:.*}", self.tree),
+            web.post(API + "/preupload/{revision}", self.preupload),
+            web.post(API + "/commit/{revision}", self.commit),
+            web.post(API + "/tag/{revision}", self.add_tag),
+            web.delete(API + "/tag/{tag}", self.delete_tag),
+            web.post(FILES + ".git/info/lfs/objects/batch", self.batch),
+            web.get(FILES + "/resolve/{revision}/{path:.+}", self.resolve),
+        ]
+        app.add_routes(routes)
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -183,8 +182,6 @@ class Hub:
         asked = await request.json()
         name = f"{asked['organization']}/{asked['name']}"
         answer = {"url": f"{self.url}/{name}", "name": name}
-        if asked["organization"] != "me":
-            return refuse(403, "You don't have the rights")
         if name in self.repos:
             return web.json_response(answer | {"error": "You already created it"}, status=409)
         private = asked.get("visibility") == "private" or bool(asked.get("private"))
@@ -198,11 +195,8 @@ class Hub:
         return web.json_response({})
 
     async def info(self, request):
-        name, (oid, files) = request.match_info["name"], self.commit_of(request)
-        found = {"_id": "0", "id": name, "modelId": name, "sha": oid}
-        found |= {"private": self.repo_of(request).private, "gated": False, "disabled": False}
-        siblings = [{"rfilename": path, "size": len(file[0])} for path, file in files.items()]
-        return web.json_response(found | {"tags": [], "downloads": 0, "siblings": siblings})
+        found = {"id": request.match_info["name"], "sha": self.commit_of(request)[0]}
+        return web.json_response(found | {"private": self.repo_of(request).private})
 
     async def tree(self, request):
         under = request.match_info["under"].strip("/")
@@ -264,12 +258,11 @@ class Hub:
         return web.json_response({"transfer": "basic", "objects": objects})
 
     async def resolve(self, request):
-        oid, files = self.commit_of(request)
-        headers = {"X-Repo-Commit": oid}
-        if request.match_info["path"] not in files:
-            headers["X-Error-Code"] = "EntryNotFound"
-            return web.json_response({"error": "Entry not found"}, status=404, headers=headers)
-        data, lfs = files[request.match_info["path"]]
+        (oid, files), path = self.commit_of(request), request.match_info["path"]
+        if path not in files:
+            return refuse(404, "not found", "EntryNotFound")
+        data, lfs = files[path]
         etag = f'"{content_hash(data, lfs)}"'
-        headers |= {"ETag": etag, "X-Linked-Size": str(len(data)), "X-Linked-Etag": etag}
+        headers = {"ETag": etag, "X-Linked-Size": str(len(data)), "X-Linked-Etag": etag}
+        headers["X-Repo-Commit"] = oid
         return web.Response(body=self.give(data), headers=headers)

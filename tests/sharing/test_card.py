@@ -17,7 +17,6 @@ KINDS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 
 def results(recipe, data="embedded"):
     """Those of base and GRPO, each right at every second of ten problems."""
-
     greedy = []
     for i in range(10):
         example = Example(f"p{i}", "3 + 4?", "", "7")
@@ -74,10 +73,10 @@ def test_the_card_is_valid_and_states_what_was_measured(name, form, write):
     assert len(data.run_hash) == 12 and f"Run `{data.run_hash}`" in text
 
 
-@pytest.mark.parametrize(
-    "system",
-    ['say "hello"', 'three """ marks', "ends in \\", "a ``` fence", "{braces} {{ and }} {% %s"],
-)
+ODD = ['say "hello"', 'three """ marks', "ends in \\", "a ``` fence", "{braces} {{ and }} {% %s"]
+
+
+@pytest.mark.parametrize("system", ODD)
 @pytest.mark.parametrize("form", ["adapter", "merged"])
 def test_what_the_card_tells_to_run_is_python_with_the_prompt_as_it_is(system, form, recipe, write):
     text = write(replace(recipe, system=system), form).content

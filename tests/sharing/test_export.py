@@ -214,17 +214,13 @@ def of_head_alone(weights):
     weights["base_model.model.lm_head.lora_B.weight"] = torch.zeros(vocabulary, rank)
 
 
+REFUSED = [({"alora_invocation_tokens": [1]}, None), ({"target_modules": ["q_proj"]}, None)]
+REFUSED += [({"modules_to_save": ["lm_head"]}, add_head)]
+REFUSED += [({"target_modules": ["lm_head"]}, of_head_alone)]  # tied to the embedding
+
+
 @pytest.mark.filterwarnings("ignore:Unexpected keyword arguments")
-@pytest.mark.parametrize(
-    ("settings", "change"),
-    [
-        ({"use_dora": True}, None),
-        ({"alora_invocation_tokens": [1]}, None),
-        ({"target_modules": ["q_proj"]}, None),
-        ({"modules_to_save": ["lm_head"]}, add_head),
-        ({"target_modules": ["lm_head"]}, of_head_alone),  # tied to the embedding
-    ],
-)
+@pytest.mark.parametrize(("settings", "change"), REFUSED)
 def test_an_adapter_that_cannot_be_streamed_is_refused(settings, change, trained, tmp_path):
     adapter = variant(trained, tmp_path / "adapter", change=change, **settings)
     with pytest.raises(ValueError, match="not just LoRA matrices on this base.\n.*merge_and_un"):

@@ -106,17 +106,11 @@ def test_the_snippets_of_the_card_run_as_they_stand(pushed, form, tmp_path):
     assert len(printed) == 1 and printed.pop()
 
 
-GSM8K_CARD = """---
-configs: [{config_name: main, data_dir: main}]
----
-"""
-
-
 @pytest.mark.soak
 def test_all_notebooks_run_with_hub_ids_and_push(tmp_path):
     """`make run` with model and data of the Hub, two steps a stage, and PUSH."""
     rows = embedded_rows("openai/gsm8k")
-    data = {"README.md": GSM8K_CARD.encode()}
+    data = {"README.md": b"---\nconfigs: [{config_name: main, data_dir: main}]\n---\n"}
     for split, count in (("train", 1200), ("test", 60)):
         table = pd.DataFrame(list(rows[split])[:count])
         data[f"main/{split}.parquet"] = table.to_parquet()
