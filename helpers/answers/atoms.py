@@ -57,15 +57,13 @@ def members(reader, token):
         node = reader.atom()
         reader.take("\\}")
         return node
-    begun = reader.at
-    reader.bars += 1  # a bar ends what is before it
-    reader.sum()
-    if reader.take("in"):
-        reader.sum()
-    reader.bars -= 1
-    if reader.take("|", ":"):  # the set of those that meet a condition
-        return reader.until("\\}")
-    reader.at = begun
+    condition = 1
+    if reader.ahead("word", "in"):
+        while reader.kind(condition) not in ("|", ":", "\\}", None):
+            condition += 1
+    if reader.sees("word") and reader.kind(condition) in ("|", ":"):
+        reader.at += condition + 1
+        return reader.until("\\}")  # the set of those that meet a condition
     node = reader.until("\\}")
     return Node("set", *node.args) if node.kind == "list" else Node("set", node)
 
@@ -90,7 +88,7 @@ def matrix(reader, begin):
             rows.append([reader.relation()])
     if begin.text == "cases":
         return joined("list", [pair(row) for row in rows])
-    return Node("matrix", *map(tuple, rows))
+    return Node("matrix", *(Node("row", *row) for row in rows))
 
 
 def pair(row):

@@ -364,15 +364,19 @@ def same_places(p, g, leaf):
     p, g = interval(vector(p, g)), interval(vector(g, p))
     if p.kind == g.kind == "matrix":
         sizes = [list(map(len, node.args)) for node in (p, g)]
-        return sizes[0] == sizes[1] and each_same(sum(p.args, ()), sum(g.args, ()), leaf)
+        return sizes[0] == sizes[1] and each_same(cells(p), cells(g), leaf)
     return p.kind == g.kind == "group" and p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
 
 
 def vector(node: Node, other: Node) -> Node:
     """A column beside a tuple is one, too."""
-    if node.kind == "matrix" and other.kind == "group" and {1} == set(map(len, node.args)):
-        return Node("group", "(", ")", *sum(node.args, ()))
+    if node.kind == "matrix" and other.kind == "group" and len(cells(node)) == len(node.args):
+        return Node("group", "(", ")", *cells(node))
     return node
+
+
+def cells(matrix: Node) -> list[Node]:
+    return [cell for row in matrix.args for cell in row.args]
 
 
 def same_application(p, g, leaf):

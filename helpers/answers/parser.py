@@ -175,7 +175,9 @@ class Reader(Cursor):
             else:
                 factors.append(self.power())
                 if factors[-1].kind == "symbol" and self.sees("("):
-                    factors[-1] = Node("apply", factors[-1][1], self.power())
+                    start = self.token()
+                    inside = self.atom()
+                    factors[-1] = Node("apply", factors[-1][1], inside, self.marks(inside, start))
         if not factors:
             self.fail()
         return math.prod(factors, start=ONE)
@@ -223,11 +225,11 @@ class Reader(Cursor):
 
     def unit(self) -> str:
         """The unit that stands here and ends a term, its words with blanks between; "" for none."""
-        begun, parts = self.at, []
+        at, parts = self.at, []
         while piece := self.unit_piece(parts):
             parts.append(piece)
         if len(parts) > LONGEST_UNIT or self.kind() not in UNIT_ENDS:
-            self.at = begun
+            self.at = at
             return ""
         return " ".join(parts).replace(".", "").strip()
 
@@ -276,25 +278,28 @@ class Reader(Cursor):
             return False
         if word in FUNCTIONS and self.kind(1) not in UNIT_ENDS:  # 2 sec x
             return False
+        if not parts and self.before() not in AFTER_VALUE:
+            return False
         if len(word) == 1:
             apart = spaced and (not parts or len(parts[-1]) > 1)  # kg m, but not m g l
-            return is_unit(word) and (apart or parts[-1:] == ["/"])
-        if parts:
-            return True
-        if self.before() not in AFTER_VALUE:
-            return False
-        return is_unit(word) or WORD_UNIT.fullmatch(word) is not None
+            letters = any(token.kind == "word" for token in self.cut[: self.at])
+            last = parts or (not letters and self.kind(1) in (None, "/", "^", "word"))
+            return is_unit(word) and (parts[-1:] == ["/"] or bool(apart and last))
+        return bool(parts) or is_unit(word) or WORD_UNIT.fullmatch(word) is not None
 
     def power(self) -> Node:
         """An atom with its marks: subscript, primes, exponent, factorial, percent, degree."""
         self.deeper()
         start = self.token()
-        node = self.atom()
+        node = self.marks(self.atom(), start)
+        self.depth -= 1
+        return node
+
+    def marks(self, node: Node, start: Token) -> Node:
         marks = 0
         while self.sees(*MARKS):
             marks = self.marked(marks)
             node = self.mark(node, start)
-        self.depth -= 1
         return node
 
     def mark(self, node: Node, start: Token) -> Node:

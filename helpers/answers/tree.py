@@ -5,7 +5,7 @@ A tree is a tuple `Node(kind, *args)`; the kinds and their arguments are:
     number Fraction        symbol name          constant pi | e | i | infinity
     add a b …              multiply a b …       power a b            plusminus a b (a ± b)
     call name a …          list a b …           set a b …            group "(" "]" a b …
-    matrix row row …       union a b …          relation op a b …    ratio a b
+    matrix (row a b …) …   union a b …          relation op a b …    ratio a b
     unit a name            text words           base digits base         apply name a …
 """
 
@@ -33,7 +33,7 @@ class Node(tuple):
 
     @property
     def children(self) -> list[Node]:
-        """The arguments that are nodes; the rows of a matrix are not."""
+        """The arguments that are nodes."""
         return [part for part in self if isinstance(part, Node)]
 
     def __mul__(self, other: Node) -> Node:
