@@ -24,7 +24,9 @@ def test_a_few_steps_of_a_real_model(model, tmp_path, monkeypatch):
     recipe = for_model(RECIPES["gsm8k_hash"], False, "cpu")
     grpo = replace(recipe.grpo, batch=4, generations=2, max_completion=24)
     sft = replace(recipe.sft, batch=2, warmup=0.0)
-    recipe = data.fit(replace(recipe, sft=sft, grpo=grpo), data.load_tokenizer(model)).recipe
+    lora = replace(recipe.lora, load_in_4bit=True)
+    recipe = replace(recipe, sft=sft, grpo=grpo, lora=lora)
+    recipe = data.fit(recipe, data.load_tokenizer(model)).recipe
     rows = building.questions(recipe, 2)
     trainer, run = building.build("sft", recipe, here, tmp_path, rows, 4, base=model)
     adapter = training.train(trainer, run)

@@ -273,6 +273,7 @@ def merged_weights(model) -> Iterator[None]:
     training step. On a GPU Unsloth's own kernels do better, and nothing is changed.
     """
     changed = []
+    dtype = model.get_input_embeddings().weight.dtype  # what is computed in
     for layer in model.modules():
         adapters = []
         if isinstance(layer, LoRALinear4bit):
@@ -289,7 +290,8 @@ def merged_weights(model) -> Iterator[None]:
         weight = bnb.functional.dequantize_4bit(stored.data, stored.quant_state).float()
         for name in adapters:
             weight = weight + layer.get_delta_weight(name).float()
-        layer.forward = functools.partial(torch.nn.functional.linear, weight=weight.detach())
+        weight = weight.detach().to(dtype)
+        layer.forward = functools.partial(torch.nn.functional.linear, weight=weight)
         changed.append(layer)
     try:
         yield
