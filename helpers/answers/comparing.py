@@ -3,6 +3,10 @@
 What is left at the leaves are single expressions. `exactly` decides those that are rational
 numbers, without SymPy; for the others `same` takes a function, so that one description of what
 "the same answer" means serves the fast path and the symbolic one.
+
+Why no library does this: of 1,457 near misses of MATH-500's golds (a number, sign, root or bracket
+changed) math-verify 0.9.0 pays 11, this grader none, and it is over ten times as fast; both are
+measured in `tests/README.md`.
 """
 
 from collections.abc import Callable, Sequence
