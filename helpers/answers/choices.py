@@ -22,7 +22,7 @@ def same_in_letters(predicted: str, gold: str) -> bool | None:
     """Whether two answers in letters are the same; None where they are to be read as formulas."""
     predicted, gold = bare(predicted), bare(gold)
     truth, choice = CHOICE.fullmatch(gold), CHOICE.fullmatch(predicted)
-    if truth and choice and (choice["mark"] or not truth["mark"]):
+    if truth and choice:
         return choice["letter"] == truth["letter"] and not OTHER.search(choice["rest"])
     if SEVERAL.fullmatch(predicted) and SEVERAL.fullmatch(gold):
         letters = [re.findall("[A-H](?![a-z])", text) for text in (predicted, gold)]

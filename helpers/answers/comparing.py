@@ -49,15 +49,15 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
     (1.0, 0.0, 1.0)
     """
+    plainly = same_in_letters(predicted, gold) if predicted else None
+    if plainly is not None:
+        return float(plainly)
     try:
         truth = read(gold)
     except Unreadable:
         return None
     if predicted is None:
         return 0.0
-    plainly = same_in_letters(predicted, gold)
-    if plainly is not None:
-        return float(plainly)
     try:
         return float(same(*applied(read(predicted), truth), exactly))
     except Unreadable:

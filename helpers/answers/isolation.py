@@ -113,7 +113,7 @@ def serve() -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     set_timer, wait = (lambda seconds: None), 1  # Windows has no such timer
-    if hasattr(signal, "setitimer"):  # SIGPROF ends a process that does not handle it
+    if hasattr(signal, "setitimer"):  # `SIGPROF` ends a process that does not handle it
         set_timer, wait = functools.partial(signal.setitimer, signal.ITIMER_PROF), WAITING
     from helpers.answers import symbolic
 

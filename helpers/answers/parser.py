@@ -103,7 +103,12 @@ class Reader(Cursor):
                 found.append(self.relation())
         self.depth -= 1
         node = joined("list", found)
-        return node / self.items() if self.take("over") else node
+        match self.take("over", "choose"):
+            case "over":
+                return node / self.items()
+            case "choose":
+                return Node("call", "binom", node, self.items())
+        return node
 
     def until(self, closer: str) -> Node:
         node = self.items()
@@ -125,7 +130,7 @@ class Reader(Cursor):
 
     def union(self) -> Node:
         parts, marks = [self.sum()], 0
-        while sign := self.take("cup", "cap", "setminus", "backslash"):
+        while sign := self.take("cup", "cap", "setminus"):
             parts.append(self.sum())
             if sign != "cup":
                 marks = self.marked(marks)
@@ -140,6 +145,9 @@ class Reader(Cursor):
             if sign in ("pm", "mp"):
                 marks = self.marked(marks)
                 parts = [Node("plusminus", joined("add", parts or [number(0)]), term)]
+            elif sign == "-" and term.kind == "set" and parts:
+                marks = self.marked(marks)
+                parts = [Node("call", "setminus", joined("add", parts), term)]
             else:
                 parts.append(-term if sign == "-" else term)
             sign = self.take(*SIGNS)
@@ -238,7 +246,7 @@ class Reader(Cursor):
         begun = bool(parts)
         if self.sees("text") or (self.sees("\\$") and not begun):
             return self.next().text.replace("\\$", "dollar").strip()
-        if begun and self.ahead(".", "word") and is_unit(self.cut[self.at + 1].text):  # sq. ft
+        if begun and self.ahead(".", "word") and is_unit(self.cut[self.at + 1].text):  # `sq. ft`
             return self.next().text
         if begun and self.sees("^"):
             self.next()
@@ -281,7 +289,7 @@ class Reader(Cursor):
         if not parts and self.before() not in AFTER_VALUE:
             return False
         if len(word) == 1:
-            apart = spaced and (not parts or len(parts[-1]) > 1)  # kg m, but not m g l
+            apart = spaced and (not parts or len(parts[-1]) > 1)  # `kg m`, but not `m g l`
             letters = any(token.kind == "word" for token in self.cut[: self.at])
             last = parts or (not letters and self.kind(1) in (None, "/", "^", "word"))
             return is_unit(word) and (parts[-1:] == ["/"] or bool(apart and last))
