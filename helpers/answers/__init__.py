@@ -12,22 +12,15 @@ equations: the arithmetic that a text states, each an Equation; NUMBER: the patt
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
 Reading order: formats, boxes (where the answer stands); tree, tokens, units, parser, atoms (what it
-says); numbers, choices, applying, exact, comparing, eed (whether it is right); isolation and
-symbolic (what only SymPy can decide, in child processes).
+says); numbers, choices, applying, exact, comparing, eed (whether it is right); expressions,
+arithmetic (whether its steps are); isolation and symbolic (what only SymPy can decide, in child
+processes).
 """
 
+from helpers.answers.arithmetic import Equation, equations, hallucinates
 from helpers.answers.boxes import BOXED, THINK_BOXED
 from helpers.answers.comparing import same_math
 from helpers.answers.eed import eed_score
+from helpers.answers.expressions import arithmetic_value, plain_arithmetic
 from helpers.answers.formats import HASH, XML, XML_TAGS, Format, after_thinking, strict_xml
-from helpers.answers.numbers import (
-    NUMBER,
-    Equation,
-    arithmetic_value,
-    equations,
-    hallucinates,
-    last_number,
-    plain_arithmetic,
-    same_number,
-    stated_number,
-)
+from helpers.answers.numbers import NUMBER, last_number, same_number, stated_number

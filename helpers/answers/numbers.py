@@ -1,9 +1,8 @@
-"""Reads the numbers, units and arithmetic of a text, exactly: no rounding, no near misses."""
+"""Reads the numbers of a text, exactly: no rounding, no near misses."""
 
 import functools
 import re
 from collections import deque
-from dataclasses import dataclass
 from fractions import Fraction
 
 from helpers.answers.parser import read
@@ -12,8 +11,7 @@ from helpers.answers.tree import Unreadable
 from helpers.answers.units import split_unit
 
 LONGEST_REPLY = 200_000  # characters; a reply of 32,000 tokens has fewer
-LONGEST_TEXT = 50_000  # where arithmetic is searched
-LONGEST = 200  # a number in words and units, or one side of an equation
+LONGEST = 200  # a number in words and units
 WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is searched
 
 DASHES = str.maketrans("−–﹣\u00a0\u202f\u2009", "---   ")
@@ -28,12 +26,6 @@ SIGN = r" ?(?:[×÷]|\\(?:times|cdot|div)) ?| [-+*x] | ?/ ?"
 CUT_OFF = re.compile(  # at the end: `3+4 =`, `3 +`, `3 + 4`, `30/6`
     rf"(?<![0-9.,]){TERM}(?:(?:(?:{SIGN}|[-+*]){TERM})*+(?: ?=| [-+*/×÷])|(?:(?:{SIGN}){TERM})+)\Z"
 )
-EQUATION = re.compile(
-    rf"(?<![0-9.,/*x×+-])(?<![0-9/*x×+-] )(?P<left>{DIGITS}(?: ?[-+*/x×] ?\$?{DIGITS})+)"
-    rf" ?= ?\$?(?P<right>(?>-?{DIGITS}))(?! ?[-+*/×])"
-)
-TOKEN = re.compile(rf"{DIGITS}|[-+*/x×]")
-DRESS = (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/"))
 
 
 @functools.lru_cache(maxsize=8192)
@@ -90,70 +82,3 @@ def same_number(predicted: str | None, gold: str) -> float | None:
     if truth is None:
         return None
     return float(predicted is not None and stated_number(predicted) == truth)
-
-
-def plain_arithmetic(text: str) -> str:
-    """The text with one kind of minus and blank, and without TeX's dress around numbers."""
-    text = text.translate(DASHES)
-    for dress, bare in DRESS:
-        text = text.replace(dress, bare)
-    return text
-
-
-@dataclass(frozen=True)
-class Equation:
-    text: str
-    left: str
-    value: Fraction  # of the right side
-    true: bool
-
-
-def equations(text: str) -> list[Equation]:
-    """Every `number operation number … = number` in a text; division by zero counts as false.
-
-    >>> [(e.text, e.true) for e in equations("3 + 4 = 7, then 7 - 2 = 6.")]
-    [('3 + 4 = 7', True), ('7 - 2 = 6', False)]
-    """
-    found = []
-    for match in EQUATION.finditer(plain_arithmetic(text[:LONGEST_TEXT])):
-        left, right = match["left"], stated_number(match["right"])
-        if right is not None and len(left) <= LONGEST:
-            found.append(Equation(match.group(), left, right, arithmetic_value(left) == right))
-    return found
-
-
-def arithmetic_value(expression: str) -> Fraction | None:
-    """What sums and products come to, products first; None for a division by zero."""
-    total, product, operation = Fraction(0), Fraction(0), "+"
-    for token in TOKEN.findall(expression):
-        if token in "+-*/x×":
-            operation = token
-            continue
-        number = Fraction(re.sub(r"[^0-9.]", "", token))
-        if operation in "+-":
-            total += product
-            product = -number if operation == "-" else number
-        elif operation != "/":
-            product *= number
-        elif number == 0:
-            return None
-        else:
-            product /= number
-    return total + product
-
-
-def hallucinates(question: str, completion: str) -> bool:
-    """Our operational definition: a stated equation is false, or the answer is a number that
-    neither the question holds nor any equation of the reply gives.
-
-    >>> hallucinates("3 and 4?", "3 + 4 = 7. It is 7."), hallucinates("3 and 4?", "3 + 4 = 8.")
-    (False, True)
-    """
-    stated = equations(completion)
-    if not all(equation.true for equation in stated):
-        return True
-    answer = stated_number(last_number(completion) or "")
-    if answer is None or answer in {equation.value for equation in stated}:
-        return False
-    asked = NUMBER.findall(plain_arithmetic(question[:LONGEST_TEXT]))
-    return answer not in map(stated_number, asked)

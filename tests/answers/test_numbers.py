@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.answers import equations, last_number, same_number
+from helpers.answers import last_number, same_number
 from tests.answers.labelled import labelled
 
 # gold ✓ numbers that are the same ✗ what is not
@@ -30,10 +30,6 @@ $1,200.50 ✓ it cost $1,200.50!
 100 ✓ #### 100####
 18 ✓ The final answer is 18.⏎</answer>
 """
-EQUATIONS = r"""
-true ✓ 3 + 4 = 7 ✓ 2 + 3 * 4 = 14 ✓ 10 / 4 = 2.5 ✓ $3 x 4 = $12 ✓ 3 + 4 = 7 - 2 = 5
-    ✓ 1,000 + 1 = 1,001. ✓ 1\,000 + 1 = 1{,}001. ✗ 3+4=8 ✗ 1 / 0 = 0
-"""
 
 
 @pytest.mark.parametrize(("gold", "predicted", "same"), labelled(PAIRS))
@@ -57,12 +53,3 @@ def test_every_way_to_write_a_whole_number(n):
 @pytest.mark.parametrize(("number", "text", "_"), labelled(LAST))
 def test_last_number(number, text, _):
     assert last_number(text) == number
-
-
-@pytest.mark.parametrize(("_", "text", "true"), labelled(EQUATIONS))
-def test_equations(_, text, true):
-    assert [equation.true for equation in equations(text)] == [true]
-
-
-def test_what_is_no_equation():
-    assert equations("x = 7") == equations("3 + 4 = 12 - 5") == []

@@ -1,0 +1,175 @@
+"""The equations that a text states, and whether a reply makes a number up."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from helpers.answers.expressions import (
+    MOST_WORDS,
+    Expression,
+    chains,
+    expressions,
+    typed,
+    values,
+    works,
+)
+from helpers.answers.numbers import NUMBER, last_number, stated_number
+from helpers.answers.tree import Unreadable
+from helpers.answers.vocabulary import VOCABULARY
+
+LONGEST_SENTENCE = 200  # that is read for what it says in words
+NAMED = {word: Fraction(at) for at, word in enumerate(VOCABULARY["numbers"].split())}
+NAMED |= dict.fromkeys(("half", "halve"), Fraction(1, 2))
+NAMED |= {"third": Fraction(1, 3), "quarter": Fraction(1, 4), "triple": Fraction(3)}
+NAMED |= dict.fromkeys(("twice", "double", "pair", "couple"), Fraction(2))
+NAMED |= {"week": Fraction(7), "dozen": Fraction(12), "hundred": Fraction(100)}
+for at, ten in enumerate("thirty forty fifty sixty seventy eighty ninety".split(), 3):  # noqa: SIM905
+    NAMED[ten] = Fraction(10 * at)
+WORD_NUMBER = re.compile(rf"(?<![a-z])(?:{'|'.join(NAMED)})(?=s?(?![a-z]))")
+
+
+@dataclass(frozen=True)
+class Equation:
+    text: str
+    left: str
+    value: Fraction  # of the right side
+    true: bool
+
+
+def equations(text: str) -> list[Equation]:
+    """Every equation of plain numbers with an operation; division by zero counts as false.
+
+    >>> [(e.text, e.true) for e in equations("3 + 4 = 7, then 7 - 2 = 6.")]
+    [('3 + 4 = 7', True), ('7 - 2 = 6', False)]
+    >>> [e.true for e in equations("2 hours * 3 km/h = 6 km; 10/3 = 3.33; 20% of 50 = 9; x = 7")]
+    [True, True, False]
+    """
+    return list(read_equations(typed(text)))
+
+
+def read_equations(text: str) -> Iterator[Equation]:
+    for sides in chains(text):
+        for side, other in zip(sides, sides[1:], strict=False):
+            left, right = expressions(side)[-1], expressions(other)[0]
+            if not left or not right or right[0] != other[1]:
+                continue
+            behind = sum(token.start >= left[-1].end for token in side)
+            first = side[side[0].kind == "equals"] == left[0]
+            if behind > MOST_WORDS or not (works(left) or works(right)):
+                continue
+            if not works(left) and (behind or not first or len(left) > 1):
+                continue  # x = 5, or 6 nephews = 96/6
+            try:
+                equation = judged(text, left, right, other[0].text)
+            except Unreadable:
+                continue
+            if equation:
+                yield equation
+
+
+def judged(text: str, left: Expression, right: Expression, sign: str) -> Equation | None:
+    """None where a right side at the text's end may be cut off, or a share stands for its part."""
+    found, stated = values(left), right_values(left, right)
+    true = any(rounds(value, other, right, sign) for value in found for other in stated)
+    if found and stated and not true:
+        at_end = right[-1].end == len(text.rstrip()) and abs(found[0]) < 10**15
+        if at_end and str(float(found[0])).startswith(right[-1].text):
+            return None  # 12 + 30 = 4
+        if len(left) == 3 and left[1].kind == "/" and found[0] < 1 < stated[0]:
+            return None  # 2/5 = 12 pupils
+    expression, value = left, stated
+    if works(right):
+        value = found
+    if not works(left):
+        expression = right
+    written = text[expression[0].start : expression[-1].end]
+    return Equation(text[left[0].start : right[-1].end], written, (*value, Fraction(0))[0], true)
+
+
+def right_values(left: Expression, right: Expression) -> list[Fraction]:
+    """What the right side comes to; in 3 + 4 = 7 - 2 = 5 also its first number."""
+    if len(right) == 3 and right[1].kind == "remainder" and left[-2].kind == "/":
+        quotient, rest, divisor = (values([token])[0] for token in (right[0], right[2], left[-1]))
+        return [quotient + rest / divisor] if divisor else []
+    found = values(right)
+    if works(right) and right[0].kind == "number":
+        found += values(right[:1])
+    return found
+
+
+def rounds(value: Fraction, stated: Fraction, right: Expression, sign: str) -> bool:
+    """Whether a value is, rounded or cut to as many decimals, what is stated."""
+    text = "".join(token.text for token in right if token.kind == "number").replace(",", "")
+    _, point, decimals = text.partition(".")
+    step = Fraction(1, 10 ** len(decimals))
+    if value == stated or works(right) or not (point or sign == "≈"):
+        return value == stated
+    if not point:  # ≈ 1,200
+        step = Fraction(10 ** (len(text) - len(text.rstrip("0"))))
+    if abs(stated) != Fraction(text):
+        step /= 100  # 33.3%
+    return abs(value - stated) <= step / 2 or int(value / step) * step == stated
+
+
+def results(text: str) -> set[Fraction]:
+    """What the expressions in a typed text come to, and each first number behind an `=`."""
+    found = set()
+    for sides in chains(text):
+        for side in sides:
+            runs = [run for run in expressions(side) if works(run)]
+            if side and side[0].kind == "equals":
+                runs.append([token for token in side if token.kind == "number"][:1])
+            for run in runs:
+                try:
+                    found.update(values(run))
+                except Unreadable:
+                    continue
+    return found
+
+
+def spoken(text: str) -> list[Fraction]:
+    """The numbers that a typed text gives in digits and in words."""
+    text = text.lower()
+    named = [NAMED[word] for word in WORD_NUMBER.findall(text)]
+    digits = [stated_number(number) for number in NUMBER.findall(text)]
+    return named + [number for number in digits if number is not None]
+
+
+def said(answer: Fraction, text: str) -> bool:
+    """Whether a sentence has an answer and two numbers that come to it: `half of 10 is 5`."""
+    for sentence in re.split(r"[.!?](?![0-9])|\n", text):
+        numbers = spoken(sentence) if 0 < len(sentence) <= LONGEST_SENTENCE else []
+        if answer not in numbers:
+            continue
+        numbers.remove(answer)
+        for at, one in enumerate(numbers):
+            for two in numbers[:at]:
+                come_to = [one + two, abs(one - two), one * two]
+                if 0 not in (one, two):
+                    come_to += [one / two, two / one]
+                if answer in come_to:
+                    return True
+    return False
+
+
+def hallucinates(question: str, completion: str) -> bool:
+    """Our operational definition: a stated equation is false, or the answer is a number that
+    neither the question holds nor anything in the reply comes to.
+
+    >>> hallucinates("3 and 4?", "3 + 4 = 7. It is 7."), hallucinates("3 and 4?", "3 + 4 = 8.")
+    (False, True)
+    """
+    text = typed(completion)
+    if not all(equation.true for equation in read_equations(text)):
+        return True
+    answer = stated_number(last_number(completion) or "")
+    if answer is None:
+        return False
+    known = {*spoken(typed(question)), *results(text)}
+    if not known.isdisjoint((answer, answer * 100, answer / 100)):  # a share, dollars in cents
+        return False
+    if any(answer in (math.floor(value), math.ceil(value)) for value in known):
+        return False
+    return not said(answer, text)
