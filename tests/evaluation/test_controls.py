@@ -86,7 +86,7 @@ def test_years_and_percentages_stay():
 
 
 @needs_shared
-def test_one_in_five_problems_of_gsm8k_has_a_twin():
+def test_one_in_four_problems_of_gsm8k_has_a_twin():
     recipe = RECIPES["gsm8k_xml"]
     splits = data.load(recipe, str(SHARED / "data" / "gsm8k"), "cpu")
     twins = evaluation.control_problems(recipe, splits["test"].examples, splits, 0)["twins"]
