@@ -19,6 +19,12 @@ def job_of(recipe: Recipe, machine: Machine, seed: int, out: Path, **settings) -
     return stages.Job(given, recipe, machine, BASE)
 
 
+def untrained(recipe: Recipe, machine: Machine):
+    """(model, tokenizer): the base with new LoRA matrices."""
+    model, tokenizer = training.load(BASE, recipe, machine)
+    return training.add_lora(model, recipe, machine, 0), tokenizer
+
+
 def supervise(recipe: Recipe, machine, seed: int, out: Path, splits, steps=0) -> Adapter | None:
     """Priming and SFT, as the recipe has them; the last adapter, None for a recipe without."""
     if not recipe.supervised:

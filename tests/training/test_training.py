@@ -139,21 +139,25 @@ def test_adapters_are_float32_whole_and_hashed(trained):
     assert run.manifest["parent_hash"] == weights(sft)
 
 
-def test_a_budget_shortens_a_run_and_a_tracker_sees_it(recipe, machine, tmp_path, monkeypatch):
-    monkeypatch.setitem(training.QUICK_MINUTES, "sft", 1e-6)
+# Slow steps, of which two tell enough, and quick ones.
+@pytest.mark.parametrize(("minutes", "planned", "at", "steps"), [(1e-6, 500, 2, 3), (9, 5, 3, 5)])
+def test_a_budget_shortens_a_run_and_a_tracker_sees_it(
+    minutes, planned, at, steps, recipe, machine, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(training.QUICK_MINUTES, "sft", minutes)
     monkeypatch.setattr(training, "MEASURED", 3)
     rows = building.questions(recipe, 100)
-    asked = (recipe, machine, tmp_path, rows, 500)
+    asked = (recipe, machine, tmp_path, rows, planned)
     trainer, run = building.build("sft", *asked, tracker="tensorboard")
     trainer.add_callback(training.FitToBudget(run))
     training.train(trainer, run)
     rates = [line["learning_rate"] for line in run.read_log()]
-    cosine = (1 + math.cos(math.pi * 3 / 4)) / 2
-    assert len(rates) == 4 and rates[-1] == pytest.approx(recipe.sft.learning_rate * cosine)
+    cosine = (1 + math.cos(math.pi * (steps - 1) / steps)) / 2
+    assert len(rates) == steps and rates[-1] == pytest.approx(recipe.sft.learning_rate * cosine)
     # After the last step.
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
     # So that a run which goes on keeps to it.
-    assert Run.read(run.folder).manifest["fitted"] == {"at": 3, "steps": 4}
+    assert Run.read(run.folder).manifest["fitted"] == {"at": at, "steps": steps}
     assert b"grad_norm" in next((run.folder / "tensorboard").rglob("events*")).read_bytes()
 
 

@@ -37,15 +37,13 @@ class Levers:
     settings: tuple[tuple[str, object], ...] = ()
 
 
-class Variant(TrainerCallback):
-    """A trainer with its levers set, what its steps took, and the last one's gradient."""
+class Clock(TrainerCallback):
+    """CPU and wall-clock seconds from each step's beginning to the next one's; the gradient."""
 
-    def __init__(self, trainer, levers: Levers):
-        self.trainer, self.levers = trainer, levers
-        self.marks: list[tuple[float, float]] = []  # CPU and wall-clock seconds
-        self.steps: list[tuple[float, float]] = []  # from each one's beginning to the next one's
+    def __init__(self):
+        self.marks: list[tuple[float, float]] = []
+        self.steps: list[tuple[float, float]] = []
         self.gradient = torch.zeros(0)
-        trainer.add_callback(self)
 
     def on_step_begin(self, *_, **__):
         self.marks.append((time.process_time(), time.perf_counter()))
@@ -59,6 +57,15 @@ class Variant(TrainerCallback):
         for before, after in itertools.pairwise(self.marks):
             self.steps.append((after[0] - before[0], after[1] - before[1]))
         self.marks.clear()
+
+
+class Variant(Clock):
+    """A trainer with its levers set, and its clock."""
+
+    def __init__(self, trainer, levers: Levers):
+        super().__init__()
+        self.trainer, self.levers = trainer, levers
+        trainer.add_callback(self)
 
     def run(self) -> None:
         """Trains from step 1, with the same seed every time."""
