@@ -25,7 +25,8 @@ NAMED |= dict.fromkeys(("half", "halve"), Fraction(1, 2))
 NAMED |= {"third": Fraction(1, 3), "quarter": Fraction(1, 4), "triple": Fraction(3)}
 NAMED |= dict.fromkeys(("twice", "double", "pair", "couple"), Fraction(2))
 NAMED |= {"week": Fraction(7), "dozen": Fraction(12), "hundred": Fraction(100)}
-for at, ten in enumerate("thirty forty fifty sixty seventy eighty ninety".split(), 3):  # noqa: SIM905
+TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+for at, ten in enumerate(TENS, 3):
     NAMED[ten] = Fraction(10 * at)
 WORD_NUMBER = re.compile(rf"(?<![a-z])(?:{'|'.join(NAMED)})(?=s?(?![a-z]))")
 

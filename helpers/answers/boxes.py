@@ -20,7 +20,8 @@ HEDGE = re.compile(
     r"|(?:not|nor|rather than|instead of)[\s$*(]*\Z)"
 )
 CORRECTION = re.compile(
-    r"(?is)(?!.*\b(?:also|both|could|might|may)\b).*?\b(?:wait|oops|sorry|actually|correction|mistaken"
+    r"(?is)(?!.*\b(?:also|both|could|might|may)\b)"
+    r".*?\b(?:wait|oops|sorry|actually|correction|mistaken"
     r"|no(?=\s*[,.:;!—–-])|(?:is|was|looks) (?:wrong|incorrect|not right|not correct)"
     r"|(?:made|is|was) an? (?:\w+ )?(?:mistake|error|slip)|(?:it|that|this|answer) should be"
     r"|(?:right|correct|corrected) (?:value|answer|result|number) (?:is|should be))\b"

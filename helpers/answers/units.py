@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -29,6 +30,7 @@ class Unit(NamedTuple):
     basic: frozenset[tuple[str, int]]
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical(word: str) -> str:
     """One name for a unit's spellings; the word in lower case for what is none that is known."""
     lower = word.lower() if len(word) > 1 else word
@@ -44,6 +46,7 @@ def is_unit(word: str) -> bool:
     return name in POWERS or name in SCALES or name in FURTHER or name in MAGNITUDES
 
 
+@functools.lru_cache(maxsize=4096)
 def unit(name: str) -> Unit | None:
     """The unit that words and signs, such as `m / s ^ 2`, describe; None for none."""
     scale, basic = Fraction(1), Counter()
