@@ -60,12 +60,9 @@ def test_real_rows_through_all_four(tmp_path):
     assert "base" in shown and "grpo" in shown
 
 
-# gsm8k_xml runs in full above. The others in `make soak`, but for the one with the most stages.
-OTHERS = RECIPES.keys() - {"gsm8k_xml", "openr1_boxed"}
-SOAKED = [pytest.param(name, marks=pytest.mark.soak) for name in sorted(OTHERS)]
-
-
-@pytest.mark.parametrize("name", ["openr1_boxed", *SOAKED])
+# gsm8k_xml runs in full above.
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - {"gsm8k_xml"}))
 def test_every_recipe_through_all_four(name, tmp_path):
     """From the generated rows to the proven export, in few steps."""
     ran("helpers", "run", f"RECIPE={name}", "MAX_STEPS=2", "PROBLEMS=6", f"OUTPUT={tmp_path}")
@@ -107,6 +104,7 @@ def test_later_notebooks_say_what_is_missing(name, tmp_path):
         execute(name, tmp_path / name, {"OUTPUT": str(tmp_path)})
 
 
+@pytest.mark.soak
 def test_03_and_04_before_02_take_what_there_is(tmp_path):
     flags = {"OUTPUT": str(tmp_path), "MAX_STEPS": 2, "PROBLEMS": 4}
     for name, said in (
