@@ -12,7 +12,7 @@ equations: the arithmetic that a text states, each an Equation; NUMBER: the patt
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
 Reading order: formats, boxes (where the answer stands); tree, tokens, units, parser, atoms (what it
-says); numbers, choices, applying, exact, comparing, eed (whether it is right); expressions,
+says); numbers, choices, applying, exact, forms, comparing, eed (whether it is right); expressions,
 arithmetic (whether its steps are); isolation and symbolic (what only SymPy can decide, in child
 processes).
 """

@@ -11,12 +11,12 @@ measured in `tests/README.md`.
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import pairwise
 
 from helpers.answers import isolation
 from helpers.answers.applying import applied
 from helpers.answers.choices import same_in_letters
 from helpers.answers.exact import rational, remainders
+from helpers.answers.forms import exact, interval, named, without_in
 from helpers.answers.parser import read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
 from helpers.answers.units import split_unit, unit
@@ -26,12 +26,9 @@ Leaf = Callable[[Node, Node], bool]
 LONGEST_LIST = 30  # members that are compared in any order
 NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
 PI = Node("constant", "pi")
-ENDLESS = Node("constant", "infinity")
 PERCENT, DEGREE = unit("percent"), unit("degree")
 BARE = {None: ONE, DEGREE: PI * number("1/180"), PERCENT: number("1/100")}
-BRACKETS = {"<": "()", "<=": "[]"}
 SYMMETRIC = ("∥", "⊥", "!=")
-MIRRORED = {">": "<", ">=": "<="}
 
 
 class NeedsSymbols(Exception):
@@ -99,35 +96,6 @@ def number_word(node: Node, other: Node) -> Node:
     if node.kind == "text" != other.kind:
         return NUMBER_WORDS.get(node[1].lower(), node)
     return node
-
-
-def exact(node: Node) -> Node:
-    r"""`\frac13 \approx 0.333` is 1/3; `x \approx 0.333` is x = 0.333. ℝ∖{0} is a union."""
-    outside = excluded(node)
-    if outside:
-        ends = [-ENDLESS, *map(number, sorted(outside)), ENDLESS]
-        return Node("union", *(Node("group", "(", ")", *two) for two in pairwise(ends)))
-    if node.kind != "relation" or "~" not in node[1].split():
-        return node
-    signs, sides = node[1].split(), node[2:]
-    known = signs.index("~") + 1
-    if known == 1 and is_name(sides[0]):
-        return Node("relation", " ".join(["=", *signs[1:]]), *sides)
-    if known == 1:
-        return sides[0]
-    return Node("relation", " ".join(signs[: known - 1]), *sides[:known])
-
-
-def excluded(node: Node) -> set[Fraction]:
-    r"""The points that `\mathbb{R}\setminus\{0,1\}` or `x \ne 0` leaves out; none for others."""
-    match node:
-        case ("call", "setminus", ("symbol", "mathbb R"), ("set", *points)):
-            values = {rational(point) for point in points}
-        case ("relation", "!=", ("symbol", _), point):
-            values = {rational(point)}
-        case _:
-            return set()
-    return set() if None in values else values
 
 
 def each_same(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
@@ -246,37 +214,6 @@ def same_relation(p, g, leaf):
     return bool(kinds & {"list", "set"}) and same_items(p, g, leaf)
 
 
-def without_in(node: Node) -> Node:
-    if node.kind == "relation" and node[1] == "in" and is_name(node[2]):
-        return node[-1]
-    return node
-
-
-def is_name(node: Node) -> bool:
-    r"""What may stand left of `=` in an answer: `x`, `f(x)`, `AB`, `a + b`, `\text{Area}`, `|AB|`,
-    `(x, y)`, `a : b`, `\frac{dy}{dx}`.
-    """
-    match node:
-        case ("symbol" | "text" | "apply", *_):
-            return True
-        case ("call", "abs", ("multiply", *_) as inside):
-            return is_name(inside)
-        case ("power", base, ("number", -1)):
-            return is_name(base)
-        case ("multiply" | "add" | "ratio", *parts) | ("group", _, _, *parts):
-            return all(map(is_name, parts))
-    return False
-
-
-def named(node: Node) -> tuple[Node | None, Node]:
-    """(name, value) of `x = …`, where the last of several sides counts; else (None, the node)."""
-    if node.kind == "relation" and set(node[1].split()) == {"="}:
-        name, value = node[2], node[-1]
-        if is_name(name) and name != value:
-            return name, value
-    return None, node
-
-
 def same_relations(p, g, leaf):
     """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
     equations = p[1] == g[1] == "="
@@ -295,28 +232,6 @@ def same_relations(p, g, leaf):
     if alike and interval(p).kind == interval(g).kind == "group":
         return same_places(p, g, leaf)
     return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
-
-
-def interval(node: Node) -> Node:
-    """The interval that `2 < x ≤ 5` or `x > 2` or ℝ describes; anything else as it is."""
-    if node == symbol("mathbb R"):
-        return Node("group", "(", ")", -ENDLESS, ENDLESS)
-    if node.kind != "relation":
-        return node
-    signs, sides = node[1].split(), list(node[2:])
-    name = sides[0] if is_name(sides[0]) else sides[-1]  # of x > a it is x
-    if MIRRORED.keys() >= set(signs):
-        signs = [MIRRORED[sign] for sign in reversed(signs)]
-        sides.reverse()
-    if len(sides) == 2 and sides[0] == name:
-        signs.insert(0, "<")
-        sides.insert(0, -ENDLESS)
-    elif len(sides) == 2:
-        signs.append("<")
-        sides.append(ENDLESS)
-    if len(sides) != 3 or not is_name(sides[1]) or not BRACKETS.keys() >= set(signs):
-        return node
-    return Node("group", BRACKETS[signs[0]][0], BRACKETS[signs[1]][1], sides[0], sides[2])
 
 
 def same_items(p, g, leaf):

@@ -10,8 +10,8 @@ Here is what needs no SymPy; the distance is in `symbolic`.
 
 from helpers.answers import isolation
 from helpers.answers.applying import applied
-from helpers.answers.comparing import exact, is_name
 from helpers.answers.exact import rational, remainders
+from helpers.answers.forms import exact, is_name
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found, walk
 from helpers.answers.vocabulary import words

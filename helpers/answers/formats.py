@@ -6,7 +6,7 @@ The text comes from a model, so every function takes time linear in its length, 
 
 import re
 
-from helpers.answers.comparing import named
+from helpers.answers.forms import named
 from helpers.answers.numbers import LONGEST_REPLY, last_number, split_unit
 from helpers.answers.parser import read
 from helpers.answers.tree import Unreadable

@@ -212,9 +212,8 @@ class Reader(Cursor):
         if self.kind() in UNIT_ENDS:
             return node
         name = self.unit()
-        bare = POWER.sub("", name)
-        share = bare.startswith("percent ")  # of something
-        if share or NO_UNITS & set(bare.lower().split()) or re.search("[0-9]", bare):
+        bare = POWER.sub("", name).lower()  # `percent of` is of something
+        if NO_UNITS & set(bare.split()) or re.search("[0-9]|^percent ", bare):
             self.fail()
         return Node("unit", node, name) if name else node
 
