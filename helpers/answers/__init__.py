@@ -11,10 +11,10 @@ hallucinates: whether a reply states false arithmetic or a number from nowhere.
 equations: the arithmetic that a text states, each an Equation; NUMBER: the pattern of a number.
 plain_arithmetic, arithmetic_value: a text without TeX's dress, and what sums and products come to.
 
-Reading order: formats, boxes (where the answer stands); tree, tokens, units, parser, atoms (what it
-says); numbers, choices, applying, exact, forms, comparing, eed (whether it is right); expressions,
-arithmetic (whether its steps are); isolation and symbolic (what only SymPy can decide, in child
-processes).
+Reading order: formats, boxes (where the answer stands); tree, tokens, units, unit_reader, parser,
+atoms (what it says); numbers, choices, applying, exact, forms, comparing, eed (whether it is
+right); expressions, arithmetic (whether its steps are); isolation and symbolic (what only SymPy can
+decide, in child processes).
 """
 
 from helpers.answers.arithmetic import Equation, equations, hallucinates

@@ -27,10 +27,20 @@ def applied(first: Node, second: Node, physics: bool = False) -> tuple[Node, Nod
         return first, second
     alone = found(first, "symbol") | found(second, "symbol")
     functions = {part[1] for part in brackets if single(part)} - (VARIABLES & alone)
+    functions |= (repeated(first) | repeated(second)) - (VARIABLES | alone)
     if not physics:
         functions |= {part[1] for part in brackets if part[1] in USUAL - alone}
     settle = partial(settled, functions=functions)
     return changed(first, settle), changed(second, settle)
+
+
+def repeated(side: Node) -> set[str]:
+    """The letters before several brackets that differ."""
+    inside = {}
+    for part in walk(side):
+        if part.kind == "apply":
+            inside.setdefault(part[1], set()).add(part[2])
+    return {name for name, arguments in inside.items() if len(arguments) > 1}
 
 
 def single(node: Node) -> bool:

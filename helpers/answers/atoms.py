@@ -9,7 +9,16 @@ import re
 
 from helpers.answers.tokens import Token
 from helpers.answers.tree import ONE, Node, joined, number, symbol
-from helpers.answers.vocabulary import ACCENTS, CONSTANTS, FONTS, FUNCTIONS, GREEK, NAMES, words
+from helpers.answers.vocabulary import (
+    ACCENTS,
+    ALIASES,
+    CONSTANTS,
+    FONTS,
+    FUNCTIONS,
+    GREEK,
+    NAMES,
+    words,
+)
 
 MATRICES = words("matrices")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
@@ -23,7 +32,8 @@ def letters(reader, token):
     word = token.text
     if word in CURRENCIES and reader.sees("number", "\\$"):
         return Node("unit", reader.power(), word)
-    if word in FUNCTIONS or (word in TYPED and reader.sees("(", "{")):
+    alone = word == "lg" and not reader.starts()  # `\sqrt{lg}`
+    if (word in FUNCTIONS and not alone) or (word in TYPED and reader.sees("(", "{")):
         return command(reader, word)
     if word in GREEK or word in CONSTANTS:
         return reader.letter(word)
@@ -65,6 +75,8 @@ def members(reader, token):
         reader.at += condition + 1
         return reader.until("\\}")  # the set of those that meet a condition
     node = reader.until("\\}")
+    if node == symbol("emptyset"):
+        return Node("text", "{emptyset}")
     return Node("set", *node.args) if node.kind == "list" else Node("set", node)
 
 
@@ -86,7 +98,7 @@ def matrix(reader, begin):
             rows[-1].append(reader.relation())
         elif not reader.sees("end"):
             rows.append([reader.relation()])
-    if begin.text == "cases":
+    if begin.text == "cases" or all(len(row) == 1 and row[0].kind == "relation" for row in rows):
         return joined("list", [pair(row) for row in rows])
     return Node("matrix", *(Node("row", *row) for row in rows))
 
@@ -120,7 +132,21 @@ def root(reader):
     degree = reader.until("]") if reader.take("[") else number(2)
     if reader.sees("number") and len(reader.token().text) > 1:
         reader.fail()
-    return Node("power", reader.argument(), ONE / degree)
+    below = reader.argument()
+    if below.kind == degree.kind == "number" and below[1] < 0 and degree[1] % 2 == 1:
+        return -Node("power", -below, ONE / degree)  # the real root
+    return Node("power", below, ONE / degree)
+
+
+def quotient(above, below):
+    """`\\frac{dy}{dx}` is a name: its d do not cancel."""
+    differentials = []
+    for part in (above, below):
+        if part.kind == "multiply" and part[1] == symbol("d") and len(part) == 3:
+            differentials.append(part[2])
+    if len(differentials) == 2 and all(part.kind == "symbol" for part in differentials):
+        return symbol("/".join(f"d{part[1]}" for part in differentials))
+    return above / below
 
 
 def angle(reader, name):
@@ -132,7 +158,7 @@ def angle(reader, name):
 
 
 COMMANDS = {
-    "frac": lambda reader: reader.argument() / reader.argument(),
+    "frac": lambda reader: quotient(reader.argument(), reader.argument()),
     "binom": lambda reader: Node("call", "binom", reader.argument(), reader.argument()),
     "abs": lambda reader: Node("call", "abs", reader.atom()),
     "lfloor": lambda reader: Node("call", "floor", reader.until("rfloor")),
@@ -156,9 +182,13 @@ def command(reader, name):
     if name not in FONTS:
         reader.fail()
     # `\mathrm{R}` is R, `\mathrm{sin}` the function, `\mathbb{R}` a name of its own.
-    if name in ("boxed", "fbox") or (reader.sees("{") and reader.kind(1) != "word"):
+    long = reader.kind(1) != "word" or reader.kind(2) != "}"
+    if name in ("boxed", "fbox") or (reader.sees("{") and long):
         return reader.argument()
     inside = reader.raw()
+    if inside.isdigit():  # `\mathbf 5`
+        return number(inside)
+    inside = ALIASES.get(inside, inside)
     if inside in FUNCTIONS or inside in ("sqrt", "e", "i", "pi"):
         return command(reader, inside)
     return symbol(f"mathbb {inside}" if name == "mathbb" else inside)

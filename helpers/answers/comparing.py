@@ -9,6 +9,7 @@ changed) math-verify 0.9.0 pays 11, this grader none, and it is over ten times a
 measured in `tests/README.md`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -17,7 +18,7 @@ from helpers.answers.applying import applied
 from helpers.answers.choices import same_in_letters
 from helpers.answers.exact import rational, remainders
 from helpers.answers.forms import exact, interval, named, without_in
-from helpers.answers.parser import read
+from helpers.answers.parser import LONGEST, read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
 from helpers.answers.units import split_unit, unit
 from helpers.answers.vocabulary import VOCABULARY
@@ -29,6 +30,8 @@ PI = Node("constant", "pi")
 PERCENT, DEGREE = unit("percent"), unit("degree")
 BARE = {None: ONE, DEGREE: PI * number("1/180"), PERCENT: number("1/100")}
 SYMMETRIC = ("∥", "⊥", "!=")
+MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+VECTORS = re.compile(r"\\(?:vec|nabla|overrightarrow|mathbf)")
 
 
 class NeedsSymbols(Exception):
@@ -53,14 +56,40 @@ def same_math(predicted: str | None, gold: str) -> float | None:
         truth = read(gold)
     except Unreadable:
         return None
-    if predicted is None:
+    if predicted is None or crossed(predicted) != crossed(gold):
         return 0.0
     try:
-        return float(same(*applied(read(predicted), truth), exactly))
+        return float(same(*applied(read_answer(predicted), truth), exactly))
     except Unreadable:
         return 0.0
     except NeedsSymbols:
         return isolation.ask("same_symbols", predicted, gold) or 0.0
+
+
+def plainly_same(one: str, other: str) -> bool:
+    """`same_math` as far as exact arithmetic decides. Raises Unreadable or NeedsSymbols."""
+    letters = same_in_letters(one, other)
+    if letters is not None:
+        return letters
+    return same(*applied(read(one), read(other)), exactly)
+
+
+def crossed(text: str) -> list[str]:
+    """The factors of a cross product, whose order counts; none for other products."""
+    if len(text) > LONGEST or "\\times" not in text or not VECTORS.search(text):
+        return []
+    return re.sub(r"[\s{}$.]", "", text).split("\\times")
+
+
+def read_answer(text: str) -> Node:
+    r"""The tree of an answer; of `\lim f = 7`, whose left side is none, that of its right side."""
+    try:
+        return read(text)
+    except Unreadable:
+        name, sign, value = text.rpartition("=")
+        if not sign or not re.search("[A-Za-z]", name) or name.endswith(("<", ">", "!")):
+            raise
+        return read(value)
 
 
 def exactly(a: Node, b: Node) -> bool:
@@ -209,6 +238,8 @@ def same_relation(p, g, leaf):
         return same_relations(p, g, leaf)
     if left or right:
         return same(p_value, g_value, leaf)
+    if g.kind == "number" and p[1] == "=" and len(found(p[2], "symbol")) > 1:  # x^2 + y^2 = 7
+        return same(p[3], g, leaf)
     if "group" in kinds:
         return same_places(p, g, leaf)
     return bool(kinds & {"list", "set"}) and same_items(p, g, leaf)
@@ -227,7 +258,8 @@ def same_relations(p, g, leaf):
         there = changed(first, lambda part: point.get(part, part))
         here = changed(second, lambda part: point.get(part, part))
         return not same(here, number(0), leaf) and leaf(first * here, second * there)
-    if p[1] == g[1] and p[1] in SYMMETRIC and each_same(p[2:], g[:1:-1], leaf):
+    mirrored = p[1] if p[1] in SYMMETRIC else MIRROR.get(p[1])
+    if g[1] == mirrored and each_same(p[2:], g[:1:-1], leaf):
         return True
     if alike and interval(p).kind == interval(g).kind == "group":
         return same_places(p, g, leaf)
@@ -307,11 +339,11 @@ def same_application(p, g, leaf):
 
 
 BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
+    "relation": same_relation,
     "unit": same_unit,
     "text": same_text,
     "base": same_digits,
     "apply": same_application,
-    "relation": same_relation,
     "ratio": same_ratio,
     "list": same_items,
     "set": same_items,

@@ -4,10 +4,12 @@ from fractions import Fraction
 from itertools import pairwise
 
 from helpers.answers.exact import rational
-from helpers.answers.tree import Node, number, symbol
+from helpers.answers.tree import Node, found, number, symbol
 
 ENDLESS = Node("constant", "infinity")
 BRACKETS = {"<": "()", "<=": "[]"}
+SOLVED = ("ln", "log", "lg", "exp", "factorial")  # ln x = 2 is an equation, cos A = 1/2 a value
+QUANTITIES = ("z", "v", "w")  # |z| = 7 is a modulus, |x| = 7 has two solutions
 MIRRORED = {">": "<", ">=": "<="}
 
 
@@ -53,13 +55,28 @@ def is_name(node: Node) -> bool:
     match node:
         case ("symbol" | "text" | "apply", *_):
             return True
-        case ("call", "abs", ("multiply", *_) as inside):
+        case ("call", "abs", ("symbol", name)):
+            return name.isupper() or name in QUANTITIES or " " in name
+        case ("call", "abs", inside):
             return is_name(inside)
-        case ("power", base, ("number", -1)):
-            return is_name(base)
-        case ("multiply" | "add" | "ratio", *parts) | ("group", _, _, *parts):
+        case ("call", name, *_):
+            return name not in SOLVED and bool(found(node, "symbol"))
+        case ("multiply", *parts):
+            word = sum(part.kind == "symbol" for part in parts) > 1  # `Area` has an e
+            bare = [part for part in parts if not (word and part.kind == "constant")]
+            return all(is_name(part) or divides(part) or part[1:] == (-1,) for part in bare)
+        case ("power", ("symbol", name), ("number", -1)):
+            return name.isupper()  # an inverse
+        case ("add", *parts):
+            return all(is_name(part) or divides(part) for part in parts)
+        case ("ratio", *parts) | ("group", _, _, *parts):
             return all(map(is_name, parts))
     return False
+
+
+def divides(node: Node) -> bool:
+    """Whether a factor is one over a name."""
+    return node.kind == "power" and node[2] == number(-1) and is_name(node[1])
 
 
 def named(node: Node) -> tuple[Node | None, Node]:
@@ -67,8 +84,17 @@ def named(node: Node) -> tuple[Node | None, Node]:
     if node.kind == "relation" and set(node[1].split()) == {"="}:
         name, value = node[2], node[-1]
         if is_name(name) and name != value:
-            return name, value
+            return in_order(name, value)
     return None, node
+
+
+def in_order(name: Node, value: Node) -> tuple[Node, Node]:
+    """`(y, x) = (1, 2)` is (x, y) = (2, 1)."""
+    if name.kind == value.kind == "group" and len(name) == len(value):
+        pairs = sorted(zip(name[3:], value[3:], strict=True))
+        name = Node("group", *name[1:3], *(pair[0] for pair in pairs))
+        value = Node("group", *value[1:3], *(pair[1] for pair in pairs))
+    return name, value
 
 
 def interval(node: Node) -> Node:

@@ -18,9 +18,12 @@ DASHES = str.maketrans("−–﹣\u00a0\u202f\u2009", "---   ")
 DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 NUMBER = re.compile(DIGITS)
 FRACTION = r"\\[cdt]?frac ?(?:\{-?[0-9]+\}|[0-9]) ?(?:\{[0-9]+\}|[0-9])"
-MIXED = rf" ?[¼½¾]|(?: |\\,)?{FRACTION}| [0-9]+/[0-9]+"
-TYPED = rf"(?:{DIGITS}(?:{MIXED}| ?/ ?{DIGITS})?|[¼½¾])"
-SIGNED = re.compile(rf"-?{FRACTION}|(?<![0-9A-Za-z.)}}])-?(?:\\?[$€£] ?)?{TYPED}|{TYPED}")
+MIXED = rf" ?[¼-¾⅐-⅞]|(?: |\\,)?{FRACTION}| [0-9]+/[0-9]+"
+TYPED = rf"(?:{DIGITS}(?:{MIXED}| ?/ ?{DIGITS})?|[¼-¾⅐-⅞])"
+SIGNED = re.compile(  # no exponents
+    rf"-?{FRACTION}|(?<![0-9A-Za-z.)}}^{{])-?(?:\\?[$€£] ?)?{TYPED}"
+    rf"|(?<!\^)(?<!\^\{{)(?<!\^-)(?<!\^\{{-)(?<!\^[0-9])(?<!\^\{{[0-9]){TYPED}"
+)
 TERM = rf"\(?(?:\\?\$)?(?:{FRACTION}|{DIGITS})\)?"
 SIGN = r" ?(?:[×÷]|\\(?:times|cdot|div)) ?| [-+*x] | ?/ ?"
 CUT_OFF = re.compile(  # at the end: `3+4 =`, `3 +`, `3 + 4`, `30/6`
@@ -63,7 +66,7 @@ def last_number(text: str) -> str | None:
     value = cut_off and stated_number(cut_off.group())
     if cut_off and (value is None or value.denominator == 1):
         text = text[: len(text) - len(tail) + cut_off.start()]
-    end = max(text.rfind(digit) for digit in "0123456789¼½¾") + 1
+    end = max(text.rfind(digit) for digit in "0123456789¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞") + 1
     for length in WINDOWS:  # from the end, so that a long reply need not be searched whole
         tail = text[max(0, end - length) : end + 1].translate(DASHES)
         found = deque(SIGNED.finditer(tail), maxlen=1)

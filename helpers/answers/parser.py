@@ -13,29 +13,22 @@ import re
 from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
-from helpers.answers.tokens import Cursor, Token, tokens
+from helpers.answers.tokens import Token, tokens
 from helpers.answers.tree import ONE, Node, Unreadable, joined, number, symbol
-from helpers.answers.units import is_unit
-from helpers.answers.vocabulary import CONSTANTS, FONTS, FUNCTIONS, GREEK, RELATIONS, words
+from helpers.answers.unit_reader import WHOLE_WORDS, UnitReader
+from helpers.answers.vocabulary import CONSTANTS, FONTS, RELATIONS, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
+LARGEST_DOUBLE = 300
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 PLAIN = re.compile(r"([0-9]+)(?:/(0*[1-9][0-9]*))?|\\frac\{([0-9]+)\}\{(0*[1-9][0-9]*)\}")
 SIGNS = ("+", "-", "pm", "mp")
 MARKS = words("marks")
 
-WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{4,}")
-POWER = re.compile(r"\^\s*-?\s*[0-9]+")
-LONGEST_UNIT = 20  # words and signs
-UNIT_FONTS = ("mathrm", "mathbf", "operatorname", "mathit")
-UNIT_STARTS = ("word", "text")
-UNIT_ENDS = words("unit_ends") | {None}
-AFTER_VALUE = ("number", "}", ")", "!")  # what a bare unit may follow
 AFTER_MARK = ("!", "}", ")", "]")
 SCALES = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}
-NO_UNITS = words("no_units")
-WHOLE_WORDS = FUNCTIONS | GREEK | CONSTANTS.keys()
+SQUARE = ("mathbb E", "mathbb P", "E", "P", "Pr", "Var")  # functions with square brackets
 
 FACTORS = words("factors")
 NO_FACTORS = words("no_factors") | RELATIONS.keys()
@@ -70,10 +63,9 @@ def read(text: str, physics: bool = False) -> Node:
     return node
 
 
-class Reader(Cursor):
+class Reader(UnitReader):
     """Recursive descent: items, relation, union, sum, term, product, power, atom."""
 
-    physics = False
     depth = 0
     bars = 0  # absolute values that are open
     read = staticmethod(read)  # a text within this one
@@ -125,6 +117,8 @@ class Reader(Cursor):
     def ratio(self) -> Node:
         parts = [self.union()]
         while self.take(":"):
+            if self.sees("number") and re.fullmatch("0[1-9]", self.token().text):
+                return Node("text", f"{parts[0][1]}:{self.next().text}")  # 10:05
             parts.append(self.union())
         return joined("ratio", parts)
 
@@ -182,7 +176,7 @@ class Reader(Cursor):
                 factors = [mixed(factors[0], self.power())]
             else:
                 factors.append(self.power())
-                if factors[-1].kind == "symbol" and self.sees("("):
+                if factors[-1].kind == "symbol" and self.opens_argument(factors[-1][1]):
                     start = self.token()
                     inside = self.atom()
                     factors[-1] = Node("apply", factors[-1][1], inside, self.marks(inside, start))
@@ -190,9 +184,14 @@ class Reader(Cursor):
             self.fail()
         return math.prod(factors, start=ONE)
 
+    def opens_argument(self, name: str) -> bool:
+        return self.sees("(") or (self.sees("[") and name in SQUARE)
+
     def after_mark(self, factor: Node) -> None:
         """Lets a number follow `7!`, `2^6` or `\\sqrt{3}` as a further factor, nothing else."""
         spaced = self.token().spaced and factor.kind == "power"
+        if factor.kind == "symbol" and self.kind(1) in ("^", "**"):  # n2^{n-1}
+            return
         if factor.kind == "number" or not (spaced or self.before() in AFTER_MARK):
             self.fail()
 
@@ -206,93 +205,6 @@ class Reader(Cursor):
         if kind is None or kind in NO_FACTORS:
             return False
         return kind in FACTORS or self.token().kind == "command"
-
-    def with_unit(self, node: Node) -> Node:
-        r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
-        if self.kind() in UNIT_ENDS:
-            return node
-        name = self.unit()
-        bare = POWER.sub("", name).lower()  # `percent of` is of something
-        if NO_UNITS & set(bare.split()) or re.search("[0-9]|^percent ", bare):
-            self.fail()
-        return Node("unit", node, name) if name else node
-
-    def per_unit(self) -> bool:
-        """`18/hour`"""
-        if not self.ahead("/", "word"):
-            return False
-        word = self.cut[self.at + 1].text
-        return len(word) > 1 and is_unit(word)
-
-    def unit_ahead(self) -> bool:
-        at = self.at
-        name = self.unit()
-        self.at = at
-        return bool(name)
-
-    def unit(self) -> str:
-        """The unit that stands here and ends a term, its words with blanks between; "" for none."""
-        at, parts = self.at, []
-        while piece := self.unit_piece(parts):
-            parts.append(piece)
-        if len(parts) > LONGEST_UNIT or self.kind() not in UNIT_ENDS:
-            self.at = at
-            return ""
-        return " ".join(parts).replace(".", "").strip()
-
-    def unit_piece(self, parts: list[str]) -> str | None:
-        """The next word, exponent or sign of a unit."""
-        begun = bool(parts)
-        if self.sees("text") or (self.sees("\\$") and not begun):
-            return self.next().text.replace("\\$", "dollar").strip()
-        if begun and self.ahead(".", "word") and is_unit(self.cut[self.at + 1].text):  # `sq. ft`
-            return self.next().text
-        if begun and self.sees("^"):
-            self.next()
-            return f"^{self.raw()}"
-        if begun and self.sees("/", "*") and (self.kind(1) in UNIT_STARTS or self.unit_font(1)):
-            return "/" if self.next().kind == "/" else "·"
-        if not begun and self.per_unit() and self.before() == "number":
-            return self.next().text
-        if self.unit_font():
-            self.next()
-            return self.raw(" ")
-        if self.ahead("frac", "{") and (self.kind(2) == "text" or self.unit_font(2)):
-            self.next()
-            return f"{self.raw(' ')} / {self.raw(' ')}"
-        if self.sees("word") and not self.physics and self.unit_word(parts):
-            return self.next().text
-        return None
-
-    def unit_font(self, ahead: int = 0) -> bool:
-        r"""`\mathrm{cm}` after a number, in a quotient of units, or wherever it is well known."""
-        if not self.ahead("{", "word", skip=ahead + 1) or self.kind(ahead) not in UNIT_FONTS:
-            return False
-        token = self.cut[self.at + ahead + 2]
-        if is_unit(token.text):
-            return self.token().spaced or not self.physics
-        if self.physics or self.before(ahead) not in ("number", "/"):
-            return False
-        return token.text not in FUNCTIONS | {"e", "i"}
-
-    def unit_word(self, parts: list[str]) -> bool:
-        """Whether a bare word is a unit's: a known one, or any of four letters with a vowel.
-
-        A single letter needs a blank before it, or a slash. Any word where a unit has begun.
-        """
-        _, word, spaced = self.token()
-        if self.kind(1) == "(" or (word in WHOLE_WORDS and not is_unit(word)):
-            return False
-        if word in FUNCTIONS and self.kind(1) not in UNIT_ENDS:  # 2 sec x
-            return False
-        if not parts and self.before() not in AFTER_VALUE:
-            return False
-        if len(word) == 1:
-            apart = spaced and (not parts or len(parts[-1]) > 1)  # `kg m`, but not `m g l`
-            letters = any(token.kind == "word" for token in self.cut[: self.at])
-            last = parts or (not letters and self.kind(1) in (None, "/", "^", "word"))
-            return is_unit(word) and (parts[-1:] == ["/"] or bool(apart and last))
-        return bool(parts) or is_unit(word) or WORD_UNIT.fullmatch(word) is not None
 
     def power(self) -> Node:
         """An atom with its marks: subscript, primes, exponent, factorial, percent, degree."""
@@ -317,16 +229,28 @@ class Reader(Cursor):
             return renamed(node, "'")
         match self.take(*MARKS):
             case "_":
-                index = self.raw()
+                index = self.subscript()
                 if node.kind == "number" and start.text.isdigit() and index.isdigit():
                     return Node("base", start.text, index)
                 return renamed(node, f"_{index}")
             case "^" | "**":
                 return Node("power", node, self.exponent())
+            case "!" if self.take("!"):
+                return double_factorial(node)
             case "!":
                 return Node("call", "factorial", node)
             case _:
                 return Node("unit", node, "percent")
+
+    def subscript(self) -> str:
+        """In physics `k_BT` is k_B times T; typed, `v_max` has one name."""
+        token = self.token()
+        letters = self.physics and token.kind == "word" and len(token.text) > 1
+        name = token.text.islower() or (token.text.istitle() and len(token.text) > 2)
+        if letters and not name:
+            self.cut[self.at] = Token("word", token.text[1:], False)
+            return token.text[0]
+        return self.raw()
 
     def degree(self) -> str:
         """`degree`, or of which scale, whose letter may stand in a font."""
@@ -394,7 +318,17 @@ def mixed(units: Node, part: Node) -> Node:
     return units * part
 
 
+def double_factorial(node: Node) -> Node:
+    if not is_whole(node) or node[1] > LARGEST_DOUBLE:
+        raise Unreadable("a double factorial of what is no small number")
+    return number(math.prod(range(int(node[1]), 0, -2)))
+
+
 def renamed(node: Node, mark: str) -> Node:
+    if node.kind == "power":  # v^2_0
+        return Node("power", renamed(node[1], mark), node[2])
+    if mark[0] == "_" and node.kind == "symbol" and node[1].endswith("'"):  # T'_1 is T_1'
+        return symbol(f"{node[1][:-1]}{mark}'")
     if node.kind not in ("symbol", "constant"):
         raise Unreadable(f"{mark!r} on something that is no symbol")
     return symbol(f"{node[1]}{mark}")

@@ -14,7 +14,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from helpers.answers.applying import applied
-from helpers.answers.comparing import same
+from helpers.answers.comparing import read_answer, same
 from helpers.answers.eed import formulas
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found
@@ -37,7 +37,7 @@ MOST_NODES = 300  # of an answer's tree
 
 def same_symbols(predicted: str, gold: str) -> float:
     """`same_math` with SymPy at the leaves."""
-    return float(same(*applied(read(predicted), read(gold)), same_leaf))
+    return float(same(*applied(read_answer(predicted), read(gold)), same_leaf))
 
 
 def same_leaf(a: Node, b: Node) -> bool:

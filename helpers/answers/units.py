@@ -19,6 +19,7 @@ for base, scales in VOCABULARY["units"].items():
 NAMES = meanings("unit_names")
 FURTHER = words("further_units")
 MAGNITUDES = VOCABULARY["magnitudes"]
+COMPOUND = VOCABULARY["compound_units"]
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 PIECE = re.compile(r"\^\s*-?\s*[0-9]|/|\bper\b|[^\W\d_]+|[%°'\"]")
 
@@ -43,7 +44,8 @@ def canonical(word: str) -> str:
 
 def is_unit(word: str) -> bool:
     name = canonical(word)
-    return name in POWERS or name in SCALES or name in FURTHER or name in MAGNITUDES
+    known = (POWERS, SCALES, FURTHER, MAGNITUDES, COMPOUND)
+    return any(name in table for table in known)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -51,6 +53,7 @@ def unit(name: str) -> Unit | None:
     """The unit that words and signs, such as `m / s ^ 2`, describe; None for none."""
     scale, basic = Fraction(1), Counter()
     sign, power, last = 1, 1, None
+    name = " ".join(COMPOUND.get(word, word) for word in name.split())
     for piece in PIECE.findall(name):
         if piece in ("/", "per"):
             sign = -1
@@ -69,7 +72,7 @@ def unit(name: str) -> Unit | None:
             last = (base, factor, sign * power)
             sign, power = 1, 1
     found = frozenset((base, exponent) for base, exponent in basic.items() if exponent)
-    return Unit(scale, found) if found else None
+    return Unit(scale, found) if found or scale != 1 else None  # hours a day have no dimension
 
 
 def split_unit(node: Node) -> tuple[Node, Unit | None]:

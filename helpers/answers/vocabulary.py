@@ -28,7 +28,7 @@ SILENT = words("silent") | {"\\ "}
 CONSTANTS = meanings("constants")
 RELATIONS = meanings("relations")
 ALIASES = meanings("commands")
-UNICODE = meanings("signs") | dict.fromkeys("€£¥₹₩₽\u200b\t\n\r", " ")
+UNICODE = meanings("signs") | dict.fromkeys("¥₹₩₽₺₫฿₱₦₪₴\u200b\t\n\r", " ")
 for sign, name in meanings("greek").items():
     UNICODE[sign] = f"\\{name} "
 UNICODE = str.maketrans(UNICODE)
