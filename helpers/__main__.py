@@ -19,7 +19,7 @@ SETTINGS = {field.name: field for field in fields(Settings)}
 
 SFT = """recipe model dataset output epochs batch learning_rate rows use_4bit max_steps budget
     sft_output seed resume mirror report_to vllm force"""
-GRPO = f"{SFT} adapter grpo_output"
+GRPO = f"{SFT} adapter grpo_output keep_best"
 EVALUATE = """recipe model dataset problems samples out base control budget use_4bit vllm resume
     seed"""
 

@@ -67,8 +67,13 @@ class GRPOSettings:
     temperature: float = 1.0
     beta: float = 0.0
     epsilon: float = 0.2
+    epsilon_high: float | None = None  # the upper bound of the clip, apart (DAPO); None: epsilon
+    iterations: int = 1  # updates from the same completions
+    importance: str = "token"  # a ratio each, or "sequence": one for the whole reply (GSPO)
     loss_type: str = "dapo"
+    mask_truncated: bool = False  # what was cut off is left out of the loss (DAPO)
     scale_rewards: str = "group"
+    aggregation: str = "sum_then_normalize"  # or "normalize_then_sum": each reward apart (GDPO)
     weight_decay: float = 0.0
     rows: int | None = None  # at most so many examples; None: all
 
@@ -132,6 +137,7 @@ class Recipe:
     thinking: bool = False  # what Qwen3's chat template is told, from SFT to export
     further: Source | None = None  # a second held-out dataset, read by `read_further`
     read_further: Callable[[Mapping], Example | None] | None = None
+    shots: tuple[Example, ...] = ()  # worked examples in the prompt: what costs no training
     # What the model's chat template asks for, which `data.fit` finds out
     system_turn: bool = True  # False: the instruction stands in the user's turn
     opened: str = ""  # what it has begun of the reply: "<think>"
@@ -176,6 +182,9 @@ class Recipe:
 
 
 GSM8K = Source("openai/gsm8k", "main", licence="MIT")
+PLATINUM = Source(  # GSM8K's test problems, with its errors mended (Vendrow et al., 2025)
+    "madrylab/gsm8k-platinum", "main", licence="CC BY-SA 4.0 (labels), MIT"
+)
 MATH_500 = Source("HuggingFaceH4/MATH-500", licence="MIT")
 
 GSM8K_XML = Recipe(
@@ -195,6 +204,8 @@ GSM8K_XML = Recipe(
         batch=16, generations=4, learning_rate=5e-4, max_prompt=512, max_completion=700
     ),
     evaluation=EvaluationSettings(problems=1319, samples=4),
+    further=PLATINUM,
+    read_further=read_gsm8k,
 )
 
 GSM8K_HASH = Recipe(
@@ -220,6 +231,8 @@ GSM8K_HASH = Recipe(
         max_completion=512,
     ),
     evaluation=EvaluationSettings(problems=1319, samples=4),
+    further=PLATINUM,
+    read_further=read_gsm8k,
 )
 
 OPENR1_BOXED = Recipe(
@@ -343,9 +356,7 @@ def in_words(recipe: Recipe) -> dict[str, str]:
     return {
         "base model": recipe.model,
         "data": " ".join(filter(None, (source.path, source.config, source.files))),
-        "licence of the data": source.licence,
         "stages": " → ".join(recipe.stages),
-        "thinking mode": "on" if recipe.thinking else "off",
         "answer format": recipe.format.name,
         "rewards": " + ".join(f"{weight:g} {name}" for name, weight in recipe.rewards.items()),
         "score": recipe.score.__name__,

@@ -40,6 +40,7 @@ class Parameters:
         "quick", "quick, about an hour, or published, in full", choices="quick published"
     )
     adapter: str = setting("", "another adapter to go on from")
+    keep_best: bool = setting(False, "GRPO's best adapter on held-out problems, not its last")
     repo: str = setting("", "your-name/model-name on the Hub")
     push: bool = setting(False, "upload; nothing is uploaded otherwise")
     form: str = setting(

@@ -26,7 +26,7 @@ SFT_RUNS = {
 GRPO_RUNS = {  # cause, verdict
     "Healthy": ("the recipe as it is", ""),
     "Nothing to compare": ("every reply earns 1", "zero-variance groups"),
-    "Paid for length": ("a reward that counts tokens", "length-only reward"),
+    "Paid for brevity": ("a reward for few tokens", "length-only reward"),
     "Paid for the form": ("no reward for the answer", "format-only learning"),
     "Cut off": ("at most 8 tokens", "truncation"),
     "Too fast": ("100 × the learning rate", "learning rate too high"),
@@ -92,8 +92,6 @@ def main() -> None:
             assert bool(step) == bool(verdict), (name, found)
             log = Run(out / recipe.name / "grpo").read_log()
             most = 1.0 if "paid" in changes else recipe.maximum
-            if name == "Paid for length":  # there is no most
-                most = max(line["reward_mean"] for line in log)
             shown_by, label = SHOWN_BY[verdict]
             grpo[name] = {"cause": cause, "verdict": verdict, "step": step}
             grpo[name] |= {"shown_by": shown_by, "label": label}

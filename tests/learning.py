@@ -32,10 +32,12 @@ def supervise(recipe: Recipe, machine, seed: int, out: Path, splits, steps=0) ->
     return stages.sft(job_of(recipe, machine, seed, out, max_steps=steps), splits)
 
 
-def reinforce(recipe, machine, seed, out, splits, start: Adapter | None, steps=0) -> Adapter:
+def reinforce(
+    recipe, machine, seed, out, splits, start: Adapter | None, steps=0, **settings
+) -> Adapter:
     """GRPO from an adapter, or from the base."""
-    adapter = str(start.folder) if start else ""
-    return stages.grpo(job_of(recipe, machine, seed, out, max_steps=steps, adapter=adapter), splits)
+    settings["adapter"] = str(start.folder) if start else ""
+    return stages.grpo(job_of(recipe, machine, seed, out, max_steps=steps, **settings), splits)
 
 
 def measure(recipe, machine, seed, out, problems, adapter: Adapter | None) -> tuple[list, list]:

@@ -100,9 +100,9 @@ print("bar: 0%", end="\\r       \\r")
 """
 TABLE = """
 
-                  strict, greedy         strict, sampled        flexible, greedy     n
-base        50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]     9
-grpo        50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]     9
+                       strict, greedy         strict, sampled        flexible, greedy     n
+base             50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]     9
+grpo             50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]    50.0% [25.0%, 75.0%]     9
 total reward, sampled: base 0.50 [0.25, 0.75], grpo 0.50 [0.25, 0.75]
   r: base 0.50, grpo 0.50
   s: base 0.50, grpo 0.50

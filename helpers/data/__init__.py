@@ -7,9 +7,11 @@ usable_row    a row as the dataset has it, to look at
 place_of      where rows are read from; EMBEDDED: from the generator
 normalised    a question in the form in which copies of it are alike
 messages      the conversation up to the model's turn
+with_shots    a recipe with worked examples in its prompt
 prompt_text   the exact text that the model continues
 chosen        the examples that a stage trains on
 short_enough  the examples that are not too long for a stage
+held_out      the test problems that GRPO is watched on
 tokens_of     the ids of texts in which all special tokens are written out
 turn_end      what follows a reply that is learned: the end of a turn
 fit           the recipe as a tokenizer's chat template needs it, proved on a right reply
@@ -31,11 +33,13 @@ from helpers.data.loading import (
 from helpers.data.prompts import (
     chosen,
     grpo_dataset,
+    held_out,
     messages,
     prompt_text,
     sft_dataset,
     short_enough,
     tokens_of,
     turn_end,
+    with_shots,
 )
 from helpers.data.seam import Seam, fit, load_tokenizer, settle_tokenizer

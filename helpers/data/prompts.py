@@ -1,17 +1,37 @@
 """From examples to the prompts and targets that SFT, GRPO and evaluation share."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from helpers.data.loading import Split
 from helpers.recipes import SUPERVISED, Recipe
 from helpers.rows import Example
 
+HELD_OUT = 64  # problems
+
 
 def messages(recipe: Recipe, question: str) -> list[dict[str, str]]:
     """The conversation up to the model's turn."""
+    turns = []
+    for shot in recipe.shots:
+        turns.append({"role": "user", "content": shot.question})
+        reply = recipe.format.write(shot.solution, shot.answer)
+        turns.append({"role": "assistant", "content": reply})
+    turns.append({"role": "user", "content": question})
     if recipe.system_turn:
-        return [{"role": "system", "content": recipe.system}, {"role": "user", "content": question}]
-    return [{"role": "user", "content": f"{recipe.system}\n\n{question}"}]
+        return [{"role": "system", "content": recipe.system}, *turns]
+    turns[0]["content"] = f"{recipe.system}\n\n{turns[0]['content']}"
+    return turns
+
+
+def with_shots(recipe: Recipe, split: Split, count: int = 2) -> Recipe | None:
+    """The recipe with worked examples in its prompt: those of the first rows with the most lines.
+
+    None where the rows have no solutions.
+    """
+    solved = [example for example in split.examples[:50] if example.solution]
+    solved.sort(key=lambda example: -example.solution.count("\n"))
+    return replace(recipe, shots=tuple(solved[:count])) if len(solved) >= count else None
 
 
 def prompt_text(recipe: Recipe, tokenizer, question: str) -> str:
@@ -100,6 +120,14 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
             f"Raise the recipe's limit for {stage}."
         )
     return Split(kept, {f"longer than {limit} tokens": len(examples) - len(kept)})
+
+
+def held_out(recipe: Recipe, tokenizer, split: Split) -> list[Example]:
+    """The test problems that GRPO is watched on: such as evaluation does not take, if there are."""
+    evaluated = {example.id for example in split.take(recipe.evaluation.problems)}
+    others = [example for example in split.examples if example.id not in evaluated]
+    watched = (others or split.examples)[:HELD_OUT]
+    return short_enough(recipe, tokenizer, watched, "grpo").examples
 
 
 def sft_dataset(recipe: Recipe, tokenizer, examples: Sequence[Example]):

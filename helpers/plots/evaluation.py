@@ -29,11 +29,14 @@ def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
         errors = error_bars(parts, "value")
         drawn = axis.bar(places, parts["value"], yerr=errors, label=key, **look["bar"])
         axis.bar_label(drawn, fmt=lambda share: f"{100 * share:.1f}", padding=2, fontsize=8)
+    votes = [summary["vote"]["value"] for summary in summaries.values()]
+    places = np.arange(len(votes)) + FIGURES["accuracies"]["strict"]["shift"]
+    axis.plot(places, votes, label="strict, by vote", **FIGURES["vote"])
     axis.set_xticks(range(len(summaries)), summaries)
     problems = max(summary["n"] for summary in summaries.values())
     axis.set_title(f"{problems} held-out problems, sampled answers, 95 % intervals")
     axis.set(**AXES["accuracy"])
-    axis.legend(ncols=3, loc="upper left", fontsize="small")
+    axis.legend(ncols=4, loc="upper left", fontsize="small")
     return figure
 
 

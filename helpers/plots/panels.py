@@ -49,6 +49,9 @@ def line(axis, data: pd.DataFrame, key: str, colour: str, label="", style="-", s
     if key == "learning_rate":  # a plan, not a measurement: nothing to smooth
         axis.plot(values, color=colour)
         return
+    if key == "held_out":  # looked at every few steps
+        axis.plot(values.dropna(), style, color=colour, marker="o", markersize=3, label=label)
+        return
     axis.plot(values, color=colour, alpha=0.3, linewidth=1)
     window = max(3, len(values) // 10)
     smoothed = values.rolling(window, min_periods=1, center=True).mean()

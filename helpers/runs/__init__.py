@@ -16,6 +16,7 @@ figures            what a step's completions say beyond their rewards
 means              the mean of each figure over some steps
 RULES              what can go wrong with a run, and what helps
 verdicts           what is wrong at the end of a log; history: in a whole run
+few_groups         whether a step learns from so few questions that it is mostly chance
 report             a table of all rules: seen, not seen, or why not judged
 stop_if_ruined     ends a run whose weights are no numbers
 """
@@ -35,5 +36,13 @@ from helpers.runs.files import (
     write_lines,
     writing,
 )
-from helpers.runs.health import RULES, history, means, report, stop_if_ruined, verdicts
+from helpers.runs.health import (
+    RULES,
+    few_groups,
+    history,
+    means,
+    report,
+    stop_if_ruined,
+    verdicts,
+)
 from helpers.runs.log import PUBLISHED, completions_table, console, duration, rename, summary

@@ -23,6 +23,8 @@ def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str,
     reward_gap: what a right reply earns more than a wrong one of its group, form and length equal.
     reward_length_corr: of reward and length in a group, form and rightness equal: right replies
     may be longer, for they show their steps.
+    zero_std_groups: share of the groups that agree, where each reward is normalised apart, in all
+    of them; else the trainer says so.
     samples: a line a completion, a group's side by side, as in samples.jsonl.
     """
     table = pd.DataFrame(samples)
@@ -34,6 +36,9 @@ def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str,
         "distinct": (completions.nunique() / completions.size()).mean(),
         "follows": table["follows"].mean(),
     }
+    if recipe.grpo.aggregation == "normalize_then_sum":
+        different = table[list(recipe.rewards)].groupby(group_of).nunique().max(axis="columns")
+        found["zero_std_groups"] = (different <= 1).mean()
     if table["answer"].notna().all():
         table["score"] = [score(recipe, sample) for sample in samples]
         table["right"] = table["follows"] * (table["score"] == 1.0)

@@ -24,6 +24,8 @@ WINDOW = 5  # steps that a figure is averaged over, or more:
 GROUPS = 32  # a window holds at least so many groups, else a step of one or two is all chance
 TREND = 15  # steps, and at least three windows, before the first window is held against the last
 FILE = Path(__file__).with_name("rules.json")
+FALL = 0.2  # of held-out accuracy; 64 problems leave a fall of 0.15 to chance
+FEW, FAST = 2, 1e-4  # groups that differ in a step, and a learning rate: then steps are chance
 TOO_FAST = "learning rate too high"
 RULES = json.loads(FILE.read_text(encoding="utf-8").replace("{AFRESH}", AFRESH))
 
@@ -64,6 +66,7 @@ def verdicts(log: Log, recipe: Recipe) -> list[Verdict]:
             seen |= limits_reached(now, recipe)
             seen |= reward_fell(log, window, recipe)
             seen |= collapsed(means(log[:1]), now)
+            seen |= held_out_fell(log)
         else:
             before, after = means(log[:3]).get("loss", math.inf), now.get("loss", 0.0)
             if after > max(1.5 * before, before + 0.05):  # a small loss may double
@@ -83,6 +86,14 @@ def history(log: Log, recipe: Recipe) -> list[Verdict]:
 
 def groups_of(recipe: Recipe) -> float:
     return recipe.grpo.batch / recipe.grpo.generations
+
+
+def few_groups(equal: float, recipe: Recipe) -> bool:
+    """Whether a step learns from so few questions that it is mostly chance.
+
+    equal: the share of groups whose rewards are all equal, which teach nothing.
+    """
+    return (1 - equal) * groups_of(recipe) < FEW and recipe.grpo.learning_rate >= FAST
 
 
 def window_of(recipe: Recipe) -> int:
@@ -127,6 +138,8 @@ def limits_reached(now: Means, recipe: Recipe) -> Seen:
         seen["zero-variance groups"] = shown(now, "zero_std_groups", "correct")
         if now.get("correct", 0.0) >= 0.9:  # nothing is left to learn, and nothing wrong
             del seen["zero-variance groups"]
+    elif few_groups(now.get("zero_std_groups", 0.0), recipe) and now.get("correct", 0.0) < 0.9:
+        seen["steps by chance"] = shown(now, "zero_std_groups", "correct")
     # Right and wrong replies earn the same: the length of a reply decides, or its form.
     if now.get("reward_gap", math.inf) <= 0.05 * recipe.maximum:
         if abs(now.get("reward_length_corr", 0.0)) > 0.9:
@@ -156,6 +169,16 @@ def reward_fell(log: Log, window: int, recipe: Recipe) -> Seen:
     if now < 0.5 * before and before - now > 4 * math.hypot(error_before, error_now):
         return {TOO_FAST: f"reward_mean fell from {before:.2f} to {now:.2f}"}
     return {}
+
+
+def held_out_fell(log: Log) -> Seen:
+    """The witness: problems that are never learned from, and answered worse than before."""
+    looks = [line["held_out"] for line in log if line.get("held_out") is not None]
+    if not looks or max(looks) - looks[-1] < FALL - 1e-9:
+        return {}
+    first, last = log[0]["reward_mean"], log[-1]["reward_mean"]
+    fell = f"held_out {max(looks):.2f} → {looks[-1]:.2f}"
+    return {"held-out accuracy fell": f"{fell}, while reward_mean {first:.2f} → {last:.2f}"}
 
 
 def collapsed(first: Means, now: Means) -> Seen:

@@ -21,6 +21,8 @@ training/watching.py, `on_log`
                                       and other_time_s
     tokens_generated                  by GRPO; tokens_per_second: those, or what SFT reads
     memory_gb                         the most held so far, GiB
+    held_out                          every few steps: share of held-out problems answered right;
+                                      held_out_time_s: its seconds, beside those of the step
 runs/completions.py, `figures`, for GRPO
     correct, score, follows, distinct, repetition, reward_gap, reward_length_corr
 training/training_run.py, `record`

@@ -90,6 +90,10 @@ def math500_row(problem: Problem, solution: str, number: int, batch: str) -> dic
     }
 
 
+def platinum_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
+    return gsm8k_row(problem, solution, number, batch) | {"cleaning_status": "consensus"}
+
+
 # The row, the kind and the seed of the problems, and how many equal rows a problem gives: of
 # DAPO's the published ones repeat 100 times.
 SCHEMAS = {
@@ -98,6 +102,7 @@ SCHEMAS = {
     "BytedTsinghua-SIA/DAPO-Math-17k": (dapo_row, "words", 0, 2),
     "Eureka-Lab/PHYBench": (phybench_row, "physics", 0, 1),
     "HuggingFaceH4/MATH-500": (math500_row, "words", 1, 1),
+    "madrylab/gsm8k-platinum": (platinum_row, "words", 1, 1),
 }
 
 

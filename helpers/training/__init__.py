@@ -16,7 +16,7 @@ REWARDS            what GRPO can pay for; reward_functions are a recipe's, as TR
 reward_table       what completions earn, reward by reward
 written            a right reply in the recipe's format
 check_golds        proves that right answers earn the full reward
-group_advantages   GRPO's advantages
+group_advantages   GRPO's advantages; trl_loss is GRPOTrainer's loss of given completions
 preflight          a look at eight groups before GRPO begins
 check_group        refuses groups that do not divide the batch
 start_of_grpo      the adapter that GRPO goes on from
@@ -50,6 +50,7 @@ from helpers.training.models import (
     progress,
     scales,
 )
+from helpers.training.private import trl_loss
 from helpers.training.rewards import (
     REWARDS,
     check_golds,

@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import TrainingArguments, get_scheduler
+from trl import GRPOConfig, GRPOTrainer
 
 from helpers.runs import writing
 
@@ -41,6 +44,44 @@ def wrap(owner, name: str, *wrappers: Callable[[Callable], Callable]) -> None:
 def scored(trainer) -> Mapping:
     """A GRPO step's prompts, completions, rewards and advantages, of all processes."""
     return trainer._logs
+
+
+def trl_loss(
+    model,
+    tokenizer,
+    ids: torch.Tensor,
+    attention: torch.Tensor,
+    mask: torch.Tensor,
+    advantages,
+    **how,
+) -> float:
+    """GRPOTrainer's loss of completions that were drawn elsewhere: to hold one's own against it.
+
+    ids, attention: prompts, padded on the left, and replies, shape (replies, tokens). mask: which
+    of the last tokens are the replies'. advantages: one a reply. how: settings of GRPOConfig.
+    """
+    width = mask.shape[1]
+    inputs = {
+        "prompt_ids": ids[:, :-width],
+        "prompt_mask": attention[:, :-width],
+        "completion_ids": ids[:, -width:],
+        "completion_mask": mask,
+        "advantages": advantages.flatten(),
+        "num_items_in_batch": mask.sum(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"output_dir": folder, "report_to": "none", "bf16": False, **how}
+        settings |= {"use_cpu": ids.device.type == "cpu", "gradient_checkpointing": False}
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=lambda completions, **_: [0.0] * len(completions),
+            args=GRPOConfig(**settings),
+            train_dataset=Dataset.from_list([{"prompt": ""}]),
+            processing_class=tokenizer,
+        )
+        trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation
+        with torch.no_grad():
+            return trainer.compute_loss(trainer.model, inputs).item()
 
 
 def begin_anew(trainer) -> None:

@@ -27,7 +27,7 @@ from helpers.machine import (
 )
 from helpers.recipes import Recipe, for_model, get_recipe
 from helpers.rows import Example
-from helpers.runs import duration
+from helpers.runs import duration, few_groups
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
 from helpers.training.adapter import Adapter
@@ -199,6 +199,8 @@ def preflight(
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
     print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
     print(f"{steps} steps will take about {duration(minutes)}")
+    if few_groups(flat, recipe):
+        print("few groups a step differ: it is mostly chance; a larger batch, or a lower rate")
     reason = ""
     if flat == 1:
         reason = "every group has replies that all earn the same, so there is nothing to prefer"
@@ -235,7 +237,8 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
         train_dataset=data.grpo_dataset(recipe, rows),
         processing_class=tokenizer,
     )
-    return train(trainer, run, settings.budget, settings.resume)
+    watched = data.held_out(recipe, tokenizer, splits["test"])
+    return train(trainer, run, settings.budget, settings.resume, watched, settings.keep_best)
 
 
 def restore_runs(job: Job) -> None:

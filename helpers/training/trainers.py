@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,11 +23,13 @@ from trl import GRPOConfig, SFTConfig
 from helpers import machine as machines
 from helpers.machine import Machine
 from helpers.recipes import Recipe
+from helpers.rows import Example
 from helpers.runs import Run, part_of, writing
 from helpers.settings import AFRESH
 from helpers.tiny import is_embedded
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter
+from helpers.training.held_out import HeldOut, restore_best, watch_held_out
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel
@@ -176,17 +179,19 @@ def grpo_config(
         **shared,
         num_generations=part.generations,
         steps_per_generation=shared["gradient_accumulation_steps"],
-        num_iterations=1,
+        num_iterations=part.iterations,
         max_completion_length=part.max_completion,
         temperature=part.temperature,
         top_p=1.0,
         top_k=0,
         beta=part.beta,
         epsilon=part.epsilon,
-        epsilon_high=part.epsilon,
+        epsilon_high=part.epsilon_high or part.epsilon,
+        importance_sampling_level=part.importance,
         loss_type=part.loss_type,
+        mask_truncated_completions=part.mask_truncated,
         scale_rewards=part.scale_rewards,
-        mask_truncated_completions=False,
+        multi_objective_aggregation=part.aggregation,
         reward_weights=list(recipe.rewards.values()),
         remove_unused_columns=False,
         chat_template_kwargs={"enable_thinking": recipe.thinking},
@@ -194,21 +199,31 @@ def grpo_config(
     )
 
 
-def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True) -> Adapter:
+def train(
+    trainer,
+    run: TrainingRun,
+    budget: str = "quick",
+    resume: bool = True,
+    held_out: Sequence[Example] = (),
+    keep_best: bool = False,
+) -> Adapter:
     """Trains, saves the adapter with its tokenizer, and only then marks the run as finished.
 
     A kill leaves an unfinished run with its checkpoints, of which the newest whole one is what the
     same call goes on from, so that it ends as if it had never been killed. Of a finished run it
     loads the adapter. If settings, data, code or versions are not as they were, a finished run is
     kept beside the new one, and for an unfinished one ValueError says what differs. resume=False
-    starts afresh.
+    starts afresh. held_out: problems that are asked every few steps; keep_best: the adapter that
+    was best on them is saved, in place of the last.
     """
+    watched = watch_held_out(trainer, run, held_out, keep_best)
     start = starting_adapter(trainer.model, run.stage)
     checkpoint = None
     with contextlib.ExitStack() as held:
         if run.machine.main:
             held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
             made_of = checkpoints.fingerprint(trainer, run, budget, start)
+            made_of["keep_best"] = keep_best
             checkpoint = checkpoints.begin(run, made_of, resume)
         checkpoint, run.manifest = broadcast_object_list([checkpoint, run.manifest])
         if run.machine.device == "cpu":
@@ -224,7 +239,7 @@ def train(trainer, run: TrainingRun, budget: str = "quick", resume: bool = True)
                 for name, weights in start.items():
                     trainer.model.get_parameter(name).data.copy_(weights)
                 trainer.optimizer = trainer.lr_scheduler = None  # the trainer makes new ones
-            go(trainer, run, budget, checkpoint)
+            go(trainer, run, budget, checkpoint, watched)
         if run.machine.main:  # a finished run needs no checkpoints, here and in its mirror
             shutil.rmtree(run.checkpoints, ignore_errors=True)
             mirror(run)
@@ -252,9 +267,11 @@ def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
     return kept[stage]
 
 
-def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
+def go(
+    trainer, run: TrainingRun, budget: str, checkpoint: Path | None, held_out: HeldOut | None
+) -> None:
     """One process's part of a run, from its start or a checkpoint to its adapter."""
-    callback = watch(trainer, run)
+    callback = watch(trainer, run, held_out)
     if budget == "quick" and not is_embedded(run.base):
         trainer.remove_callback(FitToBudget)
         trainer.add_callback(FitToBudget(run))
@@ -265,6 +282,7 @@ def go(trainer, run: TrainingRun, budget: str, checkpoint: Path | None) -> None:
     set_seed(run.seed, device_specific=True)  # else all processes would draw alike
     try:
         steps = take_steps(trainer, run, callback, checkpoint)
+        restore_best(trainer.model, run)
         weights = None
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # every process has a part
             weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)

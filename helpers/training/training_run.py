@@ -50,6 +50,11 @@ class TrainingRun(Run):
                 cure = 'Set it to a folder elsewhere, or to "".'
                 raise ValueError(f"MIRROR leads into the run's own folder {self.folder}.\n{cure}")
 
+    @property
+    def best(self) -> Path:
+        """The folder of the adapter that was best on held-out problems so far."""
+        return self.folder / "best"
+
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
         """Empties the folder and writes a new manifest; keep: puts the old one aside."""
         aside = clear_place(self.folder, keep)
@@ -80,6 +85,8 @@ class TrainingRun(Run):
         for path in (self.log, self.samples, self.published):
             keep_steps(path, step)
         self.manifest = {**manifest, "status": "running", "end": None}
+        if self.manifest.get("best", {}).get("step", 0) > step:
+            del self.manifest["best"]  # it comes again
         self.manifest.setdefault("resumed", []).append({"at": now(), "from_step": step})
         self.manifest.pop("error", None)
         self.write_manifest()

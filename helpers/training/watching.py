@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 from helpers import runs
 from helpers.machine import peak_memory
 from helpers.training import checkpoints, private
+from helpers.training.held_out import HeldOut
 from helpers.training.mirroring import mirror
 from helpers.training.models import merged_weights, progress
 from helpers.training.training_run import TrainingRun
@@ -34,8 +35,9 @@ DRAWING_SHARE = 0.01  # of the time, for live curves
 class LogCallback(TrainerCallback):
     """Writes a step's line and samples, and says when to save. `watch` puts it on a trainer."""
 
-    def __init__(self, run: TrainingRun, trainer):
+    def __init__(self, run: TrainingRun, trainer, held_out: HeldOut | None = None):
         self.run = run
+        self.held_out = held_out
         self.recipe = run.recipe
         self.machine = run.machine
         self.trainer = trainer
@@ -110,7 +112,7 @@ class LogCallback(TrainerCallback):
             line["fp16"] = True
         tokens = None
         samples = []
-        if self.run.stage == "grpo":
+        if self.run.stage == "grpo" and self.lengths:
             samples = self.samples()
             advantages = torch.tensor([sample["advantage"] for sample in samples])
             line["adv_mean"] = advantages.mean().item()
@@ -118,6 +120,7 @@ class LogCallback(TrainerCallback):
             line["completions"] = len(samples)
             line |= runs.figures(self.recipe, samples, args.num_generations)
             tokens = line["tokens_generated"] = sum(self.lengths)
+            self.lengths = []  # `iterations` of more than one go on with these completions
         elif logs.get("num_tokens") is not None:  # Unsloth's SFT trainer does not count them
             tokens = int(logs["num_tokens"]) - self.counted
             self.counted += tokens
@@ -131,6 +134,11 @@ class LogCallback(TrainerCallback):
         if self.machine.device == "cuda":
             memory = torch.cuda.max_memory_allocated() / 2**30
         line["memory_gb"] = round(memory, 3)
+        if self.held_out and self.held_out.due(state.global_step, state.max_steps):
+            with self.timing("held_out"):
+                line["held_out"] = self.held_out.accuracy()
+            line["held_out_time_s"] = round(self.spent["held_out"], 4)
+            self.held_out.keep_if_best(state.global_step, line["held_out"])
         line = self.run.record(line, samples)
         self.log.append(line)
         self.show(line, state.max_steps)
@@ -182,10 +190,12 @@ class LogCallback(TrainerCallback):
         """Asks for a checkpoint when some time has passed, and when the kernel was interrupted."""
         passed = time.perf_counter() - self.saved
         due = self.machine.main and passed > SAVE_SECONDS[self.machine.device]
+        # Completions that are used again are in no checkpoint.
+        whole = state.global_step % getattr(args, "num_iterations", 1) == 0
         self.stopping = any(gather_object([self.stopping]))
         due = any(gather_object([due]))
-        control.should_save |= self.stopping or due
-        control.should_training_stop |= self.stopping
+        control.should_save |= whole and (self.stopping or due)
+        control.should_training_stop |= whole and self.stopping
         return control
 
     def on_save(self, args, state, control, **_):
@@ -232,9 +242,9 @@ class LiveCurves:
         self.handle.update({"text/plain": ""}, raw=True)
 
 
-def watch(trainer, run: TrainingRun) -> LogCallback:
+def watch(trainer, run: TrainingRun, held_out: HeldOut | None = None) -> LogCallback:
     """Puts the log on a trainer, or in the place of an earlier one: rows, samples, and seconds."""
-    callback = LogCallback(run, trainer)
+    callback = LogCallback(run, trainer, held_out)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(LogCallback)
     trainer.add_callback(callback)

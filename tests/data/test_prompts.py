@@ -90,3 +90,32 @@ def test_rows_without_solutions_are_for_recipes_without_sft(recipe, tokenizer):
     with pytest.raises(ValueError, match="None of the 18 rows has a solution that sft could teach"):
         data.chosen(recipe, tokenizer, split, "sft")
     assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 18
+
+
+def test_worked_examples_stand_in_the_prompt(tokenizer):
+    """Those with the most lines; the system turn once, before them; none without solutions."""
+    recipe = RECIPES["gsm8k_hash"]
+    short, long = (
+        Example("a", "1 + 1?", "It is 2.", "2"),
+        Example("b", "2 + 2?", "Two\nand two", "4"),
+    )
+    shown = data.with_shots(recipe, data.Split([short, long, short], {}), count=1)
+    prompt = data.prompt_text(shown, tokenizer, "3 + 3?")
+    reply = "<|im_start|>assistant\nTwo\nand two\n#### 4<|im_end|>"
+    assert prompt.count(recipe.system) == 1 and prompt.count(reply) == 1
+    assert prompt.index("2 + 2?") < prompt.index("#### 4<") < prompt.index("3 + 3?")
+    turns = data.messages(replace(shown, system_turn=False), "3 + 3?")
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+    assert turns[0]["content"] == f"{recipe.system}\n\n2 + 2?"
+    assert data.with_shots(recipe, data.Split([Example("c", "?", "", "1")] * 3, {})) is None
+
+
+def test_watched_problems_are_not_those_that_are_evaluated():
+    recipe, tokenizer = RECIPES["gsm8k_hash"], data.load_tokenizer(str(TINY_MODEL))
+    test = data.Split([Example(str(n), f"{n} + 1?", "", str(n + 1)) for n in range(300)], {})
+    recipe = replace(recipe, evaluation=replace(recipe.evaluation, problems=200))
+    watched = data.held_out(recipe, tokenizer, test)
+    assert len(watched) == 64
+    assert not {e.id for e in watched} & {e.id for e in test.take(200)}
+    every = replace(recipe, evaluation=replace(recipe.evaluation, problems=300))
+    assert data.held_out(every, tokenizer, test) == test.examples[:64]

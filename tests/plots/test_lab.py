@@ -22,12 +22,12 @@ def test_over_fitted_and_broken_are_worse_on_held_out_rows():
     assert broken_held_out > 2 * held_out
 
 
-def test_right_answers_rise_where_nothing_is_ill_and_by_luck_where_steps_are_paid_for_as_length():
+def test_right_answers_rise_where_nothing_is_ill_and_nowhere_else():
     gains = {}
     for name, log in columns("grpo").items():
         gains[name] = log["correct"].tail(5).mean() - log["correct"].head(3).mean()
-    risen = min(gains.pop("Healthy"), gains.pop("Paid for length"))
-    assert risen > 0.2 > 0.1 > max(gains.values()), (risen, gains)
+    assert gains.pop("Healthy") > 0.2 > 0.1 > max(gains.values()), gains
+    assert gains["Paid for brevity"] < -0.1
 
 
 def test_every_ill_run_has_its_verdict():

@@ -19,7 +19,9 @@ GROWING = ("reward_mean", "reward/r_correctness", "correct")
 FLAT = dict.fromkeys(ALWAYS.split(), 0.5)
 GRPO = [{"step": i} | FLAT | dict.fromkeys(GROWING, i / 8) for i in STEPS]
 SUMMARY = {
-    **dict.fromkeys(("strict", "flexible", "format"), {"value": 0.5, "low": 0.4, "high": 0.6}),
+    **dict.fromkeys(
+        ("strict", "vote", "flexible", "format"), {"value": 0.5, "low": 0.4, "high": 0.6}
+    ),
     **dict.fromkeys(("n", "completions"), 10),
     "outcomes": {"correct": 5, "right_wrong_format": 0, "wrong": 3, "no_answer": 1, "truncated": 1},
     "tokens_by_outcome": {"correct": 30.0, "wrong": 12.0},

@@ -22,7 +22,8 @@ def constant(completions, **_):
 
 
 def length_only(completions, completion_ids, **_):
-    return [len(ids) / 100 for ids in completion_ids]
+    """Pays for brevity."""
+    return [1 - len(ids) / 100 for ids in completion_ids]
 
 
 def form_only(completions, **_):

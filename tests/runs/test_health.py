@@ -52,6 +52,9 @@ EQUAL, NARROW, LENGTH = "zero-variance groups", "entropy collapse", "length-only
 FORM, FAST = "format-only learning", "learning rate too high"
 FALLING = {"distinct": 0.125, "entropy": lambda step: 0.5 / step}
 OPPOSED = {"reward_gap": 0.0, "reward_length_corr": -0.95}
+CHANCE = "steps by chance"
+FELL = "held-out accuracy fell"
+LOOKS = {"held_out": lambda step: {1: 0.5, 3: 0.6, 6: 0.4}.get(step)}
 DROP = {"reward_mean": lambda step: 1.0 if step < 4 else 0.1}
 GAP = "reward_gap 0.01 (right replies earn that much more than wrong ones)"
 
@@ -71,6 +74,8 @@ GAP = "reward_gap 0.01 (right replies earn that much more than wrong ones)"
         (LENGTH, "reward_gap 0.00, reward_length_corr -0.95", OPPOSED),
         (FORM, GAP, {"reward_gap": 0.01}),
         (FAST, "reward_mean fell from 1.00 to 0.46", DROP),
+        (CHANCE, "zero_std_groups 0.80, correct 0.50", {"zero_std_groups": 0.8}),
+        (FELL, "held_out 0.60 → 0.40, while reward_mean 1.00 → 1.00", LOOKS),
     ],
 )
 def test_a_verdict_names_the_key_that_shows_it(name, evidence, figures, recipe):
@@ -149,11 +154,12 @@ def test_the_report_has_a_row_for_each_verdict(recipe):
     seen = dict(runs.report(log_of(8, truncated=1.0), recipe)["seen"])
     assert list(seen) == list(runs.RULES)
     assert seen.pop("truncation").startswith("step 5: truncated 1.00. Replies do not end")
-    missing = {f"this log has no {key}" for key in ("kl", "distinct", "reward_gap", "repetition")}
+    absent = ("kl", "distinct", "reward_gap", "repetition", "held_out")
+    missing = {f"this log has no {key}" for key in absent}
     unjudged = {line.removeprefix("not judged: ") for line in seen.values()}
     assert unjudged == missing | {"no", "it takes 15 steps"}
     short = runs.report(log_of(1), recipe)["seen"]
-    assert (short == "not judged: it takes 5 steps").sum() == 8
+    assert (short == "not judged: it takes 5 steps").sum() == 10
     sft = runs.report([{"step": step, "loss": 1.0} for step in range(1, 20)], recipe)["seen"]
     judged = sft[sft != "not judged: for GRPO only"]
     assert dict(judged) == {"NaN": "no", "learning rate too high": "no"}

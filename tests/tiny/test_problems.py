@@ -70,6 +70,7 @@ COLUMNS = {
     "BytedTsinghua-SIA/DAPO-Math-17k": "data_source prompt ability reward_model extra_info",
     "Eureka-Lab/PHYBench": "id tag content solution answer",
     "HuggingFaceH4/MATH-500": "problem solution answer subject level unique_id",
+    "madrylab/gsm8k-platinum": "question answer cleaning_status",
 }
 
 

@@ -17,7 +17,7 @@ from trl import GRPOTrainer, SFTTrainer  # isort: skip
 
 BASE = str(TINY_MODEL)
 TIMES = ("timestamp_iso", "time_per_step_s", "tokens_per_second", "memory_gb")
-TIMES += ("generation_time_s", "backward_time_s", "other_time_s")
+TIMES += ("generation_time_s", "backward_time_s", "other_time_s", "held_out_time_s")
 
 
 def questions(recipe, count: int):

@@ -4,7 +4,10 @@ from dataclasses import fields
 
 # All settings of a recipe arrive in the trainers' configurations, some by another name,
 THEIR_NAMES = {"schedule": "lr_scheduler_type", "generations": "num_generations"}
-THEIR_NAMES |= {"max_completion": "max_completion_length"}
+THEIR_NAMES |= {"max_completion": "max_completion_length", "iterations": "num_iterations"}
+THEIR_NAMES |= {"importance": "importance_sampling_level"}
+THEIR_NAMES |= {"mask_truncated": "mask_truncated_completions"}
+THEIR_NAMES |= {"aggregation": "multi_objective_aggregation"}
 # but for those that arrive in another form, or are used before.
 OTHERWISE = {"batch", "warmup", "steps", "epochs", "rows", "max_prompt"}
 ALWAYS = {"optim": "adamw_torch_fused", "max_steps": 100, "seed": 3, "data_seed": 3}
@@ -13,7 +16,7 @@ ALWAYS |= {"logging_nan_inf_filter": False, "tf32": None, "disable_tqdm": True}
 ALWAYS |= {"ddp_find_unused_parameters": False}
 ALWAYS_SFT = {"packing": False, "padding_free": False, "completion_only_loss": True}
 ALWAYS_SFT |= {"loss_type": "nll"}
-ALWAYS_GRPO = {"top_p": 1.0, "top_k": 0, "num_iterations": 1, "mask_truncated_completions": False}
+ALWAYS_GRPO = {"top_p": 1.0, "top_k": 0}
 ALWAYS_GRPO |= {"use_vllm": False, "remove_unused_columns": False}
 COMMON_KEYS = {"timestamp_iso", "step", "epoch", "device", "seed", "learning_rate", "grad_norm"}
 COMMON_KEYS |= {"time_per_step_s", "tokens_per_second", "memory_gb"}
@@ -34,7 +37,7 @@ def settings(recipe, stage: str, device: str) -> dict:
         found[THEIR_NAMES.get(name, name)] = getattr(part, name)
     if stage != "grpo":
         return ALWAYS | ALWAYS_SFT | found | {"dataset_num_proc": 1 if gpu else None}
-    found["epsilon_high"] = part.epsilon
+    found["epsilon_high"] = part.epsilon_high or part.epsilon
     found["reward_weights"] = list(recipe.rewards.values())
     found["chat_template_kwargs"] = {"enable_thinking": recipe.thinking}
     return ALWAYS | ALWAYS_GRPO | found

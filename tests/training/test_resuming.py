@@ -35,11 +35,14 @@ def main(name: str, out: Path) -> None:
     recipe = for_model(get_recipe(name), machine.device == "cpu", machine.device)
     grpo = replace(recipe.grpo, batch=16, generations=4, max_completion=64)
     recipe = replace(recipe, grpo=grpo, evaluation=replace(recipe.evaluation, batch=8))
+    # Looked at after steps 1, 3 and 5: before and after what is killed.
+    some = mock.patch.object(data.prompts, "HELD_OUT", 6)
     splits = data.load(recipe, None, "cpu")
     (out / "at-work").touch()
-    with mock.patch.dict(watching.SAVE_SECONDS, cpu=0.5):
+    with mock.patch.dict(watching.SAVE_SECONDS, cpu=0.5), some:
         start = supervise(recipe, machine, 0, out, splits, STEPS)
-        adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS)
+        best = {"keep_best": True}
+        adapter = reinforce(recipe, machine, 0, out, splits, start, STEPS, **best)
     measure(recipe, machine, 0, out, splits["test"].take(PROBLEMS), adapter)
     (out / "done").touch()
 
@@ -94,7 +97,9 @@ def result(recipe: str, out: Path) -> dict:
         assert [line["step"] for line in plain(run)] == list(range(1, STEPS + 1))
         found[stage] = [weights(run), plain(run)]
         if stage == "grpo":
-            found[stage].append(run.read_samples())
+            looks = [line["step"] for line in plain(run) if "held_out" in line]
+            assert looks == [1, 3, 5]
+            found[stage] += [run.read_samples(), run.manifest["best"]]
             published = read_lines(run.published)
             assert [list(line) for line in published] == [list(PUBLISHED)] * STEPS
     for path in sorted((out / "eval").glob("*.jsonl")):

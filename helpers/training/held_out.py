@@ -1,0 +1,94 @@
+"""Accuracy on held-out problems while GRPO trains: every few steps, greedily, on the same problems.
+
+Greedy replies draw no random numbers, so a run that is watched is, to the bit, the one that is not,
+also after a kill. TRL's own evaluation draws, and gives rewards where this gives what 03 calls
+strict accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from helpers import data
+from helpers.rows import Example
+from helpers.training import private
+from helpers.training.models import in_batches, quiet
+from helpers.training.training_run import TrainingRun
+from helpers.training.unsloth_first import FastLanguageModel
+
+SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time about a twelfth
+LOOKS = 20  # at most so many in a run, and two
+
+
+class HeldOut:
+    """Problems that a trainer's model is asked; keep: the best adapter so far is stored."""
+
+    def __init__(self, trainer, run: TrainingRun, examples: Sequence[Example], keep: bool):
+        self.trainer = trainer
+        self.run = run
+        self.examples = examples
+        self.keep = keep
+        own_batch = run.recipe.grpo.batch / run.machine.processes
+        self.every = math.ceil(len(examples) / (SHARE * own_batch))
+
+    def due(self, step: int, steps: int) -> bool:
+        """After the first step and the last, and every few between them."""
+        return step in (1, steps) or step % max(self.every, steps // LOOKS) == 0
+
+    def accuracy(self) -> float:
+        """The share of the problems that are answered right, in the format, to the end."""
+        model, tokenizer, recipe = (
+            self.trainer.model,
+            self.trainer.processing_class,
+            self.run.recipe,
+        )
+        prompts = [data.prompt_text(recipe, tokenizer, e.question) for e in self.examples]
+        settings = (recipe.grpo.max_completion, 0.0, recipe.evaluation.batch, "held-out")
+        right = 0
+        with quiet():
+            for places, completions in in_batches(model, tokenizer, prompts, *settings):
+                for place, completion in zip(places, completions, strict=True):
+                    text = recipe.whole(completion.text)
+                    score = recipe.score(recipe.format.extract(text), self.examples[place].answer)
+                    right += completion.finished and recipe.format.follows(text) and score == 1.0
+        FastLanguageModel.for_training(model)
+        return right / len(self.examples)
+
+    def keep_if_best(self, step: int, accuracy: float) -> None:
+        """Stores the adapter where none before it was as good, and says so in the manifest."""
+        best = self.run.manifest.get("best")
+        if not self.keep or (best and best["held_out"] >= accuracy):
+            return
+        self.run.best.mkdir(exist_ok=True)
+        weights = get_peft_model_state_dict(self.trainer.model, adapter_name="default")
+        save_file(weights, self.run.best / "adapter_model.safetensors")
+        self.run.manifest["best"] = {"step": step, "held_out": accuracy}
+        self.run.write_manifest()
+
+
+def watch_held_out(
+    trainer, run: TrainingRun, examples: Sequence[Example], keep: bool
+) -> HeldOut | None:
+    """Who asks the problems; nobody where vLLM generates, or each process has a part of the model.
+
+    Raises ValueError if the best adapter is to be kept there.
+    """
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if examples and not sharded and not getattr(trainer.args, "use_vllm", False):
+        return HeldOut(trainer, run, examples, keep)
+    if keep:
+        cause = "KEEP_BEST needs held-out problems, which vLLM and divided models are not asked"
+        raise ValueError(f"{cause}.\nLeave KEEP_BEST out.")
+    return None
+
+
+def restore_best(model, run: TrainingRun) -> None:
+    """Puts the best adapter of the run back into the model, where one was kept."""
+    if "best" in run.manifest:
+        private.restore_adapter(model, run.best)
+        shutil.rmtree(run.best)
