@@ -52,4 +52,3 @@ def test_ten_steps_without_a_library_teach_and_have_trls_loss(name, capsys):
     assert after.mean() > before.mean() and paired_p(before, after) < 0.05
     exec(compared, space)
     assert "ours is TRL's, to 0.00001: True" in capsys.readouterr().out
-    assert len(loop.split("\n")) <= 25

@@ -29,8 +29,7 @@ NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].s
 PI = Node("constant", "pi")
 PERCENT, DEGREE = unit("percent"), unit("degree")
 BARE = {None: ONE, DEGREE: PI * number("1/180"), PERCENT: number("1/100")}
-SYMMETRIC = ("∥", "⊥", "!=")
-MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "∥": "∥", "⊥": "⊥", "!=": "!="}
 VECTORS = re.compile(r"\\(?:vec|nabla|overrightarrow|mathbf)")
 
 
@@ -258,8 +257,7 @@ def same_relations(p, g, leaf):
         there = changed(first, lambda part: point.get(part, part))
         here = changed(second, lambda part: point.get(part, part))
         return not same(here, number(0), leaf) and leaf(first * here, second * there)
-    mirrored = p[1] if p[1] in SYMMETRIC else MIRROR.get(p[1])
-    if g[1] == mirrored and each_same(p[2:], g[:1:-1], leaf):
+    if g[1] == MIRROR.get(p[1]) and each_same(p[2:], g[:1:-1], leaf):
         return True
     if alike and interval(p).kind == interval(g).kind == "group":
         return same_places(p, g, leaf)

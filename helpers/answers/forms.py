@@ -91,7 +91,7 @@ def named(node: Node) -> tuple[Node | None, Node]:
 def in_order(name: Node, value: Node) -> tuple[Node, Node]:
     """`(y, x) = (1, 2)` is (x, y) = (2, 1)."""
     if name.kind == value.kind == "group" and len(name) == len(value):
-        pairs = sorted(zip(name[3:], value[3:], strict=True))
+        pairs = sorted(zip(name[3:], value[3:], strict=True), key=str)
         name = Node("group", *name[1:3], *(pair[0] for pair in pairs))
         value = Node("group", *value[1:3], *(pair[1] for pair in pairs))
     return name, value

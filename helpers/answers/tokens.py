@@ -27,6 +27,19 @@ LARGER = COUNT + r"(hours?|hrs?|h|feet|foot|ft|dollars?)\b"
 SMALLER = COUNT + r"(minutes?|mins?|inch(?:es)?|in|cents?)"
 PARTS = {"h": 60, "f": 12, "d": 100}  # minutes of an hour, inches of a foot, cents of a dollar
 BASES = {"two": "2", "three": "3", "five": "5", "seven": "7", "eight": "8", "ten": "10"}
+
+
+def based(found: re.Match) -> str:
+    """The subscript of a base in words; another one as it is."""
+    return f"_{{{BASES[found[1]]}}}" if found[1] in BASES else found[0]
+
+
+def together(found: re.Match) -> str:
+    """`1 hour 30 minutes` in the smaller unit."""
+    total = int(found[1]) * PARTS[found[2][0]] + int(found[3])
+    return f"{total} \\text{{ {found[4]}}}"
+
+
 SPELLINGS = (
     (r"\\(?:textcolor|color|colorbox|bbox|[hv]space|phantom)\s*(?:\{[^{}]*\}|\[[^][]*\])", ""),
     (r"\A\s*(?:\\(?:therefore|Rightarrow|implies)(?![a-z])|[=:](?!=))", ""),
@@ -57,9 +70,9 @@ SPELLINGS = (
         r"(?:\{\})?[_^]\{?([0-9]+)\}?\s*(?:\\mathrm\s*)?\{?C\}?_\{?([0-9]+)\}?",
         r"\\binom{\1}{\2}",
     ),
-    (rf"\A{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z", lambda f: together(f)),
+    (rf"\A{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z", together),
     (r"[,;.]\s*(?=\\\\|\\end\b|&)", ""),
-    (r"\\text\s*\{\s*(?:if|for|when)\s*\}", ""),
+    (r"(?<=&)\s*\\text\s*\{\s*(?:if|for|when)\s*\}", ""),
     (r"\bper cent\b", "percent"),
     (r"\A\s*([0-9]+)\s*(?:\\text\s*\{\s*)?to\s*\}?\s*([0-9]+)\s*\Z", r"\1:\2"),
     (  # a congruence is a value and its modulus
@@ -75,7 +88,7 @@ SPELLINGS = (
     (r"\\(?:left|right)\s*\.(?![0-9])", ""),
     (r"\\\\\s*\[[0-9.]+ ?(?:pt|em|ex|mm|cm)\]", r"\\\\"),
     (r"\(([0-9A-F]+)\)_", r"\1_"),
-    (r"_\{?\s*(?:\\(?:text|mathrm)\s*\{)\s*([a-z]+)\s*\}\s*\}?", lambda f: based(f[1], f[0])),
+    (r"_\{?\s*(?:\\(?:text|mathrm)\s*\{)\s*([a-z]+)\s*\}\s*\}?", based),
     (r"_\{\(([0-9]+)\)\}", r"_{\1}"),
     (
         r"(?<![0-9A-F])([0-9A-F]{1,64})\s*(?:\\text\s*\{\s*)?\(?base\s*\}?\s*([0-9]+)\s*[)}]*\s*\Z",
@@ -96,13 +109,6 @@ SPELLINGS = (
     ("==", "="),
 )
 RAISED, LOWERED, FRACTIONS = "[²³¹⁰ⁱ⁴-⁹⁺⁻ⁿ]+", "[₀-₉₊₋]+", "[¼-¾⅐-⅞]"
-UNUSUAL = re.compile(  # what one of these spellings, or the patterns below, may begin with
-    r"[=*`:。\"共答选]|__|\\\\|\\(?:[a-z]*color|bbox|[hv]space|phantom|not|therefore|Rightarrow|implies)"
-    r"|Rs|(?:st|nd|rd|th)(?![A-Za-z])|[Aa]nswer|[Tt]herefore|[Tt]hus|[Ss]o\b|[Ii]t is|[Tt]here are"
-    r"|xactly|nly|both|Both|approx|about|negative|minus|half|\+/-|\\dot|frac|\\SI|\\qty|\\(?:left|right)\s*\."
-    r"|\)_|_\{|base|mod|per cent|\bto\b|\{:|[A-Z]\\?\$|(?:m|t|in)[23]|egree|\^\s*\{?o|[0-9]\s*x"
-    r"|</?ans|\.\s*\$|sqrt|asin|acos|atan|C\}?_|ho?u?r?s?\b|f[eo]*t\b|dollar|\\begin|\\Omega|\\mu|\{\s*\}|'|_[^_]+_"
-)
 EMPHASIS = re.compile(
     r"\A\s*(?P<mark>\*\*\*|\*\*|\*|__|_|`|\"|')(?P<inside>[^*`\"']+)(?P=mark)\s*\Z"
 )
@@ -115,17 +121,6 @@ LABEL = re.compile(
     r"\s*(?=\S)"
 )
 ENDING = re.compile(r"(?:\\\\|\s|。)+\Z")
-
-
-def based(word: str, otherwise: str) -> str:
-    """The subscript of a base in words."""
-    return f"_{{{BASES[word]}}}" if word in BASES else otherwise
-
-
-def together(found: re.Match) -> str:
-    """`1 hour 30 minutes` in the smaller unit."""
-    total = int(found[1]) * PARTS[found[2][0]] + int(found[3])
-    return f"{total} \\text{{ {found[4]}}}"
 
 
 def in_powers(found: re.Match) -> str:
@@ -143,12 +138,11 @@ def spelled(text: str) -> str:
         text = re.sub(LOWERED, lambda run: "_{" + unicodedata.normalize("NFKC", run[0]) + "}", text)
         text = re.sub(FRACTIONS, r" \g<0> ", text)
         text = unicodedata.normalize("NFKC", text.translate(UNICODE))
-    if UNUSUAL.search(text):  # most texts have nothing of this
-        if ALIGNED.search(text):
-            text = ALIGNED.sub("", text).replace("&=", "=").replace("\\\\", ",").strip(" ,&")
-        text = LABEL.sub("", EMPHASIS.sub(r"\g<inside>", ENDING.sub("", text)))
-        for pattern, meaning in SPELLINGS:
-            text = re.sub(pattern, meaning, text)
+    if ALIGNED.search(text):
+        text = ALIGNED.sub("", text).replace("&=", "=").replace("\\\\", ",").strip(" ,&")
+    text = LABEL.sub("", EMPHASIS.sub(r"\g<inside>", ENDING.sub("", text)))
+    for pattern, meaning in SPELLINGS:
+        text = re.sub(pattern, meaning, text)
     return text.translate(UNICODE)
 
 

@@ -98,7 +98,8 @@ class UnitReader(Cursor):
     def unit_word(self, parts: list[str]) -> bool:
         """Whether a bare word is a unit's: a known one, or any of four letters with a vowel.
 
-        A single letter needs a blank before it, or a slash. Any word where a unit has begun.
+        Three will do after a blank. A single letter needs a blank before it, or a slash. Any word
+        where a unit has begun.
         """
         _, word, spaced = self.token()
         if self.kind(1) == "(" or (word in WHOLE_WORDS and not is_unit(word)):

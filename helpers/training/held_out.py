@@ -21,7 +21,7 @@ from helpers.training.models import in_batches, quiet
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel
 
-SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time about a twelfth
+SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time less than a tenth
 LOOKS = 20  # at most so many in a run, and two
 
 
