@@ -5,13 +5,14 @@ Read it in this order; a room imports only what stands above it, and recipes.py 
     answers/      reads an answer out of a text and judges it: formats, numbers, formulas, EED
     rows.py       one row of a published dataset becomes an Example
     recipes.py    the five systems, as data
+    rewards.py    what GRPO pays for
     settings.py   everything that a user can set
     tiny/         the embedded model, its problems, its maker
     machine/      what this computer is, and what fits on it
     data/         rows from Hub, folder or file; splits; prompts and targets
     plots/        every figure
     runs/         a stage's folder: its log, and whether it was healthy
-    training/     models, adapters, rewards, trainers, checkpoints
+    training/     models, adapters, trainers, checkpoints
     evaluation/   generate, grade, count, compare, report
     sharing/      merge, prove, describe, push
     commands.py   `python -m helpers`; notebooks.py and drawing.py work for it

@@ -13,7 +13,7 @@ from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, sa
 from helpers.rows import Example, read_dapo, read_gsm8k, read_math500, read_openr1, read_phybench
 
 ALL_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-PENALTIES = ("r_length", "r_repeat")  # at most 0: no part of the maximum; token ids: not evaluated
+PENALTIES = {"r_length": (-1.0, 0.0), "r_repeat": (-1.0, 0.0)}  # the least and the most they pay
 NO_THINKING = re.compile(r"\s*<think>\s*</think>\s*")
 SUPERVISED = ("priming", "sft")  # the stages that learn from written solutions
 
@@ -127,11 +127,13 @@ class Recipe:
     system: str
     format: Format
     score: Callable[[str | None, str], float | None]
-    rewards: Mapping[str, float]  # names of functions in `helpers/training/rewards.py` → weights
+    rewards: Mapping[str, float]  # names of functions in `helpers/rewards.py` → weights
     lora: LoRASettings
     grpo: GRPOSettings
     evaluation: EvaluationSettings
     tiny: Mapping[str, Mapping] = field(default_factory=dict)  # what it has beside TINY_CHANGES
+    # rewards that a right reply need not earn whole, with the least and the most that each pays
+    shaping: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sft: SFTSettings | None = None  # None: GRPO starts from the base
     priming: SFTSettings | None = None  # a first, short SFT on the shortest examples
     thinking: bool = False  # what Qwen3's chat template is told, from SFT to export
@@ -171,9 +173,30 @@ class Recipe:
         return (*self.supervised, "grpo")
 
     @property
+    def decisive(self) -> tuple[str, ...]:
+        """The rewards that pay 0 to 1, and 1 to every right reply."""
+        return tuple(name for name in self.rewards if name not in PENALTIES | self.shaping)
+
+    @property
     def maximum(self) -> float:
-        """The most that a completion can earn: penalties add nothing."""
-        return sum(weight for name, weight in self.rewards.items() if name not in PENALTIES)
+        """The most that a completion can earn."""
+        return self.earned(max)
+
+    @property
+    def minimum(self) -> float:
+        """The least that a completion can earn: below 0 with penalties."""
+        return self.earned(min)
+
+    @property
+    def span(self) -> float:
+        return self.maximum - self.minimum
+
+    def earned(self, extreme: Callable) -> float:
+        total = 0.0
+        for name, weight in self.rewards.items():
+            pays = (PENALTIES | self.shaping).get(name, (0.0, 1.0))
+            total += extreme(weight * pay for pay in pays)
+        return total
 
     @property
     def supervised(self) -> tuple[str, ...]:

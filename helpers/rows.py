@@ -8,7 +8,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from helpers.answers import BOXED
@@ -25,12 +25,16 @@ WRAPPER = (  # what DAPO-Math's prompts have before and after the question
 
 @dataclass(frozen=True)
 class Example:
-    """One problem. `id` and `solution` are "" where the row has none."""
+    """One problem. `id` and `solution` are "" where the row has none.
+
+    columns: what the row holds beside them for rewards that ask for it.
+    """
 
     id: str
     question: str
     solution: str
     answer: str
+    columns: Mapping[str, object] = field(default_factory=dict)
 
 
 Reader = Callable[[Mapping], Example | None]

@@ -79,7 +79,7 @@ def trainer_of(stage: str, recipe: Recipe, model, tokenizer, config, examples):
     if stage == "sft":
         return SFTTrainer(train_dataset=data.sft_dataset(recipe, tokenizer, examples), **shared)
     # The file without its room, which would import Unsloth
-    place = machines.__file__.replace("machine/computer.py", "training/rewards.py")
+    place = machines.__file__.replace("machine/computer.py", "rewards.py")
     functions = runpy.run_path(place)["reward_functions"](recipe)[0]
     rows = data.grpo_dataset(recipe, examples)
     return GRPOTrainer(reward_funcs=functions, train_dataset=rows, **shared)

@@ -9,7 +9,7 @@ import pytest
 from helpers import data, recipes, rows
 from helpers.recipes import Recipe, Source
 from helpers.tiny.problems import generate
-from helpers.training.rewards import check_golds
+from helpers.training import check_golds
 from tests.conftest import ROOT
 from tests.learning import measure, reinforce, supervise
 

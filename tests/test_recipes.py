@@ -6,7 +6,7 @@ from operator import attrgetter
 import pytest
 
 from helpers.recipes import RECIPES, SUPERVISED, for_model, get_recipe
-from helpers.training.rewards import REWARDS
+from helpers.rewards import REWARDS
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PHYSICS = {"format_reward": 0.2, "trace_reward": 0.3, "accuracy_reward": 0.5}

@@ -17,6 +17,7 @@ from tqdm.std import tqdm
 
 from helpers.machine import hint
 from helpers.recipes import Recipe, Source
+from helpers.rewards import columns_of
 from helpers.rows import Example
 from helpers.tiny import SCHEMAS, embedded_rows
 
@@ -100,9 +101,10 @@ def to_examples(
     """
     examples, ids, dropped = [], set(), Counter()
     seen = dict.fromkeys(held_out, "with a question of the test split")
+    columns = columns_of(recipe)
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
     for index, row in enumerate(bar):
-        example, reason = judge(recipe, row, seen)
+        example, reason = judge(recipe, row, seen, columns)
         if reason:
             dropped[reason] += 1
             continue
@@ -122,13 +124,16 @@ def to_examples(
     return found
 
 
-def judge(recipe: Recipe, row: Mapping, seen: Mapping) -> tuple[Example | None, str | None]:
+def judge(
+    recipe: Recipe, row: Mapping, seen: Mapping, columns: Iterable[str] = ()
+) -> tuple[Example | None, str | None]:
     """The row as an example, or the reason why it can be neither taught nor graded.
 
-    seen: why a question, normalised, must not occur again.
+    seen: why a question, normalised, must not occur again. columns: what rewards get of the row.
     """
     try:
         example = recipe.read_row(row)
+        kept = {name: row[name] for name in columns}
     except KeyError as error:
         return None, f"without {error}"
     except (TypeError, AttributeError, IndexError, ValueError):
@@ -147,7 +152,7 @@ def judge(recipe: Recipe, row: Mapping, seen: Mapping) -> tuple[Example | None, 
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:
         return None, "that cannot be written in the format"
-    return example, None
+    return replace(example, columns=kept), None
 
 
 def normalised(question: str) -> str:

@@ -141,11 +141,12 @@ def sft_dataset(recipe: Recipe, tokenizer, examples: Sequence[Example]):
 
 
 def grpo_dataset(recipe: Recipe, examples: Sequence[Example]):
-    """Rows as GRPOTrainer takes them: `prompt`, and `answer` and `id`, which the rewards get."""
+    """Rows as GRPOTrainer takes them: `prompt`, and what the rewards get."""
     from datasets import Dataset
 
     rows = []
     for example in examples:
         prompt = messages(recipe, example.question)
-        rows.append({"prompt": prompt, "answer": example.answer, "id": example.id})
+        given = {"answer": example.answer, "id": example.id, **example.columns}
+        rows.append({"prompt": prompt, **given})
     return Dataset.from_list(rows)

@@ -16,6 +16,7 @@ import random
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def twin(example: Example, rng: random.Random) -> Example | None:
         changed = {number: Fraction(other_than(number, rng)) for number in free}
         answer = follow(steps, changed)
         if answer is not None and answer != truth:
-            return Example(example.id, exchange(FREE, question, changed), "", as_text(answer))
+            asked = exchange(FREE, question, changed)
+            return replace(example, question=asked, solution="", answer=as_text(answer))
     return None
 
 

@@ -27,6 +27,7 @@ from helpers.data import (
 )
 from helpers.machine import Machine, random_state, set_random_state, versions
 from helpers.recipes import Recipe
+from helpers.rewards import columns
 from helpers.rows import Example
 from helpers.training import Adapter, Completion, adapter_identity
 
@@ -76,7 +77,8 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
     """The record of one completion: read, judged and paid for as in training."""
     prompt = messages(recipe, example.question)
     gold = example.answer
-    paid = training.reward_table(recipe, [text], [gold], prompts=[prompt])
+    given = {"prompts": [prompt], **columns([example])}
+    paid = training.reward_table(recipe, [text], [gold], **given)
     rewards = {name: values[0] for name, values in paid.items()}
     text = recipe.whole(text)
     extracted = recipe.format.extract(text)

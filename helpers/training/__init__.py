@@ -15,7 +15,7 @@ identity           a hash of weights; adapter_identity is that of LoRA matrices
 REWARDS            what GRPO can pay for; reward_functions are a recipe's, as TRL takes them
 reward_table       what completions earn, reward by reward
 written            a right reply in the recipe's format
-check_golds        proves that right answers earn the full reward
+check_golds        the rows whose right answer earns the full reward
 group_advantages   GRPO's advantages; trl_loss is GRPOTrainer's loss of given completions
 preflight          a look at eight groups before GRPO begins
 check_group        refuses groups that do not divide the batch
@@ -34,6 +34,7 @@ quiet              keeps libraries' notes of no use to a reader off the screen
 """
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
+from helpers.rewards import REWARDS, group_advantages, reward_functions, reward_table, written
 from helpers.training.adapter import Adapter, identity, is_adapter
 from helpers.training.checkpoints import CODE, code_hash, lock_folder, reading
 from helpers.training.models import (
@@ -51,15 +52,7 @@ from helpers.training.models import (
     scales,
 )
 from helpers.training.private import trl_loss
-from helpers.training.rewards import (
-    REWARDS,
-    check_golds,
-    group_advantages,
-    reward_functions,
-    reward_table,
-    written,
-)
-from helpers.training.stages import open_job, preflight, restore_runs
+from helpers.training.stages import check_golds, open_job, preflight, restore_runs
 from helpers.training.trainers import (
     check_group,
     grpo_config,

@@ -42,7 +42,7 @@ CODE = (
     "answers/vocabulary.toml",
     "rows.py",
     "data/*.py",
-    "training/rewards.py",
+    "rewards.py",
     "training/models.py",
     "training/private.py",
     "training/trainers.py",

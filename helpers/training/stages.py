@@ -6,6 +6,7 @@ And what stands before GRPO: a look at eight groups.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from helpers.machine import (
     writable_folder,
 )
 from helpers.recipes import Recipe, for_model, get_recipe
+from helpers.rewards import columns, reward_functions, reward_table, written
 from helpers.rows import Example
 from helpers.runs import duration, few_groups
 from helpers.settings import DEFAULT_RECIPE, Settings
@@ -34,7 +36,6 @@ from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
 from helpers.training.mirroring import restore
 from helpers.training.models import add_lora, generate, load
-from helpers.training.rewards import check_golds, reward_functions, reward_table
 from helpers.training.trainers import (
     check_group,
     grpo_config,
@@ -132,10 +133,40 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
         vllm_settings(job.settings.vllm, recipe, job.machine)
     splits = job.splits()
     if "grpo" in names:
-        train = splits["train"]
-        check_golds(recipe, train.examples)
+        train = splits["train"] = check_golds(recipe, splits["train"])
         job.steps("grpo", len(train.take(recipe.grpo.rows)))
     return splits
+
+
+def check_golds(recipe: Recipe, split: Split) -> Split:
+    """The rows whose right answer, in the recipe's format, earns every decisive reward whole.
+
+    What the others lack is counted, and printed. Raises ValueError, naming the reward, where no row
+    is left: a reward that does not pay for the truth trains nothing, and no curve shows it.
+    """
+    examples = split.examples
+    replies = [recipe.after_opening(written(recipe, example)) for example in examples]
+    golds = [example.answer for example in examples]
+    prompts = [data.messages(recipe, example.question) for example in examples]
+    paid = reward_table(recipe, replies, golds, prompts=prompts, **columns(examples))
+    kept, unpaid = [], Counter()
+    for place, example in enumerate(examples):
+        checked = [name for name in recipe.decisive if name in paid]
+        short = [name for name in checked if abs((paid[name][place] or 0.0) - 1) > 1e-9]
+        if short:
+            unpaid[f"with an answer for which {short[0]} does not pay 1"] += 1
+        else:
+            kept.append(example)
+    found = Split(kept, {**split.dropped, **unpaid})
+    if not kept:
+        raise ValueError(
+            f"No row has a right answer that earns every reward ({found.left_out}).\n"
+            "Mend that reward, or the recipe's read_row, format or score; one that only shapes or "
+            "takes away stands in the recipe's shaping, such as shaping={'brevity': (-1, 0)}."
+        )
+    if unpaid:
+        print(f"golds     left out: {Split([], unpaid).left_out}")
+    return found
 
 
 def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
@@ -189,7 +220,8 @@ def preflight(
     golds = [example.answer for example in asked]
     questions = [data.messages(recipe, example.question) for example in asked]
     ids = tokenizer(texts)["input_ids"]
-    rewards = reward_table(recipe, texts, golds, prompts=questions, completion_ids=ids)
+    given = {"prompts": questions, "completion_ids": ids, **columns(asked)}
+    rewards = reward_table(recipe, texts, golds, **given)
     totals = np.reshape(rewards["total"], (-1, grpo.generations))
     spread = np.ptp(totals, axis=1)
     flat = float((spread < 1e-9).mean())

@@ -10,7 +10,7 @@ from helpers.data.loading import to_examples
 from helpers.recipes import RECIPES, for_model
 from helpers.rows import WRAPPER
 from helpers.tiny.schemas import rows_for
-from helpers.training.rewards import check_golds
+from helpers.training import check_golds
 from tests.conftest import FIVE, SHARED, needs_shared
 from tests.data.test_rows import OWN
 

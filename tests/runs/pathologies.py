@@ -7,8 +7,8 @@ from pathlib import Path
 from helpers import data, runs, training
 from helpers.machine import Machine
 from helpers.recipes import Recipe
+from helpers.rewards import texts
 from helpers.runs.health import Verdict
-from helpers.training.rewards import texts
 from tests.learning import BASE, reinforce, supervise
 
 from transformers import TrainerCallback  # isort: skip  (after Unsloth)

@@ -6,18 +6,20 @@ form together weigh as much. `accuracy_reward` and `format_reward` read a reply 
 own format and score, as evaluation does. Recipes hold the weights.
 
 A reward of your own is a function here, an entry in `REWARDS`, and its name with a weight in a
-recipe. `completions` and `answer` always come; what else it needs must have a default, or be bound
-to it in `needs`, in `reward_functions`. A right reply must earn it whole (`check_golds`), unless it
-is one of `recipes.PENALTIES`.
+recipe. `completions`, `prompts`, `answer` and `id` always come; any other parameter without a
+default is a column of your rows. It pays 0 to 1, and 1 to a right reply (`training.check_golds`);
+one that only shapes, or takes away, stands in the recipe's `shaping` with its range. None leaves
+the reward out for that reply.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
+from numbers import Real
 
 import numpy as np
-from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
 from helpers.answers import (
     XML,
@@ -28,10 +30,13 @@ from helpers.answers import (
     same_number,
     strict_xml,
 )
-from helpers.recipes import PENALTIES, Recipe
+from helpers.recipes import Recipe
 from helpers.rows import Example
 
 Reward = Callable[..., list[float | None]]
+# What TRL gives every reward, beside the columns of the rows
+GIVEN = ("completions", "completion_ids", "prompts", "answer", "id")
+GIVEN += ("trainer_state", "log_extra", "log_metric")
 STEPS = 6  # lines of reasoning that earn `trace_reward`
 
 
@@ -110,11 +115,15 @@ def lines_of(text: str) -> set[str]:
 
 def r_repeat(completions, completion_ids, **_) -> list[float]:
     """Optional: 0 down to −1 as more three-token sequences repeat (TRL's repetition penalty)."""
+    from trl.rewards import get_repetition_penalty_reward
+
     return get_repetition_penalty_reward()(completion_ids)
 
 
 def r_length(completions, completion_ids, max_completion_length: int, **_) -> list[float]:
     """Optional: 0, falling to −1 over the last fifth of the allowed length (DAPO, from TRL)."""
+    from trl.rewards import get_soft_overlong_punishment
+
     fifth = max(1, max_completion_length // 5)
     return get_soft_overlong_punishment(max_completion_length, fifth)(completion_ids)
 
@@ -170,24 +179,62 @@ class PayWhole:
         return self.func(completions=replies, **columns)
 
 
+def asks_for(function: Reward) -> list[str]:
+    """The parameters of a reward without a default."""
+    found = []
+    inner = function.func if isinstance(function, PayWhole) else function
+    for name, parameter in inspect.signature(inner).parameters.items():
+        if parameter.default is parameter.empty and parameter.kind < parameter.VAR_KEYWORD:
+            found.append(name)
+    return found
+
+
+def columns_of(recipe: Recipe) -> list[str]:
+    """The columns of a row that the recipe's rewards ask for, beside what always comes."""
+    functions, _ = reward_functions(recipe)
+    asked = [name for function in functions for name in asks_for(function)]
+    return [name for name in dict.fromkeys(asked) if name not in GIVEN]
+
+
+def columns(examples: Sequence[Example]) -> dict[str, list]:
+    """What rewards get of the examples beside the answers, as TRL gives it: a list a column."""
+    found = {"id": [example.id for example in examples]}
+    for name in examples[0].columns:
+        found[name] = [example.columns[name] for example in examples]
+    return found
+
+
 def reward_table(
-    recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **columns
+    recipe: Recipe, completions: Sequence[str], answers: Sequence[str], **more
 ) -> dict[str, list[float]]:
     """Each reward of the recipe, and their weighted `total`: lists of one number a completion.
 
-    Penalties judge token ids: they are left out where `completion_ids` is not given.
+    A reward that asks for what is not given, such as token ids, is left out.
+    Raises ValueError for a reward that does not return one number, or None, a completion.
     """
     functions, weights = reward_functions(recipe)
     table = {}
     total = [0] * len(completions)
     for function, weight in zip(functions, weights, strict=True):
-        if function.__name__ in PENALTIES and "completion_ids" not in columns:
+        name = function.__name__
+        if not {"completions", "answer", *more}.issuperset(asks_for(function)):
             continue
-        rewards = function(completions=completions, answer=answers, **columns)
-        table[function.__name__] = rewards
-        for number, reward in enumerate(rewards):
+        table[name] = function(completions=completions, answer=answers, **more)
+        check_paid(name, table[name], len(completions))
+        for number, reward in enumerate(table[name]):
             total[number] += weight * (reward or 0.0)
     return table | {"total": total}
+
+
+def check_paid(name: str, rewards, count: int) -> None:
+    """Raises ValueError unless these are `count` numbers, or None where nothing is paid."""
+    cure = "A reward returns a list: one number, or None, a completion."
+    if not isinstance(rewards, list) or len(rewards) != count:
+        what = f"{len(rewards)} values" if isinstance(rewards, list) else type(rewards).__name__
+        raise ValueError(f"{name} returned {what} for {count} completions.\n{cure}")
+    for reward in rewards:
+        if reward is not None and not isinstance(reward, Real):
+            raise ValueError(f"{name} returned {reward!r:.80} for a completion.\n{cure}")
 
 
 def written(recipe: Recipe, example: Example) -> str:
@@ -196,28 +243,6 @@ def written(recipe: Recipe, example: Example) -> str:
         return recipe.format.write(example.solution, example.answer)
     steps = [f"Step {number}" for number in range(1, STEPS + 1)]
     return recipe.format.write("\n".join(steps), example.answer)
-
-
-def check_golds(recipe: Recipe, examples: Sequence[Example]) -> int:
-    """Proves, before training, that every right answer in the recipe's format earns the maximum.
-
-    Returns how many were checked. Raises ValueError with the examples that do not: a reward that
-    does not pay for the truth trains nothing, and no curve shows it.
-    """
-    replies = [recipe.after_opening(written(recipe, example)) for example in examples]
-    golds = [example.answer for example in examples]
-    totals = reward_table(recipe, replies, golds)["total"]
-    bad = []
-    for example, total in zip(examples, totals, strict=True):
-        if total < recipe.maximum - 1e-9:
-            bad.append(f"{example.id}: {example.answer!r}")
-    if bad or not examples:
-        shown = ", ".join(bad[:5]) or "no examples"
-        raise ValueError(
-            f"{len(bad)} of {len(examples)} golds do not earn the full reward ({shown}).\n"
-            "Mend the recipe's read_row, format or score, or drop these rows, before training."
-        )
-    return len(examples)
 
 
 def group_advantages(rewards: Sequence[float], group: int) -> np.ndarray:

@@ -5,7 +5,9 @@ import pickle
 
 import pytest
 
-from helpers.recipes import RECIPES, Example, get_recipe
+from helpers.data import Split
+from helpers.recipes import RECIPES, get_recipe
+from helpers.rows import Example
 from helpers.training import REWARDS, check_golds, reward_functions, reward_table
 
 GOOD = "<reasoning>\n3 + 4 = 7\n</reasoning>\n<answer>\nThe final answer is 7.\n</answer>"
@@ -73,14 +75,68 @@ def test_penalties(recipe):
     assert REWARDS["r_length"]([""], completion_ids=near, max_completion_length=100) == [-0.75]
 
 
-def test_golds_earn_everything_or_training_stops(recipe):
-    examples = [Example("a", "q", "3 + 4 = 7", "7"), Example("b", "q", "so", "1,234")]
-    assert check_golds(recipe, examples) == 2
-    with pytest.raises(ValueError, match="1 of 3 golds.*c: 'seven'"):
-        check_golds(recipe, [*examples, Example("c", "q", "so", "seven")])
-    with pytest.raises(ValueError, match="no examples"):
-        check_golds(recipe, [])
+def rows(*answers) -> Split:
+    found = []
+    for place, answer in enumerate(answers):
+        found.append(Example(str(place), "q", "so", answer, {"level": place}))
+    return Split(found, {"before": 1})
+
+
+def test_rows_whose_gold_does_not_earn_everything_are_left_out(recipe, capsys):
+    kept = check_golds(recipe, rows("7", "seven", "1,234", "1 000"))
+    assert [example.answer for example in kept.examples] == ["7", "1,234"]
+    reason = "2 with an answer for which r_correctness does not pay 1"
+    assert kept.left_out == f"1 before, {reason}"
+    assert capsys.readouterr().out == f"golds     left out: {reason}\n"
     assert REWARDS["r_correctness"]([GOOD], answer=["seven"]) == [None]  # which TRL leaves out
+
+
+def level(completions, level, **_):
+    """Up to 10, by a column of the row."""
+    return [float(value) for value in level]
+
+
+def brevity(completions, **_):
+    return [-len(text) / 100 for text in completions]
+
+
+def one_for_all(completions, **_):
+    return [1.0]
+
+
+def a_number(completions, **_):
+    return 1.0
+
+
+def words(completions, **_):
+    return ["good" for _ in completions]
+
+
+@pytest.mark.parametrize(
+    ("own", "shaping", "bounds", "said"),
+    [
+        (level, {"level": (0, 10)}, (0.0, 6.0), ""),
+        (brevity, {"brevity": (-2, 0)}, (-1.0, 1.0), ""),
+        (level, {}, None, ""),
+        (brevity, {}, None, "2 with .* for which brevity does not pay 1.*shaping={"),
+        (one_for_all, {}, None, "^one_for_all returned 1 values for 2 completions.\n.*a list"),
+        (a_number, {}, None, "^a_number returned float for 2 completions.\n"),
+        (words, {}, None, "^words returned 'good' for a completion.\n"),
+    ],
+)
+def test_rewards_of_one_s_own(own, shaping, bounds, said, recipe, monkeypatch):
+    name = own.__name__
+    monkeypatch.setitem(REWARDS, name, own)
+    rewards = {"r_strict": 1.0, name: 0.5}
+    paid = dataclasses.replace(recipe, rewards=rewards, shaping=shaping)
+    if bounds:
+        assert len(check_golds(paid, rows("7", "8")).examples) == 2
+        assert (paid.minimum, paid.maximum, paid.span) == (*bounds, bounds[1] - bounds[0])
+    elif name == "level":  # the second row's pays 1
+        assert [e.answer for e in check_golds(paid, rows("7", "8")).examples] == ["8"]
+    else:
+        with pytest.raises(ValueError, match="(?s)" + said):
+            check_golds(paid, rows("7", "8"))
 
 
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
