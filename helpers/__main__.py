@@ -17,11 +17,12 @@ from helpers.settings import Settings
 EXPECTED = (OSError, ValueError, ImportError, RuntimeError, FloatingPointError)
 SETTINGS = {field.name: field for field in fields(Settings)}
 
-SFT = """recipe model dataset output epochs batch learning_rate rows use_4bit max_steps budget
-    sft_output seed resume mirror report_to vllm force"""
+LENGTHS = "max_prompt max_completion temperature"
+SFT = f"""recipe model dataset file output epochs batch learning_rate rows use_4bit rank generations
+    max_length {LENGTHS} max_steps budget sft_output seed resume mirror report_to vllm force"""
 GRPO = f"{SFT} adapter grpo_output keep_best"
-EVALUATE = """recipe model dataset problems samples out base control budget use_4bit vllm resume
-    seed"""
+EVALUATE = f"""recipe model model_path dataset file problems samples out base control {LENGTHS}
+    budget use_4bit vllm resume seed"""
 
 # The commands with their arguments (?, * and + as in patterns) and their flags.
 COMMANDS = {
@@ -29,7 +30,7 @@ COMMANDS = {
     "sft": ("", SFT),
     "grpo": ("", GRPO),
     "both": ("", GRPO),
-    "evaluate": ("candidate+", EVALUATE),
+    "evaluate": ("candidate*", EVALUATE),
     "ask": ("name", "recipe model use_4bit budget"),
     "plot": ("run+", "out"),
     "plan": ("recipe?", ""),

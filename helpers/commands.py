@@ -95,9 +95,11 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
 
     They are judged by `--recipe`, else by that of the first adapter's run, else by the default.
     """
-    from helpers import data, evaluation
+    from helpers import data, evaluation, training
 
-    names = [adapter_of(name) for name in names]
+    names = [adapter_of(name) for name in (*names, settings.model_path) if name]
+    if not names:
+        raise ValueError("There is nothing to evaluate.\nName adapters, models or Hub ids.")
     here = machine.detect()
     trained = evaluation.recipes_of(names)
     judge = settings.recipe or next(iter(trained), DEFAULT_RECIPE)
@@ -110,12 +112,19 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
         names, recipe, settings.use_4bit, settings.base, settings.model or None
     )
     here, recipe = fitted(here, recipe, chosen[0].base, settings.budget)
+    adapters = [candidate.adapter for candidate in chosen if candidate.adapter]
+    recipe = training.changed(evaluation.as_trained(recipe, adapters), settings)
+    dataset = settings.dataset or evaluation.rows_of(adapters)
     folder = machine.writable_folder(settings.out or Path("outputs", judge, "evaluate"))
-    splits = data.load(recipe, settings.dataset, here.device)
+    splits = data.load(recipe, dataset, here.device)
+    where = data.place_of(recipe.source, dataset, here.device)
     part = recipe.evaluation
     problems = settings.problems or part.problems
     samples = settings.samples or part.samples
     recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
+    asked = min(problems, len(splits["test"].examples))
+    print(f"asked {asked} problems of {where}")
+    data.note_rows(chosen[0].base, where)
     found, remembered = evaluation.evaluate_all(
         chosen,
         recipe,
@@ -127,10 +136,9 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
         vllm=bool(settings.vllm),
         control=settings.control,
     )
-    where = data.place_of(recipe.source, settings.dataset, here.device)
     results = evaluation.conclude(found, recipe, folder, where, remembered)
     for kind in ("greedy", "sampled"):
-        print(f"\n{kind}\n{evaluation.show(results[kind]).to_string()}")
+        print(f"\n{kind}\n{evaluation.show(results[kind], where).to_string()}")
     if recipe.format is HASH:
         print("\nlm-eval strict takes the first #### anywhere, strict the last on its own line")
     rewards = evaluation.show_rewards(results["sampled"])

@@ -62,6 +62,20 @@ class Parameters:
     learning_rate: float | None = setting(None, "of all stages")
     rows: int | None = setting(None, "train on at most so many rows", "max_samples")
     use_4bit: bool | None = setting(None, "the base in 4-bit; by default as the recipe says")
+    generations: int | None = setting(
+        None, "GRPO's group: completions for one question", "num_generations"
+    )
+    max_prompt: int | None = setting(
+        None, "tokens; GRPO leaves out longer prompts", "max_prompt_length"
+    )
+    max_completion: int | None = setting(
+        None, "tokens of a reply, in GRPO and evaluation", "max_completion_length"
+    )
+    max_length: int | None = setting(
+        None, "tokens; SFT leaves out rows that are longer", "max_seq_length"
+    )
+    temperature: float | None = setting(None, "of replies drawn by GRPO and evaluation")
+    rank: int | None = setting(None, "of the LoRA matrices; alpha keeps its proportion", "lora_r")
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,8 @@ class Settings(Parameters):
     out: str = setting("", "where results go; by default below outputs/RECIPE", "output_dir")
     staging: str = setting("", "where an export is made before it appears, say on a larger disk")
     gguf: str = setting("", "also a GGUF file, by llama.cpp", choices="f16 q8_0 q4_k_m")
+    file: str = setting("", "one file of the dataset", "split_full")
+    model_path: str = setting("", "another candidate")
     samples: int = setting(0, "drawn answers a problem; by default as the recipe says")
     base: bool = setting(False, "also the base of the first adapter")
     control: bool = setting(False, "also twins with new numbers and fresh problems: is it memory?")

@@ -122,24 +122,39 @@ def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machi
 
 
 def test_stages_from_the_command_line(tmp_path):
-    """Published flags, few steps, adapters also where they are asked for; then again, from disk."""
+    """Published flags and own rows; adapters also where they are asked for; again, from disk."""
     out, runs = tmp_path / "out", {}
+    rows = tmp_path / "rows.jsonl"
+    write_lines(rows, rows_for("openai/gsm8k", "train", 60))
     words = ["both", "--recipe", "gsm8k_xml", "--output_dir", out, "--mirror", tmp_path / "mirror"]
     words += ["--max_samples", 16, "--batch_size", 8, "--num_epochs", 1, "--use_4bit"]
     words += ["--sft_output", tmp_path / "sft", "--grpo_output", tmp_path / "grpo"]
-    words += ["--learning_rate", "1e-3"]
+    words += ["--learning_rate", "1e-3", "--dataset_name", rows, "--lora_r", 8]
+    words += ["--num_generations", 4, "--max_completion_length", 64, "--temperature", 0.9]
     shown = works(*words)
-    assert "4000 to learn from (left out: none), 2000 to measure with (left out: none)" in shown
+    assert "54 to learn from (left out: none), 6 to measure with (left out: none)" in shown
+    assert shown.count(f"the embedded model knows its own few stories: of {rows} it will get") == 1
     assert f"-m helpers plot {out / 'gsm8k_xml/sft'}\n" in shown
     for stage in ("sft", "grpo"):
         runs[stage] = json.loads((out / "gsm8k_xml" / stage / "run.json").read_text())
         assert (tmp_path / stage / "adapter_model.safetensors").is_file()
-    # 16 rows: 8 a step; for GRPO a group of 8 a step
+    # 16 rows: 8 a step; for GRPO two groups of 4 a step
     steps = [(run["status"], run["steps"]) for run in runs.values()]
-    assert steps == [("finished", 2), ("finished", 16)]
-    assert runs["grpo"]["settings"]["grpo"]["batch"] == 8
+    assert steps == [("finished", 2), ("finished", 8)]
+    held = runs["grpo"]["settings"]["grpo"]
+    names = ("batch", "generations", "max_completion", "temperature")
+    assert [held[name] for name in names] == [8, 4, 64, 0.9]
+    assert (
+        runs["grpo"]["settings"]["lora"] | {"r": 8, "alpha": 8} == runs["sft"]["settings"]["lora"]
+    )
     assert runs["sft"]["settings"]["sft"]["learning_rate"] == 1e-3
     assert runs["sft"]["settings"]["lora"]["load_in_4bit"]
+
+    asked = ["--model_path", tmp_path / "out/gsm8k_xml/grpo", "--problems", 2, "--samples", 1]
+    shown = works("evaluate", *asked, "--out", tmp_path / "eval")
+    assert f"asked 2 problems of {rows}" in shown and shown.count(f"n of {rows}") == 2
+    settings = json.loads((tmp_path / "eval" / "grpo_sampled.json").read_text())["settings"]
+    assert settings[0] == 0.9 and settings[3] == 64  # the temperature and the limit of the run
 
     assert works(*words).count("finished before") == 2
     words[words.index(out)] = tmp_path / "there"  # another machine, the same mirror
@@ -157,6 +172,12 @@ def test_what_the_settings_change():
     assert (tiny.priming.rows, tiny.sft.rows) == (60, 5000)
     assert changed(physics, Settings(epochs=2.0)).grpo.steps is None
     assert changed(physics, Settings()) == physics
+    given = Settings(rank=8, generations=2, max_prompt=99, max_completion=50, max_length=70)
+    recipe = changed(boxed, given)
+    assert (recipe.lora.r, recipe.lora.alpha) == (8, 8)
+    assert (recipe.grpo.generations, recipe.grpo.max_prompt) == (2, 99)
+    assert (recipe.grpo.max_completion, recipe.sft.max_length) == (50, 70)
+    assert changed(physics, Settings(file="some.json")).source.files == "some.json"
 
 
 def test_an_adapter_goes_into_an_empty_folder_or_one_of_an_adapter(tmp_path):
@@ -201,7 +222,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(words, said, tmp_path,
 
 TOO_FEW = [
     (5, "GRPO takes 8 questions a step, and there are 4.\nAdd rows"),
-    (6, "(--batch_size 40, or"),  # one of six is held out
+    (6, "or set BATCH to 40 or less"),  # one of six is held out
 ]
 
 

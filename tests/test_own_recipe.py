@@ -1,4 +1,4 @@
-"""A sixth recipe, as anyone would add one: the README's ten lines, through SFT and GRPO."""
+"""A sixth recipe, as anyone would add one: the README's lines, through SFT and GRPO."""
 
 import re
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from helpers import data, recipes, rows
+from helpers import data, recipes, rewards, rows
 from helpers.recipes import Recipe, Source
 from helpers.tiny.problems import generate
 from helpers.training import check_golds
@@ -17,34 +17,56 @@ SHOWN = re.compile(r"```python\n(# helpers/rows\.py, at the end\n.*?)```", re.DO
 [LINES] = SHOWN.findall((ROOT / "README.md").read_text())
 
 
+READER, REWARD, ENTRY = (
+    part.partition("\n")[2] for part in re.split(r"^# helpers/", LINES, flags=re.MULTILINE)[1:]
+)
+
+
 @pytest.fixture
 def homework(monkeypatch) -> Recipe:
     """What the README's lines add, executed where they say that they belong."""
-    reader, _, entry = LINES.partition("# helpers/recipes.py, at the end\n")
     beside = dict(vars(rows))
-    exec(reader, beside)
+    exec(READER, beside)
     monkeypatch.setattr(rows, "read_homework", beside["read_homework"], raising=False)
+    monkeypatch.setattr(rewards, "REWARDS", dict(rewards.REWARDS))
+    exec(REWARD, vars(rewards) | {"REWARDS": rewards.REWARDS})
     monkeypatch.setattr(recipes, "RECIPES", dict(recipes.RECIPES))
-    exec(entry, vars(recipes) | {"RECIPES": recipes.RECIPES})
+    exec(ENTRY, vars(recipes) | {"RECIPES": recipes.RECIPES})
     return recipes.get_recipe("homework")
 
 
-def test_they_are_ten_lines():
-    assert len([line for line in LINES.splitlines() if not line.startswith("#")]) <= 10
+def test_each_part_is_at_most_ten_lines():
+    assert max(len(part.splitlines()) for part in (READER, REWARD, ENTRY)) <= 10
 
 
 def test_it_runs_through_sft_and_grpo(homework, machine, tmp_path):
+    """Its penalty reads a column of the rows, in training and in evaluation."""
     some = [(problem.question, problem.short, problem.result) for problem in generate("train", 120)]
     table = pd.DataFrame([*some, ("?", "", None)], columns=["task", "working", "result"])
+    table["lines"] = 0
     table.astype({"result": "object"}).to_csv(tmp_path / "homework.csv", index=False)
     own = replace(homework, source=Source(str(tmp_path / homework.source.path)))
     recipe = recipes.for_model(own, True, "cpu")
     splits = data.load(recipe, None, "cpu")
     assert (len(splits["train"].examples), len(splits["test"].examples)) == (108, 12)
     assert sum(splits["train"].dropped.values()) == 1
-    assert check_golds(recipe, splits["train"].examples) == 108
+    assert len(check_golds(recipe, splits["train"]).examples) == 108
     start = supervise(recipe, machine, 0, tmp_path, splits, steps=3)
     end = reinforce(recipe, machine, 0, tmp_path, splits, start, steps=2)
     assert [len(adapter.run.read_log()) for adapter in (start, end)] == [3, 2]
+    for sample in end.run.read_samples():
+        breaks = sample["completion"].count("\n")
+        assert sample["r_brief"] == pytest.approx(-min(breaks / 10, 1))
     greedy, sampled = measure(recipe, machine, 0, tmp_path, splits["test"].examples[:4], end)
     assert (len(greedy), len(sampled)) == (4, 16)
+    for record in sampled:
+        breaks = record.completion.count("\n")
+        assert record.rewards["r_brief"] == pytest.approx(-min(breaks / 10, 1))
+
+
+def test_a_column_that_rows_do_not_have_is_named(homework, tmp_path):
+    lines = "task,working,result\nHow many are 1 + 1?,1 + 1 = 2,2\n"
+    (tmp_path / "homework.csv").write_text(lines)
+    own = replace(homework, source=Source(str(tmp_path / "homework.csv")))
+    with pytest.raises(ValueError, match="1 without 'lines'; its columns: task, working, result"):
+        data.load(own, None, "cpu")

@@ -5,6 +5,7 @@ load          the splits "train" and "test" of a recipe's data
 load_further  the test split of the recipe's second held-out dataset
 usable_row    a row as the dataset has it, to look at
 place_of      where rows are read from; EMBEDDED: from the generator
+note_rows     says why the embedded model gets nothing right on other rows
 normalised    a question in the form in which copies of it are alike
 messages      the conversation up to the model's turn
 with_shots    a recipe with worked examples in its prompt
@@ -27,6 +28,7 @@ from helpers.data.loading import (
     load,
     load_further,
     normalised,
+    note_rows,
     place_of,
     usable_row,
 )

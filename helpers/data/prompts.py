@@ -106,18 +106,18 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
     Nothing is cut.
     """
     if stage in SUPERVISED:
-        limit = getattr(recipe, stage).max_length
+        limit, name = getattr(recipe, stage).max_length, "MAX_LENGTH"
         pairs = supervised_ids(recipe, tokenizer, examples)
         lengths = [len(prompt) + len(reply) for prompt, reply in pairs]
     else:
-        limit = recipe.grpo.max_prompt
+        limit, name = recipe.grpo.max_prompt, "MAX_PROMPT"
         texts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
         lengths = map(len, tokens_of(tokenizer, texts))
     kept = [example for example, n in zip(examples, lengths, strict=True) if n <= limit]
     if not kept:
         raise ValueError(
             f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\n"
-            f"Raise the recipe's limit for {stage}."
+            f"Set {name} to more."
         )
     return Split(kept, {f"longer than {limit} tokens": len(examples) - len(kept)})
 

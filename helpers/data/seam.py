@@ -105,7 +105,7 @@ def fit(recipe: Recipe, tokenizer, name: str = "this model") -> Seam:
         raise ValueError(f"The tokenizer of {name} {what}.\nTake another MODEL or RECIPE.")
     if end >= recipe.grpo.max_completion:
         what = f"takes {end} tokens, and GRPO's replies have {recipe.grpo.max_completion}"
-        cure = "Raise the recipe's grpo.max_completion."
+        cure = "Set MAX_COMPLETION to more."
         raise ValueError(f"The shortest right reply in the format of {recipe.name} {what}.\n{cure}")
     return Seam(recipe, prompt, reply, tuple(mended))
 

@@ -15,12 +15,19 @@ problems_needed   how many problems show a step
 control_problems  problems that nobody can have learned by heart
 memory            how much worse a model does on them
 find_candidates, recipes_of   the models, and the recipes, that names on a command line mean
+as_trained        the recipe with an adapter's limits; rows_of: where its rows lay
 evaluate_all      all of them on the same problems, each base loaded once
 conclude          writes summary.json, figures and report.html
 """
 
 import helpers.training  # isort: skip  (Unsloth before what it patches)
-from helpers.evaluation.candidates import evaluate_all, find_candidates, recipes_of
+from helpers.evaluation.candidates import (
+    as_trained,
+    evaluate_all,
+    find_candidates,
+    recipes_of,
+    rows_of,
+)
 from helpers.evaluation.controls import control_problems, memory
 from helpers.evaluation.generating import Record, evaluate, grade
 from helpers.evaluation.records import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,6 +88,21 @@ def recipes_of(names: Sequence[str]) -> list[str]:
         if learned and learned.get("recipe"):  # an adapter from elsewhere names none
             found[learned["recipe"]] = True
     return list(found)
+
+
+def rows_of(adapters: Iterable[Adapter]) -> str:
+    """Where the rows lay that the first of these adapters learned from; "" if none says so."""
+    return next((a.run.manifest.get("dataset", "") for a in adapters if a.run), "")
+
+
+def as_trained(recipe: Recipe, adapters: Iterable[Adapter]) -> Recipe:
+    """The recipe with the limits that the first adapter of it was trained with."""
+    for adapter in adapters:
+        if adapter.run and adapter.run.manifest["recipe"] == recipe.name:
+            held = adapter.run.manifest["settings"]["grpo"]
+            limits = {name: held[name] for name in ("max_prompt", "max_completion", "temperature")}
+            return replace(recipe, grpo=replace(recipe.grpo, **limits))
+    return recipe
 
 
 def loaded(

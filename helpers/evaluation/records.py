@@ -152,13 +152,16 @@ def results(found: Mapping[str, Answers], same: Same) -> dict:
     return held
 
 
-def show(summaries: Mapping[str, dict]) -> pd.DataFrame:
-    """A table for people: a row a model, shares with their 95 % intervals."""
+def show(summaries: Mapping[str, dict], where: str = "") -> pd.DataFrame:
+    """A table for people: a row a model, shares with their 95 % intervals.
+
+    where: the place of the problems.
+    """
     rows = pd.DataFrame(summaries).T
     shares = [n for n in ("strict", "vote", "lm_eval", "flexible", "format") if n in rows]
     table = rows[shares].map(percent)
     table = table.rename(columns={"lm_eval": "lm-eval strict", "vote": "strict, by vote"})
-    table["n"] = rows["n"]
+    table[f"n of {where}" if where else "n"] = rows["n"]
     table["tokens"] = rows["tokens"].map("{:.0f}".format)
     table["hallucinated"] = rows["hallucination"].map("{:.1%}".format)
     return table

@@ -28,6 +28,7 @@ train              trains, or goes on, and returns the adapter
 lock_folder        holds a folder for one process
 reading            how a recipe reads; code_hash is that of the files in CODE
 open_job           settings, recipe, machine and base together
+changed            a recipe with what the settings change
 restore_runs       brings a job's runs back from their mirror
 save_adapter       saves an adapter with its tokenizer, whole or not at all
 quiet              keeps libraries' notes of no use to a reader off the screen
@@ -52,7 +53,7 @@ from helpers.training.models import (
     scales,
 )
 from helpers.training.private import trl_loss
-from helpers.training.stages import check_golds, open_job, preflight, restore_runs
+from helpers.training.stages import changed, check_golds, open_job, preflight, restore_runs
 from helpers.training.trainers import (
     check_group,
     grpo_config,

@@ -26,7 +26,7 @@ from helpers.machine import (
     shape_of,
     writable_folder,
 )
-from helpers.recipes import Recipe, for_model, get_recipe
+from helpers.recipes import SUPERVISED, Recipe, for_model, get_recipe
 from helpers.rewards import columns, reward_functions, reward_table, written
 from helpers.rows import Example
 from helpers.runs import duration, few_groups
@@ -49,6 +49,7 @@ from helpers.training.training_run import TrainingRun
 
 # The share of a step that generates: measured on the embedded model; assumed for a GPU.
 GENERATING = {"cpu": 0.42, "cuda": 0.7}
+A_LOOK = 20  # seconds for the pre-flight's first two groups, within which it asks six more
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,13 @@ class Job:
         """The folder of a stage that starts from `parent`, or from the base."""
         s = self.settings
         place = (s.output, self.recipe, stage)
-        return TrainingRun(*place, self.machine, s.seed, self.base, parent, s.mirror)
+        made_of = (self.machine, s.seed, self.base, parent)
+        return TrainingRun(*place, *made_of, s.mirror, self.place)
+
+    @property
+    def place(self) -> str:
+        """Where the rows come from."""
+        return data.place_of(self.recipe.source, self.settings.dataset, self.machine.device)
 
     def steps(self, stage: str, rows: int) -> int:
         """How many steps a stage takes over that many rows."""
@@ -93,29 +100,43 @@ def open_job(settings: Settings) -> Job:
     seam = data.fit(changed(recipe, settings), data.load_tokenizer(base), base)
     for line in seam.mended:
         print(f"mended    {line}")
-    return Job(settings, seam.recipe, machine, base)
+    job = Job(settings, seam.recipe, machine, base)
+    data.note_rows(base, job.place)
+    return job
 
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
     """The recipe with what the settings change; `batch` is the effective batch."""
-    given = {}
-    for name in ("epochs", "batch", "learning_rate"):
-        value = getattr(settings, name)
-        if value is not None:
-            given[name] = value
+    given = given_of(settings, "epochs", "batch", "learning_rate")
+    own = given_of(settings, "generations", "max_prompt", "max_completion", "temperature")
     for stage in recipe.stages:
         part = replace(getattr(recipe, stage), **given)
+        if stage in SUPERVISED:
+            part = replace(part, **given_of(settings, "max_length"))
         if settings.rows is not None:
             rows = settings.rows
             if stage == "priming":
                 rows = min(rows, part.rows)  # it keeps to its few
             part = replace(part, rows=rows)
-        if stage == "grpo" and settings.epochs is not None:
-            part = replace(part, steps=None)
+        if stage == "grpo":
+            part = replace(part, **own)
+            if settings.epochs is not None:
+                part = replace(part, steps=None)
         recipe = replace(recipe, **{stage: part})
-    if settings.use_4bit is None:
-        return recipe
-    return replace(recipe, lora=replace(recipe.lora, load_in_4bit=settings.use_4bit))
+    if settings.file:
+        recipe = replace(recipe, source=replace(recipe.source, files=settings.file))
+    lora = recipe.lora
+    if settings.use_4bit is not None:
+        lora = replace(lora, load_in_4bit=settings.use_4bit)
+    if settings.rank is not None:
+        lora = replace(lora, r=settings.rank, alpha=round(settings.rank * lora.alpha / lora.r))
+    return replace(recipe, lora=lora)
+
+
+def given_of(settings: Settings, *names: str) -> dict:
+    """Those of these settings that say something."""
+    values = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
@@ -205,27 +226,22 @@ def preflight(
     seed: int = 0,
     force: bool = False,
 ) -> dict:
-    """Samples a group for each of eight questions, and prints what GRPO would work with.
+    """Samples a group for each of some questions, and prints what GRPO would work with.
 
-    Returns the shares and the minutes. Raises ValueError, unless force, if nothing can be learned.
+    Of two, and of six more if that was quick, or shows nothing to learn from. Returns the shares
+    and the minutes. Raises ValueError, unless force, if nothing can be learned.
     """
     grpo = recipe.grpo
-    asked = [example for example in examples[:8] for _ in range(grpo.generations)]
-    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
     begun = time.perf_counter()
-    sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
-    replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
-    seconds = (time.perf_counter() - begun) / len(asked)  # a reply
-    texts = [reply.text for reply in replies]
-    golds = [example.answer for example in asked]
-    questions = [data.messages(recipe, example.question) for example in asked]
-    ids = tokenizer(texts)["input_ids"]
-    given = {"prompts": questions, "completion_ids": ids, **columns(asked)}
-    rewards = reward_table(recipe, texts, golds, **given)
-    totals = np.reshape(rewards["total"], (-1, grpo.generations))
-    spread = np.ptp(totals, axis=1)
-    flat = float((spread < 1e-9).mean())
-    cut = float(np.mean([not reply.finished for reply in replies]))
+    totals, ended = sample_groups(model, tokenizer, recipe, examples[:2], seed)
+    quick = time.perf_counter() - begun < A_LOOK
+    nothing = not np.ptp(totals, axis=1).any() or not ended.any()
+    if examples[2:8] and (quick or nothing):
+        more = sample_groups(model, tokenizer, recipe, examples[2:8], seed + 1)
+        totals, ended = np.vstack((totals, more[0])), np.hstack((ended, more[1]))
+    seconds = (time.perf_counter() - begun) / totals.size  # a reply
+    flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
+    cut = float(1 - ended.mean())
     minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
     print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
@@ -239,10 +255,29 @@ def preflight(
     elif cut == 1:
         reason = "no reply ends within the limit"
     if reason and not force:
-        cure = "More SFT, easier questions or a larger max_completion; "
-        cure += "FORCE = True (in a terminal --force) trains all the same."
+        cure = "Train SFT longer, take easier questions or a larger MAX_COMPLETION; "
+        cure += "FORCE = True trains all the same."
         raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")
     return {"zero_std_groups": flat, "truncated": cut, "minutes": minutes}
+
+
+def sample_groups(
+    model, tokenizer, recipe: Recipe, examples: Sequence[Example], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a group's replies to each question earn, (questions, group), and which ended, flat."""
+    grpo = recipe.grpo
+    asked = [example for example in examples for _ in range(grpo.generations)]
+    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
+    sampling = {"temperature": grpo.temperature, "seed": seed, "label": "pre-flight"}
+    replies = generate(model, tokenizer, prompts, grpo.max_completion, **sampling)
+    texts = [reply.text for reply in replies]
+    golds = [example.answer for example in asked]
+    questions = [data.messages(recipe, example.question) for example in asked]
+    ids = tokenizer(texts)["input_ids"]
+    given = {"prompts": questions, "completion_ids": ids, **columns(asked)}
+    totals = reward_table(recipe, texts, golds, **given)["total"]
+    ended = np.array([reply.finished for reply in replies])
+    return np.reshape(totals, (-1, grpo.generations)), ended
 
 
 def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:

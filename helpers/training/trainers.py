@@ -50,7 +50,7 @@ def check_group(batch: int, generations: int) -> None:
     sizes = [size for size in range(2, batch + 1) if batch % size == 0]
     raise ValueError(
         f"A batch of {batch} completions does not divide into groups of {generations}.\n"
-        f"Set the batch to {near}, or the group size to one of {sizes}."
+        f"Set BATCH to {near}, or GENERATIONS, the group size, to one of {sizes}."
     )
 
 
@@ -65,10 +65,10 @@ def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -
         check_group(part.batch, part.generations)
         rows = part.batch // part.generations
         if examples < rows:  # the trainer would leave them all out
-            smaller = f"--batch_size {examples * part.generations}, or grpo.batch"
+            smaller = examples * part.generations
             raise ValueError(
                 f"GRPO takes {rows} questions a step, and there are {examples}.\n"
-                f"Add rows, or make the batch smaller ({smaller})."
+                f"Add rows, or set BATCH to {smaller} or less."
             )
     steps = getattr(part, "steps", None) or max(1, round(part.epochs * examples / rows))
     return min(steps, max_steps) if max_steps else steps
@@ -83,8 +83,7 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
         return Adapter.read(adapter, base)
     if not recipe.sft:
         return None
-    terminal = "(in a terminal: python -m helpers sft, or --adapter)"
-    cure = f"Run 01_sft.ipynb first, or set ADAPTER {terminal}."
+    cure = "Run 01_sft.ipynb first (in a terminal: python -m helpers sft), or set ADAPTER."
     sft = Run.read_finished(Path(output) / recipe.name / "sft", cure)
     return Adapter.read(sft.adapter, base)
 

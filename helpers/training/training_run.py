@@ -19,7 +19,8 @@ class TrainingRun(Run):
     """A stage's folder while it is trained; `training.train` opens it.
 
     base: the model that is trained. parent: the adapter that it starts from. mirror: a folder to
-    which the run is copied after each checkpoint, such as one on Google Drive.
+    which the run is copied after each checkpoint, such as one on Google Drive. dataset: where the
+    rows come from.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class TrainingRun(Run):
         base: str,
         parent: Adapter | None = None,
         mirror: str | Path = "",
+        dataset: str = "",
     ):
         place = Path(recipe.name, stage)
         super().__init__(own_folder(Path(output) / place))
@@ -41,6 +43,7 @@ class TrainingRun(Run):
         self.seed = seed
         self.base = base
         self.parent = parent
+        self.dataset = dataset
         self.mirror = None
         self.mirror_failed = False
         if mirror:
@@ -67,6 +70,7 @@ class TrainingRun(Run):
             "settings": settings_of(self.recipe),
             "seed": self.seed,
             "model": self.base,
+            "dataset": self.dataset,
             "base_weights": folder_identity(self.base),
             "machine": asdict(self.machine),
             "versions": versions(),
@@ -145,7 +149,7 @@ def settings_of(recipe: Recipe) -> dict:
     for part in ("lora", "priming", "sft", "grpo", "evaluation"):
         if getattr(recipe, part):
             found[part] = asdict(getattr(recipe, part))
-    return {**found, "rewards": dict(recipe.rewards)}
+    return {**found, "rewards": dict(recipe.rewards), "shaping": dict(recipe.shaping)}
 
 
 def commit() -> str | None:

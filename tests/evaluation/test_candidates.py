@@ -13,6 +13,7 @@ import pytest
 from helpers import data, evaluation, training
 from helpers.evaluation.generating import stored_state
 from helpers.machine import file_hash
+from helpers.recipes import RECIPES
 from helpers.runs import write_json
 from helpers.training import Adapter
 from tests.conftest import fails, works
@@ -110,7 +111,8 @@ def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
     runs = []
     for name in ("gsm8k_hash", "gsm8k_xml"):
         runs.append(shutil.copytree(adapter, tmp_path / name / "grpo" / "adapter"))
-        write_json(tmp_path / name / "grpo" / "run.json", {"status": "finished", "recipe": name})
+        held = {"settings": training.settings_of(RECIPES[name]), "recipe": name}
+        write_json(tmp_path / name / "grpo" / "run.json", held | {"status": "finished"})
     for names, judge, warned in (
         (runs[:1], "gsm8k_hash", False),
         (runs, "gsm8k_hash", True),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from helpers import data
+from helpers import data, rewards
 from helpers.machine import file_hash
 from helpers.runs import Run
 from helpers.tiny import TINY_MODEL
-from helpers.training import models, rewards
+from helpers.training import models
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 

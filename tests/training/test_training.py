@@ -6,10 +6,10 @@ from statistics import mean, stdev
 
 import pytest
 
-from helpers import data, runs
+from helpers import data, rewards, runs
 from helpers.recipes import RECIPES, for_model
 from helpers.runs import Run
-from helpers.training import models, rewards, stages
+from helpers.training import models, stages
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.learning import supervise
@@ -50,9 +50,9 @@ def test_steps(recipe):
     ("batch", "generations", "said"),
     [
         (64, 7, "64 completions .*groups of 7.*\n.*63 or 70.*4, 8, 16"),
-        (4, 8, "4 completions does .*groups of 8.\nSet the batch to 8, or the group size"),
+        (4, 8, "4 completions does .*groups of 8.\nSet BATCH to 8, or GENERATIONS"),
         (64, 1, "groups of 1"),
-        (64, 8, r"^GRPO takes 8 questions .* are 5\.\n.*\(--batch_size 40, or grpo\.batch\)\.$"),
+        (64, 8, r"^GRPO takes 8 questions .* are 5\.\n.*set BATCH to 40 or less\.$"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_named(batch, generations, said, recipe):
