@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -50,20 +51,27 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
     if write:
         parameters["RESUME"] = False  # what is stored comes from a run of its own
     begun = time.time()
-    for name in NOTEBOOKS:
-        print(f"── {name}", flush=True)
-        started = time.time()
-        stamp = fingerprint(name)
-        if name == NOTEBOOKS[-1]:
-            parameters["ADAPTER"] = ""  # what is given away is what was trained just now
-        try:
-            book = execute(name, executed / name, parameters, place)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
-        print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
-        print(*runs_kept(book), sep="", end="", flush=True)
-        if write:
-            store(book, ROOT / name, stamp)
+    with contextlib.ExitStack() as held:
+        kernel = Kernel(place, held)
+        for name in NOTEBOOKS:
+            print(f"── {name}", flush=True)
+            started = time.time()
+            stamp = fingerprint(name)
+            after = None
+            if name == NOTEBOOKS[-1]:
+                parameters["ADAPTER"] = ""  # what is given away is what was trained just now
+            else:
+                after = Kernel(place, held)
+            try:
+                book = execute(name, executed / name, parameters, place, kernel)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
+            kernel.stop()
+            kernel = after
+            print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
+            print(*runs_kept(book), sep="", end="", flush=True)
+            if write:
+                store(book, ROOT / name, stamp)
     print_results(folder)
     print(f"all four notebooks took {time.time() - begun:.0f} s")
 
@@ -97,11 +105,40 @@ def parameters_of(settings: Settings, given: Mapping[str, str], place: Path = RO
     return found
 
 
-def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
+class Kernel:
+    """A Jupyter kernel that imports the package while the notebook before it is still at work.
+
+    Not beside a GPU, whose memory is for one. held: stops it when the run ends, however it does.
+    """
+
+    def __init__(self, place: Path, held: contextlib.ExitStack):
+        from jupyter_client import AsyncKernelManager
+        from jupyter_core.utils import run_sync
+
+        self.manager = AsyncKernelManager(kernel_name="python3")
+        with hidden_stderr():
+            run_sync(self.manager.start_kernel)(cwd=str(place))
+        held.callback(self.stop)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        if not shutil.which("nvidia-smi"):
+            self.client.execute("import helpers.training", silent=True)
+
+    def stop(self) -> None:
+        from jupyter_core.utils import run_sync
+
+        self.client.stop_channels()
+        if self.manager.has_kernel:
+            run_sync(self.manager.shutdown_kernel)()
+
+
+def execute(
+    name: str, copy: Path, parameters: Mapping, place: Path = ROOT, kernel: Kernel | None = None
+):
     """Runs one notebook with papermill; its progress bars appear as they come.
 
-    Returns what is in `copy`, too: the executed notebook, without progress bars that are over.
-    Raises RuntimeError that says where a notebook stopped.
+    kernel: where it runs, else in one of its own. Returns what is in `copy`, too: the executed
+    notebook, without progress bars that are over. Raises RuntimeError that says where it stopped.
     """
     import nbformat
     import papermill
@@ -115,6 +152,8 @@ def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
                 copy,
                 parameters=parameters,
                 kernel_name="python3",
+                km=kernel and kernel.manager,
+                start_timeout=300,
                 cwd=place,
                 progress_bar=False,
                 stdout_file=ProgressOnly() if sys.stdout.isatty() else None,

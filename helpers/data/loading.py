@@ -101,10 +101,10 @@ def to_examples(
     """
     examples, ids, dropped = [], set(), Counter()
     seen = dict.fromkeys(held_out, "with a question of the test split")
-    columns = columns_of(recipe)
+    wanted = columns_of(recipe)
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
     for index, row in enumerate(bar):
-        example, reason = judge(recipe, row, seen, columns)
+        example, reason = judge(recipe, row, seen, wanted)
         if reason:
             dropped[reason] += 1
             continue
