@@ -3,28 +3,46 @@
 Rows that cannot be used are left out and counted by reason; nothing is cut or repaired in silence.
 """
 
+import csv
+import gzip
 import os
 import random
 import re
 import sys
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
 from tqdm.std import tqdm
 
 from helpers.machine import hint
 from helpers.recipes import Recipe, Source
 from helpers.rewards import columns_of
-from helpers.rows import Example
+from helpers.rows import Example, Unusable
 from helpers.tiny import SCHEMAS, embedded_rows, is_embedded
 
 EMBEDDED = "embedded"
-FILE = re.compile(r".*\.(json|parquet|csv)l?(\.gz)?", re.IGNORECASE)  # and its reader
+FILE = re.compile(r".*\.(json|parquet|csv|tsv)l?(\.gz)?", re.IGNORECASE)  # and its reader
+REPEATED = "repeating a question (each is read once)"
+SEPARATORS = ",;\t"
 # Of chat templates: Qwen and Llama, DeepSeek, Gemma, the first Llamas and Mistrals
 CONTROL = re.compile(r"<[|｜][\w▁]{3,}[|｜]>|<(start|end)_of_turn>|</?s>|\[/?INST\]")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of several tables, one after another, as often as they are asked for."""
+
+    parts: list[Iterable[Mapping]]
+
+    def __iter__(self) -> Iterator[Mapping]:
+        return chain.from_iterable(self.parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,8 @@ def load(recipe: Recipe, dataset: str | None, device: str) -> dict[str, Split]:
         count = max(1, round(len(mixed) * recipe.source.held_out))
         test = Split(mixed[:count], {})
         train = Split(mixed[count:], whole.dropped)
+    for name in rows.keys() - {"train", "test"}:
+        train.dropped[f"of the split {name}"] = len(rows[name])
     return {"train": train, "test": test}
 
 
@@ -108,18 +128,23 @@ def to_examples(
         if reason:
             dropped[reason] += 1
             continue
-        if not example.id or example.id in ids:
-            example = replace(example, id=f"{split}-{index}")
-        seen[normalised(example.question)] = "with a question seen before"
-        ids.add(example.id)
+        identity = example.id
+        if not identity or identity in ids:
+            identity = f"{split}-{index}"
+        while identity in ids:
+            identity += "+"  # a row has this one already
+        if identity != example.id:
+            example = replace(example, id=identity)
+        seen[normalised(example.question)] = REPEATED
+        ids.add(identity)
         examples.append(example)
     found = Split(examples, dropped)
     if not examples:
         columns = ", ".join(map(str, row))[:150]
         raise ValueError(
             f"The {split} split has no usable row ({found.left_out}; its columns: {columns}).\n"
-            f"Set DATASET to rows as {recipe.source.path} has them, or with messages, "
-            "answer_text and answer."
+            f"Set DATASET to rows as {recipe.source.path} has them, or with question or messages, "
+            "answer and, for SFT, answer_text."
         )
     return found
 
@@ -136,7 +161,9 @@ def judge(
         kept = {name: row[name] for name in columns}
     except KeyError as error:
         return None, f"without {error}"
-    except (TypeError, AttributeError, IndexError, ValueError):
+    except Unusable as error:
+        return None, str(error)
+    except (TypeError, AttributeError, IndexError, ValueError, SyntaxError):
         return None, "with a field of the wrong type"  # such as a number where text belongs
     if example is None:
         return None, "without an answer or a verified solution"
@@ -178,7 +205,10 @@ def note_rows(base: str, place: str) -> None:
 
 
 def rows_of(source: Source, dataset: str | None, device: str) -> dict[str, Iterable[Mapping]]:
-    """The rows under "train" and, where there is such a split, under "test"."""
+    """The rows under "train" and, where there is such a split or one for validation, under "test".
+
+    Splits that nothing uses keep their names.
+    """
     where = place_of(source, dataset, device)
     if where == EMBEDDED:
         return embedded_rows(source.path)
@@ -190,14 +220,16 @@ def rows_of(source: Source, dataset: str | None, device: str) -> dict[str, Itera
             f"{where} has the splits {', '.join(found)}, but no {source.train!r}.\n"
             "Name them in the recipe's Source(train=…, test=…)."
         )
-    rows = {"train": found[source.train]}
-    if source.test in found:
-        rows["test"] = found[source.test]
+    rows = dict(found)
+    rows["train"] = rows.pop(source.train)
+    test = source.test if source.test in rows else "validation"
+    if test in rows:
+        rows["test"] = rows.pop(test)
     return rows
 
 
 def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
-    """What `load_dataset` finds in a file, in a folder, or at a Hub id."""
+    """The splits in a file, in a folder, or at a Hub id. Raises ValueError with cause and cure."""
     from datasets import load_dataset
 
     path = os.path.expanduser(where)
@@ -205,24 +237,91 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
         inside = os.path.join(path, part or "")
         if os.path.exists(inside):
             path = inside
-    kind = FILE.fullmatch(path)
     name, _, config = where.partition(":")
     options = {"path": name, "name": config or None}
-    if kind:
-        options = {"path": kind[1].lower(), "data_files": path}
-    elif os.path.exists(path):
-        options = {"path": path}
-    elif where == source.path:
+    if where == source.path:
         options = {"path": where, "name": source.config}
         options |= {"data_files": source.files, "revision": source.revision}
+    if FILE.fullmatch(path):
+        return {"train": read_file(path, where)}
+    if os.path.exists(path):
+        options = {"path": path}
+        found = {} if has_card(path) else read_folder(path, where)
+        if found:
+            return found
     try:
         return load_dataset(**options)
     except Exception as error:  # the readers raise all kinds, StopIteration among them
-        cause = error.__cause__ or error  # which says what it was
-        said = str(cause).partition("\n")[0]
-        raise ValueError(
-            f"{where} could not be loaded as a dataset ({type(cause).__name__}: {said:.120}).\n"
-            "Set DATASET to non-empty JSON, JSONL, Parquet or CSV files in UTF-8 with the same "
-            "columns in all, to a Hub id (id:config for one of several), or to embedded."
-            + hint("*.parquet", "*.jsonl")
-        ) from error
+        raise ValueError(not_loaded(where, error)) from error
+
+
+def not_loaded(where: str, error: Exception) -> str:
+    """Cause and cure, where a dataset cannot be loaded."""
+    cause = error.__cause__ or error  # which says what it was
+    said = str(cause).partition("\n")[0]
+    return (
+        f"{where} could not be loaded as a dataset ({type(cause).__name__}: {said:.120}).\n"
+        "Set DATASET to non-empty JSON, JSONL, Parquet or CSV files in UTF-8, to a Hub id "
+        "(id:config for one of several), or to embedded." + hint("*.parquet", "*.jsonl")
+    )
+
+
+def has_card(folder: str) -> bool:
+    """Whether a dataset's card says which of a folder's files are which split."""
+    card = Path(folder, "README.md")
+    return card.is_file() and "\nconfigs:" in card.read_text("utf-8", "replace")
+
+
+def read_folder(folder: str, where: str) -> dict[str, Tables]:
+    """All files of a known kind, by the split that a word in their path names, else as "train"."""
+    from datasets.data_files import FILES_TO_IGNORE, SPLIT_KEYWORDS
+
+    splits = {word: str(split) for split, words in SPLIT_KEYWORDS.items() for word in words}
+    found = defaultdict(list)
+    for path in sorted(Path(folder).rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if hidden or path.name in FILES_TO_IGNORE or not FILE.fullmatch(path.name):
+            continue
+        words = re.split(r"[-._ 0-9/\\]+", str(inside).lower())
+        named = [splits[word] for word in words if word in splits]
+        split = named[0] if named else "train"
+        found[split].append(read_file(str(path), os.path.join(where, inside)))
+    return {split: Tables(parts) for split, parts in found.items()}
+
+
+def read_file(path: str, where: str) -> Iterable[Mapping]:
+    """The rows of a file. In a CSV all fields are texts, as they are written there.
+
+    where: what the user calls it. Raises ValueError with cause and cure.
+    """
+    from datasets import Features, Value, load_dataset
+
+    kind = FILE.fullmatch(path)[1].lower()
+    options = {}
+    try:
+        if kind in ("csv", "tsv"):
+            kind = "csv"
+            columns, separator = header_of(path)
+            features = Features({name: Value("string") for name in columns if name})
+            options = {"sep": separator, "features": features, "index_col": False}
+        return load_dataset(kind, data_files=path, split="train", **options)
+    except Exception as error:
+        raise ValueError(not_loaded(where, error)) from error
+
+
+def header_of(path: str) -> tuple[list[str], str]:
+    """The columns of a CSV, and what stands between them: a comma, a semicolon or a tab.
+
+    Raises ValueError where the first row has more: pandas would move its fields to other columns.
+    """
+    opened = gzip.open if path.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        line = file.readline()
+        separator = max(SEPARATORS, key=line.count)
+        columns = next(csv.reader([line], delimiter=separator))
+        first = next(csv.reader(file, delimiter=separator), [])
+    if any(first[len(columns) :]):
+        what = f"{len(first)} fields in the first row, {len(columns)} in the header"
+        raise ValueError(f"{what}; a text with {separator!r} goes between double quotes")
+    return columns, separator

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from helpers.data.loading import Split
-from helpers.recipes import SUPERVISED, Recipe
+from helpers.recipes import RECIPES, SUPERVISED, Recipe
 from helpers.rows import Example
 
 HELD_OUT = 64  # problems
@@ -81,22 +81,25 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     Priming takes the shortest examples, which show the format with little else; the others a draw
     by the seed. What has no solution is nothing to learn from for priming and SFT.
     """
-    examples = split.examples
+    usable = split.examples
     if stage in SUPERVISED:
-        examples = [example for example in examples if example.solution]
-    unsolved = len(split.examples) - len(examples)
-    if not examples:
+        usable = [example for example in usable if example.solution]
+    unsolved = len(split.examples) - len(usable)
+    if not usable:
+        without_sft = [name for name, other in RECIPES.items() if not other.supervised]
         raise ValueError(
-            f"None of the {unsolved} rows has a solution that {stage} could teach.\n"
-            "Add answer_text, or take a recipe without SFT."
+            f"None of the {unsolved} rows has a worked solution that {stage} could teach.\n"
+            "Add one to each (column answer_text or solution), or take a recipe without SFT: "
+            f"{', '.join(without_sft)}."
         )
     rows = getattr(recipe, stage).rows
     if stage == "priming":
-        examples = sorted(examples, key=lambda e: (len(e.question) + len(e.solution), e.id))[:rows]
+        drawn = sorted(usable, key=lambda e: (len(e.question) + len(e.solution), e.id))[:rows]
     else:
-        examples = Split(examples, {}).take(rows, seed)
-    fitting = short_enough(recipe, tokenizer, examples, stage)
+        drawn = Split(usable, {}).take(rows, seed)
+    fitting = short_enough(recipe, tokenizer, drawn, stage)
     fitting.dropped["without a solution"] = unsolved
+    fitting.dropped[f"beyond the {rows} that {stage} takes"] = len(usable) - len(drawn)
     return fitting
 
 

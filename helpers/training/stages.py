@@ -87,6 +87,12 @@ class Job:
         print(f"rows      {', '.join(counts)}")
         return splits
 
+    def rows(self, tokenizer, split: Split, stage: str) -> list[Example]:
+        """What a stage trains on, which is counted on the console."""
+        part = data.chosen(self.recipe, tokenizer, split, stage, self.settings.seed)
+        print(f"rows      {len(part.examples)} for {stage} (left out: {part.left_out})")
+        return part.examples
+
 
 def open_job(settings: Settings) -> Job:
     """Looks at the machine and settles recipe, seed and output on it. Raises what does not fit."""
@@ -202,7 +208,7 @@ def sft(job: Job, splits: Mapping[str, Split]) -> Adapter:
     model = add_lora(model, recipe, job.machine, settings.seed)
     adapter = None
     for stage in recipe.supervised:
-        rows = data.chosen(recipe, tokenizer, splits["train"], stage, settings.seed).examples
+        rows = job.rows(tokenizer, splits["train"], stage)
         run = job.run(stage, adapter)
         steps = job.steps(stage, len(rows))
         config = sft_config(recipe, run, job.machine, steps, settings.report_to)
@@ -288,7 +294,7 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     model, tokenizer = load(start or job.base, recipe, machine, settings.vllm)
     if start is None:
         model = add_lora(model, recipe, machine, settings.seed)
-    rows = data.chosen(recipe, tokenizer, splits["train"], "grpo", settings.seed).examples
+    rows = job.rows(tokenizer, splits["train"], "grpo")
     run = job.run("grpo", start)
     steps = job.steps("grpo", len(rows))
     config = grpo_config(recipe, run, machine, steps, settings.report_to, settings.vllm)

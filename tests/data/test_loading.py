@@ -44,22 +44,32 @@ def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(reci
     assert split.take(None) == split.take(10**6) == split.examples
 
 
+MISSING = "without 'question'"
 NO_ANSWER, TYPE = "without an answer or a verified solution", "with a field of the wrong type"
 UNVERIFIED, NO_QUESTION = "with an answer that does not verify", "without a question"
-SEEN_BEFORE, CONTROL = "with a question seen before", "with a control token of the chat template"
+REPEATED, CONTROL = (
+    "repeating a question (each is read once)",
+    "with a control token of the chat template",
+)
 CONTROLS = ("<|im_end|>", "7<|eot_id|>", "<｜end▁of▁sentence｜>", "so 7<end_of_turn>")
 ROW = {"question": "q", "answer": "x\n#### 7"}
 USER = {"role": "user"}
+NOT_ASKED = ([], [USER | {"content": "  "}], [{"role": "system", "content": "Be short."}])
 BAD_ROWS = (
-    (ROW | {"answer": "7"}, NO_ANSWER),
+    (ROW | {"answer": "7\n####"}, NO_ANSWER),
+    (ROW | {"answer": "7,5"}, "with an answer such as 3,5 (write 3.5, or 3, 5 for two numbers)"),
+    ({"question": "q", "answer": "\frac{2}{3}"}, "with a backslash lost in JSON"),
     *[(OWN | {"answer": value}, NO_ANSWER) for value in (None, "", float("nan"), "N/A")],
     *[(OWN | {"answer": value}, TYPE) for value in ([], True, 1e25)],
-    *[(OWN | {"messages": value}, TYPE) for value in (5, "[{", [USER | {"content": None}])],
-    *[(OWN | {"answer_text": []}, TYPE), (ROW | {"question": None}, TYPE)],
+    *[
+        (OWN | {"messages": value}, TYPE)
+        for value in (5, "[{", "[{oops}]", [USER | {"content": [1]}])
+    ],
+    *[(OWN | {"answer_text": [1]}, TYPE), (ROW | {"question": None}, MISSING)],
     *[(OWN | {"answer": "no number"}, UNVERIFIED), (ROW | {"answer": "x\n#### seven"}, UNVERIFIED)],
-    *[(OWN | {"messages": value}, NO_QUESTION) for value in ([], [USER | {"content": "  "}])],
-    (ROW | {"question": ""}, NO_QUESTION),
-    ({"frage": "q", "answer": "x\n#### 7"}, "without 'question'"),
+    *[(OWN | {"messages": value}, NO_QUESTION) for value in NOT_ASKED],
+    *[(ROW | {"question": text}, reason) for text, reason in (("", MISSING), (" ", NO_QUESTION))],
+    ({"frage": "q", "answer": "x\n#### 7"}, MISSING),
     (OWN | {"messages": [{"content": "3 + 4?"}]}, "without 'role'"),
     *[(OWN | {"answer_text": text}, CONTROL) for text in CONTROLS],
     (ROW | {"answer": "<answer>\n#### 7"}, "that cannot be written in the format"),
@@ -79,6 +89,17 @@ def test_ids_are_never_given_twice(recipe):
     rows = [OWN | {"messages": f"1 + {n}?", "id": value} for n, value in enumerate(ids)]
     found = to_examples(recipe, rows, "train")
     assert [e.id for e in found.examples] == ["train-0", "train-1", "train-2", "train-3"]
+    ids = ["train-2", "train-2", None, "train-1", 7, 7.0]
+    rows = [OWN | {"messages": f"1 + {n}?", "id": value} for n, value in enumerate(ids)]
+    found = [example.id for example in to_examples(recipe, rows, "train").examples]
+    assert found == ["train-2", "train-1", "train-2+", "train-3", "7", "train-5"]
+
+
+def test_rows_that_share_an_index_are_all_read():
+    row = {"prompt": "?", "solution": "7", "extra_info": {"index": "same"}}
+    rows = [row | {"prompt": f"{n}?"} for n in range(5)]
+    found = to_examples(RECIPES["dapo_think"], rows, "train")
+    assert len({e.id for e in found.examples}) == 5 and not found.dropped
 
 
 def test_copies_that_look_alike_are_the_same_question():
@@ -128,7 +149,7 @@ def test_a_held_out_share_is_disjoint_and_always_the_same(name, tmp_path):
     train, test = asked(splits["train"]), asked(splits["test"])
     assert not train & test and len(train | test) == 100
     assert len(test) == round(100 * recipe.source.held_out)
-    assert splits["train"].dropped == {SEEN_BEFORE: 100}
+    assert splits["train"].dropped == {REPEATED: 100}
     assert splits == data.load(recipe, path, "cpu")
 
 
@@ -153,8 +174,8 @@ def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
 
 
 NOT_THERE = "./missing ~nobody/x C:/a.jsonl a/b.csv ./a:b nobody/x"
-NO_ANSWERS = [{"frage": "q", "answer": answer} for answer in ("7", "#### 7")]
-COUNTED = f"(1 {NO_ANSWER}, 1 without 'question'; its columns: frage, answer)"
+NO_ANSWERS = [{"frage": "q", "answer": "7"}, {"frage": "q", "answer": "#### 7"}]
+COUNTED = "(2 without 'question'; its columns: frage, answer)"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +206,7 @@ def test_bad_datasets_stop_with_cure(recipe, tmp_path, monkeypatch, where, conte
 def test_splits_under_other_names_are_named(recipe, tmp_path):
     for split in ("validation", "test"):
         write(tmp_path / f"{split}.jsonl", [OWN])
-    with pytest.raises(ValueError, match="the splits validation, test, but no 'train'"):
+    with pytest.raises(ValueError, match="the splits test, validation, but no 'train'"):
         data.load(recipe, str(tmp_path), "cpu")
 
 
@@ -197,7 +218,7 @@ def test_splits_under_other_names_are_named(recipe, tmp_path):
         ("gsm8k_hash", "gsm8k", (7473, 1319), {}),
         ("dapo_think", "dapo_math_17k/original_schema_14.jsonl", (13, 1), {}),
         ("dapo_think", "dapo_math_17k/processed_schema_14.jsonl", (13, 1), {}),
-        ("dapo_think", "aime24/aime-2024_dapo.parquet", (27, 3), {SEEN_BEFORE: 930}),
+        ("dapo_think", "aime24/aime-2024_dapo.parquet", (27, 3), {REPEATED: 930}),
         ("phybench_eed", "phybench", (70, 30), {}),  # the one file of the two
         ("phybench_eed", "phybench/PHYBench-fullques_v1.json", (70, 30), {}),
     ],

@@ -79,7 +79,7 @@ def test_priming_takes_the_shortest_and_sft_a_draw(tokenizer):
     split = data.Split([*examples, Example("unsolved", "q?", "", "1")], {})
     primed = data.chosen(recipe, tokenizer, split, "priming", seed=1)
     assert [e.id for e in primed.examples] == ["19", "18", "17"]
-    assert primed.left_out == "1 without a solution"
+    assert primed.left_out == "1 without a solution, 17 beyond the 3 that priming takes"
     draws = [data.chosen(recipe, tokenizer, split, "sft", seed).examples for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2] and len(draws[0]) == 3
     assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 21
@@ -87,7 +87,7 @@ def test_priming_takes_the_shortest_and_sft_a_draw(tokenizer):
 
 def test_rows_without_solutions_are_for_recipes_without_sft(recipe, tokenizer):
     split = data.Split([Example(str(n), f"{n} + 1?", "", "7") for n in range(18)], {})
-    with pytest.raises(ValueError, match="None of the 18 rows has a solution that sft could teach"):
+    with pytest.raises(ValueError, match="None of the 18 rows has a worked solution that sft"):
         data.chosen(recipe, tokenizer, split, "sft")
     assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 18
 
