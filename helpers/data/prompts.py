@@ -1,6 +1,6 @@
 """From examples to the prompts and targets that SFT, GRPO and evaluation share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from helpers.data.loading import Split
@@ -8,6 +8,7 @@ from helpers.recipes import RECIPES, SUPERVISED, Recipe
 from helpers.rows import Example
 
 HELD_OUT = 64  # problems
+BATCH = 1000  # rows whose ids are held at a time
 
 
 def messages(recipe: Recipe, question: str) -> list[dict[str, str]]:
@@ -63,6 +64,12 @@ def tokens_of(tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
 
+def batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    """The examples in parts: token ids of all rows at once would fill the memory."""
+    for start in range(0, len(examples), BATCH):
+        yield examples[start : start + BATCH]
+
+
 def supervised_ids(
     recipe: Recipe, tokenizer, examples: Sequence[Example]
 ) -> list[tuple[list[int], list[int]]]:
@@ -108,15 +115,18 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
 
     Nothing is cut.
     """
+    limit, name = recipe.grpo.max_prompt, "MAX_PROMPT"
     if stage in SUPERVISED:
         limit, name = getattr(recipe, stage).max_length, "MAX_LENGTH"
-        pairs = supervised_ids(recipe, tokenizer, examples)
-        lengths = [len(prompt) + len(reply) for prompt, reply in pairs]
-    else:
-        limit, name = recipe.grpo.max_prompt, "MAX_PROMPT"
-        texts = [prompt_text(recipe, tokenizer, example.question) for example in examples]
-        lengths = map(len, tokens_of(tokenizer, texts))
-    kept = [example for example, n in zip(examples, lengths, strict=True) if n <= limit]
+    kept = []
+    for batch in batches(examples):
+        if stage in SUPERVISED:
+            pairs = supervised_ids(recipe, tokenizer, batch)
+            lengths = [len(prompt) + len(reply) for prompt, reply in pairs]
+        else:
+            texts = [prompt_text(recipe, tokenizer, example.question) for example in batch]
+            lengths = map(len, tokens_of(tokenizer, texts))
+        kept += [example for example, n in zip(batch, lengths, strict=True) if n <= limit]
     if not kept:
         raise ValueError(
             f"None of the {len(examples)} rows for {stage} fits into {limit} tokens.\n"
@@ -135,12 +145,15 @@ def held_out(recipe: Recipe, tokenizer, split: Split) -> list[Example]:
 
 def sft_dataset(recipe: Recipe, tokenizer, examples: Sequence[Example]):
     """Rows as SFTTrainer takes them: `input_ids`, and `labels`, which are −100 in the prompt."""
-    from datasets import Dataset
+    from datasets import Dataset, concatenate_datasets
 
-    rows = []
-    for prompt, reply in supervised_ids(recipe, tokenizer, examples):
-        rows.append({"input_ids": prompt + reply, "labels": [-100] * len(prompt) + reply})
-    return Dataset.from_list(rows)
+    parts = []
+    for batch in batches(examples):
+        rows = []
+        for prompt, reply in supervised_ids(recipe, tokenizer, batch):
+            rows.append({"input_ids": prompt + reply, "labels": [-100] * len(prompt) + reply})
+        parts.append(Dataset.from_list(rows))
+    return concatenate_datasets(parts)
 
 
 def grpo_dataset(recipe: Recipe, examples: Sequence[Example]):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from helpers import data
+from helpers.data import prompts
 from helpers.recipes import RECIPES
 from helpers.rows import Example
 from helpers.tiny import TINY_MODEL
@@ -57,6 +58,18 @@ def test_rows_that_are_too_long_are_left_out_and_counted(recipe, tokenizer, stag
     assert found.dropped == {f"longer than {limit} tokens": 4 - len(kept)}
     with pytest.raises(ValueError, match="None of the 1 rows"):
         data.short_enough(recipe, tokenizer, examples[1:2], stage)
+
+
+def test_rows_that_are_tokenized_in_parts_stay_in_order(recipe, tokenizer, monkeypatch):
+    questions = ["1 + 1?", "7 " * 400, "2 + 2?", "3 + 3?", "4 + 4?", "7 " * 400, "5 + 5?"]
+    examples = [Example(str(n), question, "so", "7") for n, question in enumerate(questions)]
+    found = []
+    for size in (100, 3):
+        monkeypatch.setattr(prompts, "BATCH", size)
+        short = data.short_enough(recipe, tokenizer, examples, "sft")
+        found.append((short, data.sft_dataset(recipe, tokenizer, short.examples)[:]))
+    assert found[0] == found[1]
+    assert [example.id for example in found[1][0].examples] == ["0", "2", "3", "4", "6"]
 
 
 def test_limits_count_every_token(recipe, tokenizer):
