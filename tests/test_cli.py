@@ -134,6 +134,8 @@ def test_stages_from_the_command_line(tmp_path):
     shown = works(*words)
     assert "54 to learn from (left out: none), 6 to measure with (left out: none)" in shown
     assert shown.count(f"the embedded model knows its own few stories: of {rows} it will get") == 1
+    for stage in ("sft", "grpo"):
+        assert f"16 for {stage} (left out: 38 beyond the 16 that {stage} takes)" in shown
     assert f"-m helpers plot {out / 'gsm8k_xml/sft'}\n" in shown
     for stage in ("sft", "grpo"):
         runs[stage] = json.loads((out / "gsm8k_xml" / stage / "run.json").read_text())

@@ -4,6 +4,7 @@ Rows that cannot be used are left out and counted by reason; nothing is cut or r
 """
 
 import csv
+import glob
 import gzip
 import os
 import random
@@ -26,7 +27,7 @@ from helpers.tiny import SCHEMAS, embedded_rows, is_embedded
 
 EMBEDDED = "embedded"
 FILE = re.compile(r".*\.(json|parquet|csv|tsv)l?(\.gz)?", re.IGNORECASE)  # and its reader
-REPEATED = "repeating a question (each is read once)"
+REPEATED = "repeating a question that is read once"
 SEPARATORS = ",;\t"
 # Of chat templates: Qwen and Llama, DeepSeek, Gemma, the first Llamas and Mistrals
 CONTROL = re.compile(r"<[|｜][\w▁]{3,}[|｜]>|<(start|end)_of_turn>|</?s>|\[/?INST\]")
@@ -305,7 +306,7 @@ def read_file(path: str, where: str) -> Iterable[Mapping]:
             columns, separator = header_of(path)
             features = Features({name: Value("string") for name in columns if name})
             options = {"sep": separator, "features": features, "index_col": False}
-        return load_dataset(kind, data_files=path, split="train", **options)
+        return load_dataset(kind, data_files=glob.escape(path), split="train", **options)
     except Exception as error:
         raise ValueError(not_loaded(where, error)) from error
 

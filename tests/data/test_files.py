@@ -39,7 +39,7 @@ INDEXED = ",question,answer\n0,3 + 4?,7.0\n1,1 + 1?,2.0\n2,and?,\n"
 POINTS = "messages,answer\n[3 points] 3 + 4?,7\n[a] or (b)?,2\n"
 FILES = [  # the name, the content, what is read, what is left out
     ("excel.csv", b"\xef\xbb\xbf" + EXCEL.encode(), {"3 + 4?": "7", "1 + 1?": "2"}, {COMMA: 1}),
-    ("sheet.tsv", csv(*SUMS, sep="\t"), READ, {}),
+    ("sheet [1] (2).tsv", csv(*SUMS, sep="\t"), READ, {}),
     ("tabs.csv", csv(*SUMS, sep="\t", lineterminator="\r\n"), READ, {}),
     ("by_pandas.csv", INDEXED.encode(), {"3 + 4?": "7", "1 + 1?": "2"}, {NO_ANSWER: 1}),
     (
@@ -67,7 +67,7 @@ FILES = [  # the name, the content, what is read, what is left out
         json.dumps([{"instruction": "3?", "input": "", "output": "so", "answer": "3"}] * 2).encode()
         + b"\n",
         {"3?": "3"},
-        {"repeating a question (each is read once)": 1},
+        {"repeating a question that is read once": 1},
     ),
     (
         "spoiled.jsonl",

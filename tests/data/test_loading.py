@@ -48,7 +48,7 @@ MISSING = "without 'question'"
 NO_ANSWER, TYPE = "without an answer or a verified solution", "with a field of the wrong type"
 UNVERIFIED, NO_QUESTION = "with an answer that does not verify", "without a question"
 REPEATED, CONTROL = (
-    "repeating a question (each is read once)",
+    "repeating a question that is read once",
     "with a control token of the chat template",
 )
 CONTROLS = ("<|im_end|>", "7<|eot_id|>", "<｜end▁of▁sentence｜>", "so 7<end_of_turn>")
