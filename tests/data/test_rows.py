@@ -68,6 +68,7 @@ SHAPES = (  # what a row has, and the question and the solution that are read
     ({"problem": "q", "answer_text": None, "solution": "so"}, "q", "so"),
     ({"question": "", "problem": "q", "answer_text": "", "solution": "so"}, "q", "so"),
     ({"question": None, "problem": "q"}, "q", ""),
+    ({"prompt": "q", "solution": "so"}, "q", "so"),
     ({"question": "q", "answer": "so <<3+4=7>>7\n#### 7"}, "q", "so 7"),
     ({"messages": turns("3 + 4?")}, "3 + 4?", ""),
     ({"messages": turns("3 + 4?", "It is 7.")}, "3 + 4?", "It is 7."),
@@ -106,7 +107,16 @@ BACKSLASHES = (
     *(r"\frac{2}{3}", r"\beta", r"\boxed{5}", r"5 \times 3", r"5\text{ cm}", r"\theta", r"\tan(x)"),
     *(r"\to 0", r"\triangle", r"\right)", r"\rho", r"\neq 2", r"\nabla f"),
 )
-ORDINARY = ("1.\tadd", "x\ty", "a\r\nright", "so\nequal", "one\neq. 3", "\fPage 2", "a\tan apple")
+ORDINARY = (
+    "1.\tadd",
+    "x\ty",
+    "a\r\nright",
+    "so\nequal",
+    "one\neq. 3",
+    "see\neq 3",
+    "\fPage 2",
+    "a\tan apple",
+)
 
 
 @pytest.mark.parametrize("tex", BACKSLASHES)
