@@ -29,7 +29,7 @@ FLOAT = re.compile(r"-?[0-9]+\.0")
 # `\right`, `\nabla`. A tab or a line break alone says nothing, nor one before a whole word.
 LOST = re.compile(
     r"\x08|\x0c(?:rac|orall|box)|\r(?:ight|ho\b|floor|ceil)|\n(?:abla|otin)"
-    r"|(?<![A-Za-z]{2})\neq\b(?! ?[.:(])"  # no line that begins with "eq. 3"
+    r"|(?<![A-Za-z]{2})\neq\b(?! ?[.:(])"  # but no line that begins with `eq. 3`
     r"|\t(?:imes|heta|frac|riangle|ilde|herefore|ext[a-z]{0,2}\{|an ?[({^\\]|o [\\0-9-])"
 )
 WRAPPER = (  # what DAPO-Math's prompts have before and after the question
