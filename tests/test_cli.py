@@ -269,7 +269,8 @@ def test_plan_prints_every_card(name):
 
 
 def test_the_readme_shows_the_recipes_as_they_are():
-    part = (ROOT / "README.md").read_text().partition("## The five recipes")[2].partition("\n## ")[0]
+    text = (ROOT / "README.md").read_text().partition("## The five recipes")[2]
+    part = text.partition("\n## ")[0]
     rows = [line for line in part.splitlines() if line.startswith("|")]
     assert len(rows) == 7 and set(rows) <= set(works("recipes").splitlines())
 
