@@ -4,8 +4,10 @@ Nothing leaves this machine unless `push` is called.
 """
 
 import contextlib
+import functools
+import hashlib
 import json
-import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +17,20 @@ from huggingface_hub import (
     CommitOperationDelete,
     HfApi,
     close_session,
+    constants,
     get_session,
     get_token,
+    hf_hub_url,
 )
 from huggingface_hub.constants import HF_HUB_OFFLINE
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import filter_repo_objects
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.utils import (
+    build_hf_headers,
+    filter_repo_objects,
+    hf_raise_for_status,
+    tqdm,
+)
+from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt, wait_exponential
 
 from helpers.machine import file_hash, place
 from helpers.runs import read_object
@@ -35,8 +44,18 @@ GGUF = ("*.gguf",)
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.index.json")
 WEIGHTS += ("config.json", "generation_config.json", "adapter_config.json")
 SILENCE = 60  # seconds without a byte that end a try
-REFUSED = (401, 403, 404)  # what is not different a moment later
+TRIES = 5  # of each step: the commit, each file that is read back, the tag
+PASSING = (408, 409, 412, 429)  # and 5xx: what may be different a moment later
 NETWORK = (HfHubHTTPError, httpx.TransportError, ConnectionError)
+NO_WRITING = "Make a token with write access to it (huggingface.co/settings/tokens)"
+CURES = {
+    401: NO_WRITING,
+    403: NO_WRITING,
+    404: NO_WRITING,
+    409: "Wait until nothing else changes it, or take a token that may read and write it",
+    412: "Another push came in between each time: wait until that has ended",
+    413: "A file is larger than the Hub takes: take it out of the folder",
+}
 
 
 @dataclass(frozen=True)
@@ -110,25 +129,54 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
     api = HfApi(endpoint, token())
     try:
-        return send(api, folder, plan, origin.get("run"))
+        with limits():
+            commit = send(api, folder, plan)
+            check_arrived(api, folder, plan, commit)
+            if origin.get("run"):
+                mark(api, repo, f"run-{origin['run']}", commit)
     except Exception as error:
         cause = network_cause(error)
         if cause is None:
             raise
-        what = type(cause).__name__
         cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
         if isinstance(cause, HfHubHTTPError):
-            what = f"{cause.response.status_code} {cause.response.reason_phrase}"
-            cure = "Wait a little"
-            if cause.response.status_code in REFUSED:
-                cure = "Make a token with write access to it (huggingface.co/settings/tokens)"
+            cure = CURES.get(cause.response.status_code, "Wait a little")
         # Without the client's own error, which holds the request and its token
         raise RuntimeError(
-            f"The upload to {repo} failed ({what}).\n"
+            f"The upload to {repo} failed ({name_of(cause)}).\n"
             f"{cure}, and run it again: what arrived is not sent twice."
         ) from None
+    return f"{api.endpoint}/{repo}"
+
+
+@contextlib.contextmanager
+def limits() -> Iterator[None]:
+    """In it, each request ends after SILENCE seconds without a byte, and is made once.
+
+    hf_xet can wait for ever: its last request has no limit. So the files go over the same client
+    as all else, as they do where it is not installed.
+    """
+    disabled = constants.HF_HUB_DISABLE_XET
+    constants.HF_HUB_DISABLE_XET = True
+    session = get_session()
+    session.send = functools.partial(once, session.send)
+    try:
+        yield
     finally:
-        close_session()  # the next one waits again as long as the library does
+        constants.HF_HUB_DISABLE_XET = disabled
+        close_session()  # the next one is the library's own again
+
+
+def once(ask: Callable[..., httpx.Response], request: httpx.Request, **more) -> httpx.Response:
+    """Makes a request, and raises what the library would try again by itself, inside each try."""
+    request.extensions["timeout"] = httpx.Timeout(SILENCE).as_dict()  # some calls ask for none
+    try:
+        answer = ask(request, **more)
+    except httpx.TransportError as error:
+        raise RuntimeError("no answer") from error
+    if answer.status_code >= 500 or answer.status_code == 409:
+        hf_raise_for_status(answer)
+    return answer
 
 
 def network_cause(error: BaseException | None) -> BaseException | None:
@@ -138,58 +186,105 @@ def network_cause(error: BaseException | None) -> BaseException | None:
     return error
 
 
+def name_of(cause: BaseException) -> str:
+    """What a failed request is called: its status, or the kind of the network's error."""
+    if isinstance(cause, HfHubHTTPError):
+        return f"{cause.response.status_code} {cause.response.reason_phrase}"
+    return type(cause).__name__
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the next try may end otherwise."""
     cause = network_cause(error)
     if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code not in REFUSED
+        return cause.response.status_code >= 500 or cause.response.status_code in PASSING
     return isinstance(cause, httpx.TransportError)
 
 
-@retry(
-    stop=stop_after_attempt(5),
+def say_again(state: RetryCallState) -> None:
+    """Says why there is another try, and when."""
+    what = name_of(network_cause(state.outcome.exception()))
+    seconds = state.next_action.sleep
+    print(f"{what}: try {state.attempt_number + 1} of {TRIES} in {seconds:.0f} s", flush=True)
+
+
+again = retry(
+    stop=stop_after_attempt(TRIES),
     wait=wait_exponential(max=30),
     retry=retry_if_exception(may_pass),
+    before_sleep=say_again,
     reraise=True,
 )
-def send(api: HfApi, folder: Path, plan: Plan, run: str | None) -> str:
-    """Sends what is new, reads all back, and tags it; returns the repository's address.
 
-    Raises RuntimeError if others see it than this push says, or if a file did not arrive whole.
+
+@again
+def send(api: HfApi, folder: Path, plan: Plan) -> str:
+    """Makes the repository hold this folder, in one commit or none; returns the commit's hash.
+
+    Each try reads what is there and plans anew, so that a lost answer or another's push does no
+    harm. Raises RuntimeError if others see the repository than this push says.
     """
-    get_session().timeout = httpx.Timeout(SILENCE)  # without it, a silent connection lasts for ever
-    url = api.create_repo(plan.repo, private=plan.private, exist_ok=True)
-    if api.repo_info(plan.repo).private != plan.private:
+    try:
+        there = api.repo_info(plan.repo)
+    except RepositoryNotFoundError:
+        api.create_repo(plan.repo, private=plan.private)
+        there = api.repo_info(plan.repo)
+    if there.private != plan.private:
         wanted = "private" if plan.private else "public"
         raise RuntimeError(
             f"{plan.repo} is on the Hub, and not {wanted} as this push is.\n"
             f"Set private={not plan.private}, change it on the Hub, or choose another REPO."
         )
+    found = api.verify_repo_checksums(plan.repo, local_dir=folder, revision=there.sha)
     stale = GGUF if any(folder.glob("*.gguf")) else WEIGHTS
     operations: list = []
-    for name in filter_repo_objects(api.list_repo_files(plan.repo), allow_patterns=stale):
-        if name not in plan.files and "/" not in name:
+    for name in filter_repo_objects(found.missing_paths, allow_patterns=stale):
+        if "/" not in name:
             operations.append(CommitOperationDelete(name))
-    for name in plan.files:  # all: the client leaves out what is there
-        operations.append(CommitOperationAdd(name, folder / name))
-    message = "Upload the trained model"
-    commit = api.create_commit(plan.repo, operations, commit_message=message).oid
+    new = {*found.extra_paths, *(mismatch["path"] for mismatch in found.mismatches)}
+    for name in plan.files:
+        if name in new:
+            operations.append(CommitOperationAdd(name, folder / name))
+    if not operations:
+        return there.sha
+    options = {"commit_message": "Upload the trained model", "parent_commit": there.sha}
+    return api.create_commit(plan.repo, operations, **options).oid
+
+
+def check_arrived(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
+    """Raises RuntimeError if a file did not arrive whole; the client compares sizes only."""
     lost = []
-    for name in plan.files:  # the client compares their sizes only
-        with tempfile.TemporaryDirectory() as here:
-            arrived = api.hf_hub_download(plan.repo, name, revision=commit, local_dir=here)
-            if file_hash(arrived) != file_hash(folder / name):
-                lost.append(name)
+    for name in plan.files:
+        if hash_there(api, plan.repo, name, commit) != file_hash(folder / name):
+            lost.append(name)
     if lost:
         raise RuntimeError(
             f"{len(lost)} of {len(plan.files)} files did not arrive whole: {', '.join(lost[:3])}.\n"
             "Delete them on the Hub and run it again: what has the same hash is not sent twice."
         )
-    if run:  # a tag of that name moves
-        with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
-            api.delete_tag(plan.repo, tag=f"run-{run}")
-        api.create_tag(plan.repo, tag=f"run-{run}", revision=commit)
-    return str(url)
+
+
+@again
+def hash_there(api: HfApi, repo: str, name: str, commit: str) -> str:
+    """SHA-256 of a file as the Hub gives it, in hex; shows a bar."""
+    url = hf_hub_url(repo, name, revision=commit, endpoint=api.endpoint)
+    found = hashlib.sha256()
+    headers = build_hf_headers(token=api.token)
+    looks = {"unit": "B", "unit_scale": True, "desc": f"reading back {name}"}
+    with get_session().stream("GET", url, headers=headers) as answer, tqdm(**looks) as bar:
+        hf_raise_for_status(answer)
+        for part in answer.iter_bytes():
+            found.update(part)
+            bar.update(len(part))
+    return found.hexdigest()
+
+
+@again
+def mark(api: HfApi, repo: str, tag: str, commit: str) -> None:
+    """Puts a tag on a commit; one of that name moves."""
+    with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
+        api.delete_tag(repo, tag=tag)
+    api.create_tag(repo, tag=tag, revision=commit)
 
 
 def token() -> str:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from aiohttp import web
 
 TOKEN = "hf_" + "loopback"
+BUSY = "Cannot create repo: another conflicting operation is in progress"  # asked again for ever
 LARGE = 1_000_000  # bytes; such files are stored as LFS
 API = "/api/{kind:models|datasets}/{name:[^/]+/[^/]+}"
 FILES = "/{kind:(?:datasets/)?}{name:[^/]+/[^/]+}"
@@ -143,7 +144,7 @@ class Hub:
         fault = self.fault_for(line) or Fault("")
         await asyncio.sleep(fault.pause)
         if fault.status:
-            return refuse(fault.status, "told to fail")
+            return refuse(fault.status, BUSY)
         answer = web.Response()
         if fault.done or not fault.cut:
             answer = self.refused(request) or await handler(request)
@@ -221,17 +222,23 @@ class Hub:
         return web.json_response({"files": answers})
 
     async def commit(self, request):
-        files = dict(self.commit_of(request)[1])
+        head, files = self.commit_of(request)
+        files = dict(files)
         for line in (await request.text()).splitlines():
             part = json.loads(line)
             value = part["value"]
-            if part["key"] == "file":
+            if part["key"] == "header":
+                if value.get("parentCommit", head) != head:
+                    return refuse(412, "A commit has happened since")
+            elif part["key"] == "file":
                 data = self.store(base64.b64decode(value["content"]))
                 self.sent += len(data)
                 files[value["path"]] = data, False
             elif part["key"] == "lfsFile":
                 files[value["path"]] = self.blobs[value["oid"]], True
             elif part["key"] == "deletedFile":
+                if value["path"] not in files:
+                    return refuse(404, "A file with this name doesn't exist", "EntryNotFound")
                 files.pop(value["path"])
         oid = self.repo_of(request).commit(files)
         url = f"{self.url}/{request.match_info['name']}/commit/{oid}"

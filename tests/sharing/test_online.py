@@ -37,7 +37,7 @@ print(sharing.push(exports["merged"].folder, "me/taught"))
 def environment(server, home):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     kept |= {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_TOKEN": TOKEN}
-    return kept | {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    return kept | {"NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
 
 
 def run(command, env, cwd=ROOT):

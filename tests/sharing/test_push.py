@@ -4,6 +4,7 @@ import itertools
 import sys
 import time
 import types
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -31,7 +32,6 @@ def server(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(hub, "SILENCE", 5)
     sleep = time.sleep
     monkeypatch.setattr("time.sleep", lambda seconds: sleep(min(seconds, 0.02)))
@@ -111,14 +111,40 @@ def test_after_a_cut_in_the_middle_only_the_rest_is_sent(server, folder):
     check_arrived(server, folder)
 
 
+def test_another_push_in_between_stays_and_is_planned_around(server, folder):
+    """It comes with a file of its own, while this one's weights are on their way."""
+    server.add(REPO, {"old.safetensors": b"0"}, private=True)
+    repo = server.repos[REPO]
+
+    def store(data):
+        if "theirs.txt" not in repo.files:
+            repo.commit(repo.files | {"theirs.txt": (b"theirs", False)})
+        return data
+
+    server.store = store
+    push(server, folder)
+    assert len(server.asked("/commit/")) == 2 and len(repo.commits) == 3
+    assert set(repo.files) == FILES | {"theirs.txt"}
+
+
+def test_a_push_goes_as_git_lfs_also_with_hf_xet_on(server, folder):
+    push(server, folder)
+    assert server.asked("PUT /lfs") and not server.asked("xet")
+    with pytest.raises(Exception, match="xet"):  # the library's own way, which this Hub lacks
+        huggingface_hub.HfApi(server.url, TOKEN).upload_folder(
+            repo_id=REPO, folder_path=folder, allow_patterns="*.safetensors", path_in_repo="again"
+        )
+    assert server.asked("xet-write-token")
+
+
 UPLOADING = ("repos/create", "preupload", "objects/batch", "PUT /lfs", "/commit/")
-STEPS = (*UPLOADING, "/tag/", "resolve")
+STEPS = (*UPLOADING, "/tag/", "resolve", "/tree/")
 
 
 PASSING = [{"cut": True}, {"status": 500}, {"status": 503}, {"status": 429}]
 
 
-@pytest.mark.parametrize("step", (*STEPS, "/tree/"))
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("fault", PASSING)
 def test_what_passes_is_tried_again(server, folder, step, fault):
     server.faults.append(Fault(step, times=1, **fault))
@@ -126,27 +152,47 @@ def test_what_passes_is_tried_again(server, folder, step, fault):
     check_arrived(server, folder)
 
 
-@pytest.mark.parametrize("step", ["/commit/", "/tag/", "PUT /lfs", "repos/create", "delete"])
-def test_an_answer_that_is_lost_is_no_failure(server, folder, step):
-    if step == "delete":  # what was deleted already is not deleted again
-        server.add(REPO, {"old.safetensors": b"0"}, private=True)
-        step = "/commit/"
-    server.faults.append(Fault(step, times=1, cut=True, done=True))
+LOST = {"cut": True, "done": True}
+BAD_DAYS = {  # of a push of 27 files that replaces weights: faults one after the other
+    "none": [],
+    "503 twice": [Fault("/commit/", times=2, status=503)],
+    "503 while uploading": [Fault("PUT /lfs", times=4, after=3, status=503)],
+    "lost": [Fault("/commit/", times=1, **LOST)],
+    "500, lost": [Fault("/commit/", times=1, status=500), Fault("/commit/", times=1, **LOST)],
+    "lost, 500": [Fault("/commit/", times=1, **LOST), Fault("/tree/", times=1, status=500)],
+    "lost while made": [Fault("repos/create", times=1, **LOST)],
+    "tag lost": [Fault("POST .*/tag/", times=1, **LOST)],
+    "silent, but done": [Fault("/commit/", times=1, pause=0.4, done=True)],
+}
+
+
+@pytest.mark.parametrize("day", BAD_DAYS)
+def test_a_push_is_one_commit_and_there_are_weights_at_any_time(server, folder, monkeypatch, day):
+    monkeypatch.setattr(hub, "SILENCE", 0.3)
+    if day != "lost while made":
+        server.add(REPO, {"old.safetensors": b"0", "old.bin": b"0"}, private=True)
+    for number in range(21):
+        (folder / f"shard-{number}.safetensors").write_bytes(b"%d" % number)
+    server.faults = [replace(fault) for fault in BAD_DAYS[day]]
     push(server, folder)
-    check_arrived(server, folder)
-    assert len(server.repos[REPO].commits) == 2
+    repo = server.repos[REPO]
+    assert len(repo.commits) == 2 and repo.tags == {"run-0123456789ab": repo.commits[-1][0]}
+    assert len(set(repo.files) - {".gitattributes"}) == 27 and "old.bin" not in repo.files
 
 
+TOKEN_CURE = "Make a token with write access"
 LASTING = {
-    401: "401 Unauthorized.*\nMake a token with write access",
-    403: "403 Forbidden.*\nMake a token with write access",
-    409: "409 Conflict.*\nWait a little",
+    401: f"401 Unauthorized.*\n{TOKEN_CURE}",
+    403: f"403 Forbidden.*\n{TOKEN_CURE}",
+    409: "409 Conflict.*\nWait until nothing else changes it",
+    412: "412 Precondition Failed.*\nAnother push came in between",
+    413: "413 Request Entity Too Large.*\nA file is larger than the Hub takes",
     500: "500 Internal Server Error.*\nWait a little",
 }
-ENDING = {*itertools.product(STEPS, LASTING)} - {("repos/create", 409)}  # it is there: no error
+SURE = (401, 403, 413)  # what is not asked twice
 
 
-@pytest.mark.parametrize(("step", "status"), sorted(ENDING))
+@pytest.mark.parametrize(("step", "status"), itertools.product(STEPS, LASTING))
 def test_what_stays_wrong_ends_in_two_lines(server, folder, step, status):
     """Nothing of the request, which holds the token, is shown."""
     server.faults.append(Fault(step, status=status))
@@ -158,13 +204,21 @@ def test_what_stays_wrong_ends_in_two_lines(server, folder, step, status):
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     if step in UPLOADING:
         assert REPO not in server.repos or len(server.repos[REPO].commits) == 1
+    if status in SURE and step != "PUT /lfs":  # which goes on with the other files
+        assert len(server.asked(step.replace("/tag/", "POST .*/tag/"))) == 1
 
 
-def test_a_server_that_is_silent_ends_in_a_message(server, folder, monkeypatch):
-    monkeypatch.setattr(hub, "SILENCE", 0.2)
-    server.faults.append(Fault("/commit/", pause=1, cut=True))
+@pytest.mark.parametrize("step", [*STEPS, "GET /api/models/me/model$"])
+def test_a_hub_that_is_silent_ends_after_five_tries_and_says_so(
+    server, folder, monkeypatch, capsys, step
+):
+    monkeypatch.setattr(hub, "SILENCE", 0.1)
+    server.faults.append(Fault(step.replace("/tag/", "POST .*/tag/"), pause=30))
+    started = time.perf_counter()
     with pytest.raises(RuntimeError, match="ReadTimeout.*\nCheck the network"):
         push(server, folder)
+    assert time.perf_counter() - started < hub.TRIES * 0.1 + 2
+    assert capsys.readouterr().out.count("ReadTimeout: try ") == hub.TRIES - 1
 
 
 @pytest.mark.parametrize("way", ["store", "give"])
