@@ -15,6 +15,7 @@ shape_of             how wide a model's layers are, and how many weights they ha
 default_base         what is taught where no model is named
 writable_folder      creates a folder and proves that it can be written to
 file_hash            SHA-256 of a file
+checked_downloads    compares what comes from the Hub with the hash that the Hub names
 hint                 where files that were not found are attached on Kaggle
 check_mirror         refuses a mirror on a Drive that is not mounted
 check_launch         refuses a launch that started one process instead of several
@@ -34,6 +35,7 @@ from helpers.machine.computer import (
     set_random_state,
     versions,
 )
+from helpers.machine.downloads import checked_downloads
 from helpers.machine.folders import check_mirror, file_hash, hint, writable_folder
 from helpers.machine.planning import default_base, plan, plan_table, shape_of
 from helpers.machine.setup import prepare

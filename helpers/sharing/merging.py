@@ -7,6 +7,7 @@ written, so that a model can be merged that is larger than the memory.
 from collections.abc import Collection
 from pathlib import Path
 
+from helpers.machine import checked_downloads
 from helpers.runs import write_json
 from helpers.sharing.export import Export, complete, staged
 from helpers.training import Adapter, end_tokens, quiet
@@ -46,7 +47,8 @@ def merge(
     """
     weights = Path(base)
     if not weights.is_dir():
-        weights = Path(snapshot_download(base, allow_patterns=WANTED, ignore_patterns="*/*"))
+        with checked_downloads():
+            weights = Path(snapshot_download(base, allow_patterns=WANTED, ignore_patterns="*/*"))
     config = AutoConfig.from_pretrained(weights)
     if getattr(config, "quantization_config", None):
         what = f"The weights of {base} are quantised; a merge would round the adapter away"

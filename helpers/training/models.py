@@ -19,7 +19,7 @@ from tqdm.std import tqdm
 from transformers import TextStreamer
 
 from helpers import data
-from helpers.machine import Machine, hint
+from helpers.machine import Machine, checked_downloads, hint
 from helpers.recipes import Recipe
 from helpers.training.adapter import Adapter, identity
 from helpers.training.unsloth_first import FastLanguageModel, quiet
@@ -38,11 +38,13 @@ class Completion:
     finished: bool
 
 
+@checked_downloads()
 def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = ""):
     """A base, or an adapter on its base, ready to be trained further, and the tokenizer.
 
     model: a base's Hub id or folder, or an adapter. vllm="colocate": Unsloth puts vLLM beside it,
-    on the same weights. Raises ConnectionError if a base is not there.
+    on the same weights. Raises ConnectionError if a base is not there, RuntimeError if a file of it
+    did not arrive whole.
     """
     name = str(model.folder) if isinstance(model, Adapter) else model
     lengths = [recipe.grpo.max_prompt + recipe.grpo.max_completion]

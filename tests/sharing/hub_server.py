@@ -272,4 +272,6 @@ class Hub:
         etag = f'"{content_hash(data, lfs)}"'
         headers = {"ETag": etag, "X-Linked-Size": str(len(data)), "X-Linked-Etag": etag}
         headers["X-Repo-Commit"] = oid
-        return web.Response(body=self.give(data), headers=headers)
+        if request.method == "GET":
+            data = self.give(data)
+        return web.Response(body=data, headers=headers)

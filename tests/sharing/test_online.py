@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+from unittest import mock
 
+import huggingface_hub
 import pandas as pd
 import pytest
 
+from helpers.machine import checked_downloads, downloads
 from helpers.recipes import RECIPES
 from helpers.tiny import TINY_MODEL, embedded_rows
 from helpers.training import settings_of
@@ -69,6 +74,23 @@ def check_no_token(folder):
         assert TOKEN.encode() not in data, name
 
 
+LOAD = """
+import helpers.training
+from helpers.machine import detect
+from helpers.recipes import RECIPES
+for _ in range(2):
+    try:
+        helpers.training.load("Qwen/Qwen3-4B", RECIPES["gsm8k_xml"], detect())
+        print("loaded")
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def flipped(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 @pytest.fixture(scope="module")
 def pushed(trained, tmp_path_factory):  # noqa: F811
     """An adapter on a base of the Hub is exported and pushed: the server, and the folder."""
@@ -104,6 +126,49 @@ def test_the_snippets_of_the_card_run_as_they_stand(pushed, form, tmp_path):
     env = environment(server, tmp_path / "home") | {"PYTHONPATH": ""}
     printed = {run(["-c", snippet], env, tmp_path) for snippet in snippets(card, form)}
     assert len(printed) == 1 and printed.pop()
+
+
+def test_a_base_whose_bytes_were_flipped_on_the_way_is_not_trained_on(tmp_path):
+    """It has its size and loads; the second time all arrives as it is."""
+    weights = [MODEL["model.safetensors"]]
+
+    def give(data):
+        if data in weights:
+            return flipped(weights.pop())
+        return data
+
+    with Hub() as server:
+        server.add("Qwen/Qwen3-4B", MODEL)
+        server.give = give
+        said = run(["-c", LOAD], environment(server, tmp_path))
+    message = "names by its hash: model.safetensors of Qwen/Qwen3-4B.\nIt was deleted: load"
+    assert message in said and said.endswith("\nloaded") and said.count("loaded") == 1
+
+
+@pytest.mark.parametrize("damaged", [["config.json"], ["config.json", "model.safetensors"]])
+def test_a_file_that_did_not_arrive_whole_is_named_and_fetched_anew(damaged, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    hidden = [MODEL[name] for name in damaged]
+    named = sorted(f"{name} of Qwen/Qwen3-4B" for name in damaged)
+
+    def fetch():
+        with checked_downloads():
+            place = huggingface_hub.snapshot_download("Qwen/Qwen3-4B", endpoint=server.url)
+            return Path(place)
+
+    with Hub() as server:
+        server.add("Qwen/Qwen3-4B", MODEL)
+        server.give = lambda data: flipped(data) if data in hidden else data
+        with pytest.raises(RuntimeError, match="by its hash: .*\n") as caught:
+            fetch()
+        assert sorted(re.findall(r"[^ ]+ of [^ ]+(?=[,.])", str(caught.value))) == named
+        hidden.clear()
+        assert content(fetch()) == MODEL
+        with mock.patch.object(downloads, "is_intact") as again:
+            fetch()
+        assert not again.called  # each file once
 
 
 @pytest.mark.soak
