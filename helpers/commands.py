@@ -122,8 +122,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     problems = settings.problems or part.problems
     samples = settings.samples or part.samples
     recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
-    asked = min(problems, len(splits["test"].examples))
-    print(f"asked {asked} problems of {where}")
+    print(f"rows      {where}: {len(splits['test'].examples)} to measure with", end="")
+    print(f" (left out: {splits['test'].left_out})")
     data.note_rows(chosen[0].base, where)
     found, remembered = evaluation.evaluate_all(
         chosen,

@@ -54,7 +54,7 @@ class Example:
     question: str
     solution: str
     answer: str
-    columns: Mapping[str, object] = field(default_factory=dict)
+    columns: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 Reader = Callable[[Mapping], Example | None]
@@ -157,7 +157,7 @@ def read_own(row: Mapping) -> Example | None:
     The question is a conversation in `messages` (`conversations` in ShareGPT's rows), or a text in
     `question`, `problem`, `prompt`, `content` or, in alpaca's rows, `instruction` and `input`. The
     solution is `answer_text`, `solution` or `output`, what stands before `####` in the answer, or
-    the conversation's last reply.
+    the conversation's last reply. A row without `answer` has it in the solution's box, as in MATH.
 
     >>> read_own({"question": "2 + 3?", "answer": 5})
     Example(id='', question='2 + 3?', solution='', answer='5')
@@ -165,15 +165,17 @@ def read_own(row: Mapping) -> Example | None:
     asked = filled(row, QUESTIONS)
     if asked is None:
         raise KeyError("question")
-    if "answer" not in row:
+    solution = plain(row.get(filled(row, SOLUTIONS)))
+    truth = row.get("answer", BOXED.extract(solution))
+    if truth is None and "answer" not in row:
         raise Unusable(FORMS.get(asked, "") + "without 'answer'")
     question, reply = conversation(row[asked])
     if asked == "instruction":
         question = f"{question}\n\n{plain(row.get('input'))}"
-    worked, _, answer = plain(row["answer"]).rpartition("####")
+    worked, _, answer = plain(truth).rpartition("####")
     if DECIMAL_COMMA.fullmatch(answer):
         raise Unusable("with an answer such as 3,5 (write 3.5, or 3, 5 for two numbers)")
-    solution = row.get(filled(row, SOLUTIONS)) or CALCULATOR.sub("", worked) or reply
+    solution = solution or CALCULATOR.sub("", worked) or reply
     return example(row.get(filled(row, IDS)), question, solution, answer)
 
 

@@ -154,7 +154,8 @@ def test_stages_from_the_command_line(tmp_path):
 
     asked = ["--model_path", tmp_path / "out/gsm8k_xml/grpo", "--problems", 2, "--samples", 1]
     shown = works("evaluate", *asked, "--out", tmp_path / "eval")
-    assert f"asked 2 problems of {rows}" in shown and shown.count(f"n of {rows}") == 2
+    assert f"{rows}: 6 to measure with (left out: none)\n" in shown
+    assert "asked     2 problems (left out: none)" in shown and shown.count(f"n of {rows}") == 2
     settings = json.loads((tmp_path / "eval" / "grpo_sampled.json").read_text())["settings"]
     assert settings[0] == 0.9 and settings[3] == 64  # the temperature and the limit of the run
 

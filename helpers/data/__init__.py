@@ -10,7 +10,7 @@ normalised    a question in the form in which copies of it are alike
 messages      the conversation up to the model's turn
 with_shots    a recipe with worked examples in its prompt
 prompt_text   the exact text that the model continues
-chosen        the examples that a stage trains on
+chosen        the examples that a stage trains on; solved: those that SFT can teach
 short_enough  the examples that are not too long for a stage
 held_out      the test problems that GRPO is watched on
 tokens_of     the ids of texts in which all special tokens are written out
@@ -40,6 +40,7 @@ from helpers.data.prompts import (
     prompt_text,
     sft_dataset,
     short_enough,
+    solved,
     tokens_of,
     turn_end,
     with_shots,

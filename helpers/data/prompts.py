@@ -82,6 +82,19 @@ def supervised_ids(
     return list(zip(tokens_of(tokenizer, prompts), tokens_of(tokenizer, replies), strict=True))
 
 
+def solved(split: Split) -> list[Example]:
+    """The examples with a worked solution, which SFT can teach. Raises ValueError for none."""
+    found = [example for example in split.examples if example.solution]
+    if not found:
+        without_sft = [name for name, recipe in RECIPES.items() if not recipe.supervised]
+        raise ValueError(
+            f"None of the {len(split.examples)} rows has a worked solution that SFT could teach.\n"
+            "Add one to each (column answer_text or solution), or take a recipe without SFT: "
+            f"{', '.join(without_sft)}."
+        )
+    return found
+
+
 def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -> Split:
     """The examples that a stage ("priming", "sft", "grpo") trains on, and what was left out.
 
@@ -90,15 +103,8 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     """
     usable = split.examples
     if stage in SUPERVISED:
-        usable = [example for example in usable if example.solution]
+        usable = solved(split)
     unsolved = len(split.examples) - len(usable)
-    if not usable:
-        without_sft = [name for name, other in RECIPES.items() if not other.supervised]
-        raise ValueError(
-            f"None of the {unsolved} rows has a worked solution that {stage} could teach.\n"
-            "Add one to each (column answer_text or solution), or take a recipe without SFT: "
-            f"{', '.join(without_sft)}."
-        )
     rows = getattr(recipe, stage).rows
     if stage == "priming":
         drawn = sorted(usable, key=lambda e: (len(e.question) + len(e.solution), e.id))[:rows]

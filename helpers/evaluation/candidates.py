@@ -158,7 +158,10 @@ def evaluate_all(
     for candidate, model, tokenizer in loaded(chosen, recipe, machine, vllm):
         label = candidate.label
         own = fitted[label]
-        asked = asked or data.short_enough(own, tokenizer, examples, "grpo").examples
+        if asked is None:
+            fitting = data.short_enough(own, tokenizer, examples, "grpo")
+            asked = fitting.examples
+            print(f"asked     {len(asked)} problems (left out: {fitting.left_out})")
         answers = partial(evaluate, model, tokenizer, own, seed=seed + 1, resume=resume)
         greedy = answers(asked, folder / f"{label}_greedy.jsonl")
         sampled = answers(asked, folder / f"{label}_sampled.jsonl", samples=draws)

@@ -159,6 +159,8 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
         check_group(recipe.grpo.batch, recipe.grpo.generations)
         vllm_settings(job.settings.vllm, recipe, job.machine)
     splits = job.splits()
+    if "sft" in names and recipe.supervised:
+        data.solved(splits["train"])
     if "grpo" in names:
         train = splits["train"] = check_golds(recipe, splits["train"])
         job.steps("grpo", len(train.take(recipe.grpo.rows)))

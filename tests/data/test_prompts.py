@@ -100,7 +100,7 @@ def test_priming_takes_the_shortest_and_sft_a_draw(tokenizer):
 
 def test_rows_without_solutions_are_for_recipes_without_sft(recipe, tokenizer):
     split = data.Split([Example(str(n), f"{n} + 1?", "", "7") for n in range(18)], {})
-    with pytest.raises(ValueError, match="None of the 18 rows has a worked solution that sft"):
+    with pytest.raises(ValueError, match="None of the 18 rows has a worked solution that SFT"):
         data.chosen(recipe, tokenizer, split, "sft")
     assert len(data.chosen(recipe, tokenizer, split, "grpo").examples) == 18
 
