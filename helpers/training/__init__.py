@@ -9,7 +9,7 @@ generate           continues prompts; in_batches does so batch by batch
 ask                answers a question on the screen, word by word
 Completion         a generated text, its tokens, and whether it ended by itself
 progress           a bar with the time left
-end_tokens         all tokens that end a reply
+neutral_settings   generation settings that change no reply; end_tokens end it
 at_work            the weights at work, by name; scales are those of the adapter
 identity           a hash of weights; adapter_identity is that of LoRA matrices
 REWARDS            what GRPO can pay for; reward_functions are a recipe's, as TRL takes them
@@ -49,6 +49,7 @@ from helpers.training.models import (
     generate,
     in_batches,
     load,
+    neutral_settings,
     progress,
     scales,
 )

@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
 from tqdm.std import tqdm
-from transformers import TextStreamer
+from transformers import GenerationConfig, TextStreamer
 
 from helpers import data
 from helpers.machine import Machine, checked_downloads, hint
@@ -88,11 +88,23 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
 
 
 def settle_end(model, tokenizer) -> None:
-    """Lets a reply end where a turn of the chat template ends."""
+    """Lets a reply end where a turn of the chat template ends, and nothing else shape it."""
     data.settle_tokenizer(tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = sorted(end_tokens(model.generation_config, tokenizer))
+    model.generation_config = neutral_settings(model.generation_config, tokenizer)
+
+
+def neutral_settings(own: GenerationConfig, tokenizer) -> GenerationConfig:
+    """A base's generation settings without all that changes a reply, such as penalties and limits.
+
+    Evaluation, the pre-flight, GRPO and exports use them. A reply ends where a turn of the chat
+    template ends, or where the base's own settings end it.
+    """
+    return GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=sorted(end_tokens(own, tokenizer)),
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
 def end_tokens(generation_config, tokenizer) -> set[int]:

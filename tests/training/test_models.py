@@ -15,7 +15,7 @@ from helpers.training import Adapter, models, save_adapter
 from helpers.training.adapter import folder_identity, identity
 from tests.learning import BASE, untrained
 
-from transformers import AutoTokenizer  # isort: skip  (after Unsloth)
+from transformers import AutoTokenizer, GenerationConfig  # isort: skip  (after Unsloth)
 
 MATRICES = {"x.q_proj.lora_A.weight": torch.ones(4, 6), "x.q_proj.lora_B.weight": torch.zeros(5, 4)}
 QUESTION = "Mia has 3 pens. She sells 2 of them and gets 5 new pens. How many pens?"
@@ -50,6 +50,32 @@ def test_sampling_follows_its_seed(loaded, recipe):
     prompts = [data.prompt_text(recipe, loaded[1], QUESTION)] * 8
     one, two, other = (models.generate(*loaded, prompts, 32, 1.0, seed=seed) for seed in (1, 1, 2))
     assert one == two != other and len({reply.text for reply in one}) > 1
+
+
+OWN = {"repetition_penalty": 1.3, "suppress_tokens": [20, 21], "max_length": 20, "do_sample": True}
+OWN |= {"temperature": 0.1, "top_p": 0.1, "top_k": 1, "min_new_tokens": 30, "num_beams": 2}
+
+
+@pytest.mark.parametrize("with_lora", [False, True])
+def test_a_bases_own_generation_settings_change_no_reply(with_lora, recipe, machine, tmp_path):
+    """Neither greedy nor drawn ones, nor those that GRPOTrainer asks for, by its own settings."""
+    own = shutil.copytree(BASE, tmp_path / "own")
+    for file, more in (("generation_config.json", OWN), ("config.json", {"max_length": 20})):
+        (own / file).write_text(json.dumps(json.loads((own / file).read_text()) | more))
+    asked = GenerationConfig(max_new_tokens=32, do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
+    found = []
+    for base in (BASE, str(own)):
+        model, tokenizer = models.load(base, recipe, machine)
+        if with_lora:
+            model = models.add_lora(model, recipe, machine, 0)
+        prompts = [data.prompt_text(recipe, tokenizer, QUESTION)] * 3
+        greedy = models.generate(model, tokenizer, prompts[:1], 32)
+        drawn = models.generate(model, tokenizer, prompts, 32, 1.0)
+        torch.manual_seed(0)
+        rows = tokenizer(prompts, return_tensors="pt")
+        trained = model.generate(**rows, generation_config=asked).tolist()
+        found.append((greedy, drawn, trained))
+    assert found[0] == found[1]
 
 
 @torch.no_grad()
