@@ -243,48 +243,56 @@ def export(settings: Settings) -> None:
         sharing.check_gguf(settings.gguf)
     place = Path(settings.out or Path("outputs", name, "export", f"merged-{settings.precision}"))
     staging = settings.staging or None
+    shown = place.with_name(f"{place.name}-proof.json")
+    shown.unlink(missing_ok=True)  # of an export before
     merged = sharing.merge(base, adapter, place, settings.precision, staging)
     print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB", flush=True)
     examples = data.load(recipe, "", "cpu")["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
     limit = min(256, recipe.grpo.max_completion)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
-    runs.write_json(place.parent / f"{place.name}-proof.json", asdict(proof))
-    tied = ""
-    if proof.same_text < proof.prompts:
-        tied = " (rounding turns a reply where two tokens are nearly tied)"
-    print(
-        f"proved   {proof.same_text} of {proof.prompts} greedy replies are those of base + adapter"
-        f"{tied}; logits within {proof.relative:.1e} of the largest"
-        f" (beyond rounding {proof.beyond_rounding:.1e})"
-    )
-    write_card(merged, adapter, recipe, settings.repo)
+    runs.write_json(shown, asdict(proof))
+    print(f"proved   {proof}")
+    if sharing.local_base(base):
+        print(f"base     {sharing.local_base(base)}")
+    print(write_card(merged, adapter, recipe, settings.repo), flush=True)
     if settings.gguf:
         made = sharing.to_gguf(merged, place.with_name("gguf"), recipe, settings.gguf, staging)
         print(f"gguf     {made.folder / settings.gguf}.gguf")
 
 
-def write_card(merged, adapter, recipe: Recipe, repo: str) -> None:
-    """The model card of an export, where its adapter's run is finished and was evaluated."""
+def write_card(merged, adapter, recipe: Recipe, repo: str) -> str:
+    """Writes the card of an export whose adapter's run was evaluated; where it is, or why not."""
     from helpers import runs, sharing
 
-    try:
-        summary = runs.read_summary(adapter.folder.absolute().parents[1] / "eval")
-        if summary and adapter.run and adapter.run.finished:
-            name = repo or f"{sharing.OWNER}{recipe.name}"
-            sharing.write_card(merged, recipe, adapter.run, summary, name)
-            print(f"card     {merged.folder / 'README.md'}")
-    except ValueError as error:
-        print(f"no card  {error}")
+    if not adapter.run or not adapter.run.finished:
+        return "no card  There is no finished run beside the adapter, which a card tells of."
+    why = f"It was not evaluated: python -m helpers evaluate {shlex.quote(str(adapter.folder))}"
+    for evaluation in ("eval", "evaluate"):  # notebook 03's, and that of the command
+        try:
+            summary = runs.read_summary(adapter.run.folder.parent / evaluation)
+            if summary:
+                name = repo or f"{sharing.OWNER}{recipe.name}"
+                own = (merged, recipe, adapter.run, summary, name)
+                sharing.write_card(*own, evaluation=evaluation)
+                return f"card     {merged.folder / 'README.md'}"
+        except ValueError as error:
+            why = str(error)
+    return f"no card  {why}"
 
 
 def last_adapter(recipe: str) -> Path:
-    """The newest adapter under outputs/. Raises FileNotFoundError if there is none."""
-    found = list(Path("outputs").glob(f"{recipe or '*'}/*/adapter/adapter_config.json"))
-    if not found:
+    """The adapter under outputs/ whose run ended last. FileNotFoundError if there is none."""
+    from helpers.runs import Run
+
+    ended = {}
+    for path in sorted(Path("outputs").glob(f"{recipe or '*'}/*/adapter/adapter_config.json")):
+        run = Run.read(path.parents[1])
+        ended[path.parent] = (run and run.manifest.get("end")) or ""
+    if not ended:
         cure = "Train one (make run), or name an adapter's folder."
         raise FileNotFoundError(f"There is no adapter under outputs/.\n{cure}")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
+    return max(ended, key=ended.get)
 
 
 def push(folder: str, settings: Settings) -> None:

@@ -14,6 +14,7 @@ plan_table           the plans of every card
 shape_of             how wide a model's layers are, and how many weights they have
 default_base         what is taught where no model is named
 writable_folder      creates a folder and proves that it can be written to
+make_readable        lets others read a folder
 file_hash            SHA-256 of a file
 checked_downloads    compares what comes from the Hub with the hash that the Hub names
 hint                 where files that were not found are attached on Kaggle
@@ -36,6 +37,12 @@ from helpers.machine.computer import (
     versions,
 )
 from helpers.machine.downloads import checked_downloads
-from helpers.machine.folders import check_mirror, file_hash, hint, writable_folder
+from helpers.machine.folders import (
+    check_mirror,
+    file_hash,
+    hint,
+    make_readable,
+    writable_folder,
+)
 from helpers.machine.planning import default_base, plan, plan_table, shape_of
 from helpers.machine.setup import prepare

@@ -1,5 +1,6 @@
 """Files and folders, here and on the services: where to write, what is attached."""
 
+import contextlib
 import hashlib
 import tempfile
 from pathlib import Path
@@ -13,6 +14,13 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_readable(folder: Path) -> None:
+    """Lets others read a folder, with its files: safetensors makes files for their owner alone."""
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(OSError):  # some disks, such as Google Drive, know no rights
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def writable_folder(path: str | Path) -> Path:

@@ -169,13 +169,13 @@ def writing(what: object) -> Iterator[None]:
         raise OSError(f"{what} could not be written ({cause}).\n{cure}") from error
 
 
-def free_name(path: Path) -> Path:
+def free_name(path: Path, word: str = "before") -> Path:
     """Where something is kept that gives way to a new one: `sft-before`, `sft-before-2`, …"""
-    place = path.with_name(f"{path.stem}-before{path.suffix}")
+    place = path.with_name(f"{path.stem}-{word}{path.suffix}")
     count = 1
     while place.exists():
         count += 1
-        place = path.with_name(f"{path.stem}-before-{count}{path.suffix}")
+        place = path.with_name(f"{path.stem}-{word}-{count}{path.suffix}")
     return place
 
 

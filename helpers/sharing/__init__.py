@@ -3,6 +3,7 @@
 Export            the noun: a folder that others can load, its form and where it comes from
 copy_adapter      the adapter itself, as others can load it
 merge             base and adapter as one plain model
+local_base        what others must put in for a base that is a folder of this machine
 unquantised_name  the id of the weights that a 4-bit copy was made from
 prove             reads an export back in a fresh process: is it the trained model?
 prove_all         the same of several, which is quicker
@@ -18,7 +19,7 @@ push              uploads a folder and checks what arrived
 """
 
 from helpers.sharing.card import OWNER, write_card
-from helpers.sharing.export import Export, copy_adapter, unquantised_name
+from helpers.sharing.export import Export, copy_adapter, local_base, unquantised_name
 from helpers.sharing.gguf import check_gguf, gguf_replies, modelfile, to_gguf
 from helpers.sharing.hub import check_card, plan_push, push
 from helpers.sharing.merging import merge

@@ -10,16 +10,17 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from helpers.machine import make_readable
 from helpers.recipes import Recipe
 from helpers.runs import Run
 from helpers.settings import check_repo
-from helpers.sharing.export import Export, is_hub_id, public_name
+from helpers.sharing.export import Export, is_hub_id, local_base, public_name
 
 OWNER = "your-name/"  # stands where nobody said whose the repository is
-PICTURES = {  # below a run's folder
+PICTURES = {  # below a run's folder, and beside it the evaluation's
     "plots/rewards.png": "Rewards by step",
     "plots/losses.png": "Losses by step",
-    "../eval/accuracy.png": "Accuracy by stage",
+    "../{evaluation}/accuracy.png": "Accuracy by stage",
 }
 # Bases with this licence
 APACHE = r"(qwen|unsloth)/(qwen3-(0\.6|1\.7|4|8|14|32)b(-base)?|qwen2\.5-math-1\.5b)"
@@ -33,27 +34,28 @@ def write_card(
     results: Mapping,
     repo: str,
     own: Mapping | None = None,
+    evaluation: str = "eval",
 ) -> ModelCard:
     """Puts README.md and the run's pictures into an export's folder.
 
-    run: a finished run. results: what summary.json holds. own: a summary of sampled answers by this
-    very export, if it was measured.
+    run: a finished run. results: what summary.json holds, in the folder `evaluation` beside the
+    run. own: a summary of sampled answers by this very export, if it was measured.
     Raises ValueError if the results do not hold the run's stage, or are of another adapter.
     """
     check_repo(repo)
     stage = run.manifest["stage"]
     trained = run.manifest.get("adapter_hash")
-    cure = "Run 03_eval.ipynb again: it measures every stage there is."
+    cure = f"Run 03_eval.ipynb again, or in a terminal: python -m helpers evaluate {run.adapter}"
     if stage not in results["sampled"]:
         raise ValueError(f"The evaluation has no results of {stage}.\n{cure}")
     if results.get("weights", {}).get(stage, trained) != trained:
         what = f"The evaluation is of another {stage} adapter than this run's"
         raise ValueError(f"{what}.\n{cure}")
     images = export.folder / "images"
-    shutil.rmtree(images, ignore_errors=True)
     pictures = {}
     for path, title in PICTURES.items():
-        picture = run.folder / path
+        picture = run.folder / path.format(evaluation=evaluation)
+        (images / picture.name).unlink(missing_ok=True)
         if picture.is_file():
             images.mkdir(exist_ok=True)
             shutil.copy(picture, images)
@@ -72,6 +74,8 @@ def write_card(
         apache=re.compile(APACHE, re.IGNORECASE),
         is_hub_id=is_hub_id,
         public_name=public_name,
+        local_base=local_base,
     )
     card.save(export.folder / "README.md")
+    make_readable(export.folder)
     return card

@@ -1,19 +1,23 @@
 """A trained adapter in a form that others can load: what an export is, and the plainest one."""
 
 import contextlib
-import copy
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.machine import versions, writable_folder
+from helpers.machine import make_readable, versions, writable_folder
 from helpers.runs import read_object, write_json
 from helpers.tiny import TINY, is_embedded
-from helpers.training import Adapter, lock_folder
+from helpers.training import Adapter, lock_folder, neutral_settings, save_config, save_tokenizer
 
-EXPORT_FILE = "export.json"  # says of a folder that it is an export, and of what
+from transformers import AutoConfig, GenerationConfig  # isort: skip  (after Unsloth)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config  # isort: skip
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER  # isort: skip
+
+EXPORT_FILE = "export.json"  # says of a folder that it is an export, of what, and of which files
+CARD = ("README.md", "images/rewards.png", "images/losses.png", "images/accuracy.png")
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,11 @@ def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
     """Writes the adapter as others can load it: its configuration names no folder of here."""
     with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
         shutil.copy(adapter.weights, made)
-        config = copy.copy(adapter.config)
-        config.base_model_name_or_path = public_name(base)
-        config.save_pretrained(made)
+        save_config(adapter.config, public_name(base), made)
         complete(made, base, adapter, "adapter", None)
+    note = local_base(base)
+    if note:
+        print(note)
     return Export.read(folder)
 
 
@@ -64,8 +69,8 @@ def staged(
     It is made in `staging`, by default beside `folder`, under a hidden name that nobody else uses:
     what a kill leaves there is thrown away by the next. made_from: a folder that must stay. size:
     bytes that it will need.
-    Raises FileExistsError (`folder` holds something else), RuntimeError (another process makes
-    it) or OSError (no room).
+    Raises FileExistsError (`folder` holds what no export wrote), RuntimeError (another process
+    makes it) or OSError (no room).
     """
     folder = Path(folder).resolve()
     made_from = made_from.resolve()
@@ -75,10 +80,10 @@ def staged(
     if folder.is_relative_to(made_from) or made_from.is_relative_to(folder):
         what = f"{folder} would be written over {made_from}, which it is made from"
         raise FileExistsError(f"{what}.\nChoose another folder.")
-    known = folder.is_dir() and ((folder / EXPORT_FILE).is_file() or not any(folder.iterdir()))
-    if folder.exists() and not known:
-        cure = "Move them, or choose another folder."
-        raise FileExistsError(f"{folder} holds files that are not from an export.\n{cure}")
+    others = foreign_files(folder)
+    if others:
+        what = f"{folder} holds files that are not from an export ({', '.join(others[:3])})"
+        raise FileExistsError(f"{what}.\nMove them, or choose another folder.")
     for place in (folder.parent, made.parent):
         free = shutil.disk_usage(writable_folder(place)).free
         if free < size:
@@ -92,6 +97,10 @@ def staged(
         made.mkdir()
         try:
             yield made
+            names = [path.relative_to(made).as_posix() for path in made.rglob("*")]
+            origin = read_object(made / EXPORT_FILE, {}, "")
+            write_json(made / EXPORT_FILE, origin | {"files": sorted(names)})
+            make_readable(made)
             if made != new:
                 shutil.move(made, new)  # copies, where staging is on another disk
             if folder.exists():
@@ -102,16 +111,29 @@ def staged(
             remove(made, new)
 
 
+def foreign_files(folder: Path) -> list[str]:
+    """What lies there, or is there in place of a folder, that neither export nor card wrote."""
+    if folder.is_file():
+        return [folder.name]
+    origin = read_object(folder / EXPORT_FILE, {}, "Move that folder away.")
+    if origin is None:
+        return sorted(path.name for path in folder.glob("*"))
+    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()]
+    known = {*origin.get("files", found), *CARD}  # an older export names no files
+    return sorted(set(found) - known)
+
+
 def remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str | None) -> None:
-    """Adds tokenizer, chat template and `export.json`, without names of this machine."""
-    for trace in ("is_local", "local_files_only"):
-        adapter.tokenizer.init_kwargs.pop(trace, None)
-    adapter.tokenizer.save_pretrained(made)
+    """Adds tokenizer, generation settings and `export.json`, without names of this machine."""
+    tokenizer = adapter.tokenizer
+    tokenizer.model_max_length = longest_text(base)
+    save_tokenizer(tokenizer, made)
+    generation_settings(base, adapter).save_pretrained(made)
     manifest = adapter.run.manifest if adapter.run else {}
     origin = {
         "form": form,
@@ -124,6 +146,28 @@ def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str 
         "versions": versions(),
     }
     write_json(made / EXPORT_FILE, origin)
+
+
+def longest_text(base: str) -> int:
+    """The base tokenizer's `model_max_length`, in tokens; that of training can be shorter."""
+    return get_tokenizer_config(base).get("model_max_length") or VERY_LARGE_INTEGER
+
+
+def generation_settings(base: str, adapter: Adapter) -> GenerationConfig:
+    """Those of training and evaluation, which of the base's own keep only what ends a reply."""
+    try:
+        own = GenerationConfig.from_pretrained(base)
+    except OSError:
+        own = GenerationConfig.from_model_config(AutoConfig.from_pretrained(base))
+    return neutral_settings(own, adapter.tokenizer)
+
+
+def local_base(base: str) -> str:
+    """What must be put in where the base is a folder of this machine; "" for another base."""
+    name = public_name(base)
+    if name == TINY or is_hub_id(name):
+        return ""
+    return f"{name} is a folder here: put the base's Hub id in place of that name in the export"
 
 
 def public_name(base: str) -> str:

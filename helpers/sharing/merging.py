@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers.machine import checked_downloads
 from helpers.runs import write_json
 from helpers.sharing.export import Export, complete, staged
-from helpers.training import Adapter, end_tokens, quiet
+from helpers.training import Adapter, quiet, whole_weights
 
 import torch  # isort: skip  (after Unsloth, as all below)
 from huggingface_hub import (
@@ -20,13 +20,13 @@ from huggingface_hub import (
 )
 from peft import PeftModel
 from peft.tuners.lora import Linear, LoraLayer
+from peft.utils import ModulesToSaveWrapper
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SMALLEST_SHARD = 50_000_000  # bytes; a shard is an eighth of the model, which bounds the memory
-LARGEST_SHARD = 4_000_000_000
+LARGEST_SHARD = 5_000_000_000  # bytes, as on the Hub; it bounds the memory
 COMPANIONS = 20_000_000  # bytes, for tokenizer and settings
 WANTED = ("*.json", "*.safetensors", "*.jinja", "*.txt")  # of a base on the Hub
 
@@ -45,6 +45,7 @@ def merge(
     precision: "fp32", "bf16" or "fp16". staging: where it is made before it gets its name.
     Raises ValueError (not this base, or nothing that can be merged) or OSError (no base, no room).
     """
+    adapter.tokenizer  # noqa: B018  raises where there is none, before all the work
     weights = Path(base)
     if not weights.is_dir():
         with checked_downloads():
@@ -53,13 +54,13 @@ def merge(
     if getattr(config, "quantization_config", None):
         what = f"The weights of {base} are quantised; a merge would round the adapter away"
         raise ValueError(f"{what}.\nSet MODEL to the unquantised model of the same name.")
+    vars(config).pop("auto_map", None)  # code that is not in the export, and was not run
     config.dtype = dtype = PRECISIONS[precision]
     files, shards = plan_shards(weights, dtype)
     deltas = lora_layers(config, files, adapter)
     size = shards.metadata["total_size"] + COMPANIONS
     with staged(folder, weights, size, staging) as made:
         config.save_pretrained(made)
-        generation_settings(weights, config, adapter).save_pretrained(made)
         for file, names in shards.filename_to_tensors.items():
             tensors = {}
             for name in names:
@@ -79,17 +80,17 @@ def merge(
 def plan_shards(weights: Path, dtype: torch.dtype):
     """The file of each of the base's tensors, and which goes into which file of the merged model.
 
-    Only safetensors are read: other kinds can hide code.
+    Only safetensors are read: other kinds can hide code. Raises ValueError if one is not whole.
     """
-    stored = get_local_safetensors_metadata(weights)
+    with whole_weights("model.safetensors", weights):
+        stored = get_local_safetensors_metadata(weights)
     files, shapes = {}, {}
     for name, file in stored.weight_map.items():
         files[name] = weights / file
-        shape = stored.files_metadata[file].tensors[name].shape
+        with whole_weights(file, weights), safe_open(files[name], "pt") as opened:
+            shape = opened.get_slice(name).get_shape()
         shapes[name] = torch.empty(shape, dtype=dtype, device="meta")
-    eighth = sum(tensor.nbytes for tensor in shapes.values()) // 8
-    largest = min(LARGEST_SHARD, max(SMALLEST_SHARD, eighth))
-    return files, split_torch_state_dict_into_shards(shapes, max_shard_size=largest)
+    return files, split_torch_state_dict_into_shards(shapes, max_shard_size=LARGEST_SHARD)
 
 
 def lora_layers(config, names: Collection[str], adapter: Adapter) -> dict[str, LoraLayer]:
@@ -114,23 +115,15 @@ def lora_layers(config, names: Collection[str], adapter: Adapter) -> dict[str, L
             plain = type(module) is Linear and not module.lora_variant  # no DoRA, say
             fits = fits and plain and weight in names
     if not fits:
+        what = "is not just LoRA matrices on this base"
+        ends = {"embeddings": model.get_input_embeddings(), "head": model.get_output_embeddings()}
+        for noun, layer in ends.items():
+            if isinstance(layer, LoraLayer | ModulesToSaveWrapper):
+                what += f": it changes the {noun}"
         raise ValueError(
-            f"The adapter in {adapter.folder} is not just LoRA matrices on this base.\n"
+            f"The adapter in {adapter.folder} {what}.\n"
             "Set MODEL to the model that it was trained on; merge another kind in memory: "
             "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
         )
     model.load_state_dict(stored, strict=False, assign=True)
     return layers
-
-
-def generation_settings(weights: Path, config, adapter: Adapter) -> GenerationConfig:
-    """The base's, but the end of a chat turn ends a reply, as in training."""
-    try:
-        found = GenerationConfig.from_pretrained(weights)
-    except OSError:
-        found = GenerationConfig.from_model_config(config)
-    found.eos_token_id = sorted(end_tokens(found, adapter.tokenizer))
-    found.pad_token_id = adapter.tokenizer.pad_token_id
-    if not found.do_sample:  # else the library refuses to save them
-        found.update(temperature=None, top_p=None, top_k=None, min_p=None)
-    return found

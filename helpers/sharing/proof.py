@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.sharing.export import Export
+from helpers.runs import free_name, read_object
+from helpers.sharing.export import Export, foreign_files, generation_settings, longest_text
 from helpers.training import Adapter
 
 # The largest relative difference of two models that are the same, measured on the embedded model
@@ -38,6 +39,16 @@ class Proof:
     megabytes: float
     texts: list[str]
 
+    def __str__(self) -> str:
+        tied = ""
+        if self.same_text < self.prompts:
+            tied = " (rounding turns a reply where two tokens are nearly tied)"
+        return (
+            f"{self.same_text} of {self.prompts} greedy replies are those of base + adapter{tied};"
+            f" logits within {self.relative:.1e} of the largest"
+            f" (beyond rounding {self.beyond_rounding:.1e})"
+        )
+
 
 def prove(
     export: Export, base: str, adapter: Adapter, prompts: Sequence[str], max_new_tokens: int
@@ -56,22 +67,80 @@ def prove_all(
     """Reads each export in a fresh process and compares it with base + adapter.
 
     base: Hub id or folder of unquantised weights. prompts: texts with the chat template applied.
-    Raises ValueError, naming the export and what is wrong with it, unless all are the trained
-    model; RuntimeError if it cannot be found out.
+    An export without a proof is renamed. Raises ValueError, naming each such export and what is
+    wrong with it, unless all are the trained model; RuntimeError if it cannot be found out.
     """
-    trained = {
+    try:
+        trained = expected(base, adapter, prompts, max_new_tokens)
+        found = read_back(exports, trained)
+    except BaseException:  # Ctrl-C, too
+        for export in exports.values():
+            print(f"{export.folder} is not proven. {set_aside(export)}")
+        raise
+    proofs, faults = {}, []
+    for name, export in exports.items():
+        try:
+            proofs[name] = judge(export, found[name])
+        except ValueError as error:
+            faults.append(f"{error} {set_aside(export)}")
+    if faults:
+        for name, proof in proofs.items():
+            print(f"proven: {exports[name].folder}: {proof}")
+        raise ValueError("\n".join(faults))
+    return proofs
+
+
+def expected(base: str, adapter: Adapter, prompts: Sequence[str], max_new_tokens: int) -> dict:
+    """What `reader.py` is told of the trained model."""
+    return {
         "base": base,
         "adapter": str(adapter.folder),
+        "generation": settings_in(generation_settings(base, adapter).to_diff_dict()),
+        "model_max_length": longest_text(base),
         "prompts": list(prompts),
         "max_new_tokens": max_new_tokens,
     }
-    found = read_back(exports, trained)
-    return {name: judge(export, found[name]) for name, export in exports.items()}
+
+
+def settings_in(written: Mapping) -> dict:
+    """The generation settings in what generation_config.json holds."""
+    return {name: value for name, value in written.items() if name != "transformers_version"}
+
+
+def set_aside(export: Export) -> str:
+    """Renames an export without a proof, so that it does not look like one that has it; says so."""
+    if not export.folder.is_dir():
+        return "It is not there."
+    aside = free_name(export.folder, "unproved")
+    export.folder.rename(aside)
+    return f"It is called {aside.name} now."
+
+
+def wrong_files(export: Export, generation: Mapping) -> str:
+    """What a look at an export's files finds wrong, in words; "" for nothing.
+
+    generation: the settings that its generation_config.json must hold.
+    """
+    others = foreign_files(export.folder)
+    if others:
+        return f"it holds {', '.join(others[:3])}, which no export wrote"
+    found = {}
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        try:
+            found = read_object(export.folder / name, {}, "") or {}
+        except ValueError as error:
+            return str(error).strip()
+        if "auto_map" in found:
+            return f"its {name} names code to run (auto_map)"
+    if settings_in(found) != generation:  # the last of the three
+        return "it has other generation settings"
+    return ""
 
 
 def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | str]:
     """What the fresh process measured of each export, or what is wrong with it, in words."""
-    folders = {name: str(export.folder) for name, export in exports.items()}
+    wrong = {name: wrong_files(each, trained["generation"]) for name, each in exports.items()}
+    folders = {name: str(each.folder) for name, each in exports.items() if not wrong[name]}
     request = json.dumps({"trained": trained, "folders": folders})
     # -P: this folder is not where Python looks for modules first
     command = [sys.executable, "-P", Path(__file__).with_name("reader.py")]
@@ -82,7 +151,7 @@ def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | 
             f"The fresh process that reads the exports ended with {done.returncode} ({cause}).\n"
             "Look whether the folders are whole; free memory if it ran out, and run it again."
         )
-    return json.loads(done.stdout.strip().rpartition("\n")[2])
+    return wrong | json.loads(done.stdout.strip().rpartition("\n")[2])
 
 
 def judge(export: Export, found: dict | str) -> Proof:
@@ -116,7 +185,7 @@ def judge(export: Export, found: dict | str) -> Proof:
         (
             proof.computed_in == "float32" and others > ties,
             f"replies otherwise than base + adapter to {others} of {proof.prompts} prompts",
-            "Look at its generation_config.json (what ends a reply; penalties), or export again.",
+            "Export it again.",
         ),
     )
     for wrong, what, cure in faults:

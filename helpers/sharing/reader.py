@@ -16,23 +16,33 @@ from pathlib import Path
 import psutil
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 KEPT = 500_000_000  # bytes of logits of one model: of each reply as many last tokens as fit
 # In what an export's configuration may differ from the base's
-FREE = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
+FREE = ("dtype", "torch_dtype", "transformers_version", "_name_or_path", "auto_map")
 
 
 class Reader:
     """What the trained model replies, and how an export differs from it."""
 
-    def __init__(self, base: str, adapter: str, prompts: list[str], max_new_tokens: int):
+    def __init__(
+        self,
+        base: str,
+        adapter: str,
+        generation: dict,
+        model_max_length: int,
+        prompts: list[str],
+        max_new_tokens: int,
+    ):
         self.base = base  # Hub id or folder
         self.adapter = adapter
+        self.generation = GenerationConfig(**generation)  # of evaluation, and of each export
         self.prompts = prompts
         self.limit = max_new_tokens
         self.tokenizer = AutoTokenizer.from_pretrained(adapter)
         self.facts, _ = self.look_at(adapter)
+        self.facts["model_max_length"] = model_max_length  # the adapter's own is that of training
         self.device, self.dtype = work_place(base)
         model = self.load(base, adapter)
         self.rows, self.texts = self.replies(model)
@@ -51,8 +61,6 @@ class Reader:
             model = self.load(folder)
         else:
             model, precision = self.load(self.base, folder), self.dtype
-        if self.tokenizer.eos_token_id not in torch.tensor(model.generation_config.eos_token_id):
-            raise ValueError("its generation settings do not end a reply at the end of a chat turn")
         logits = self.logits(model)
         _, texts = self.replies(model)
         del model
@@ -80,6 +88,7 @@ class Reader:
         facts = config.to_dict()
         for name in FREE:
             facts.pop(name, None)
+        facts["model_max_length"] = tokenizer.model_max_length
         facts["chat template"] = tokenizer.chat_template
         facts["special tokens"] = tokenizer.special_tokens_map
         facts["vocabulary"] = tokenizer.get_vocab()
@@ -90,8 +99,7 @@ class Reader:
         """A model, with the adapter on it, not merged."""
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype)
         if adapter:
-            # It has no settings of its own; its card says this one
-            model.generation_config.eos_token_id = self.tokenizer.eos_token_id
+            model.generation_config = self.generation  # not the base's own
             model = PeftModel.from_pretrained(model, adapter)
         return model.to(self.device).eval()
 

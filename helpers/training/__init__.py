@@ -4,6 +4,8 @@ load               a base, or an adapter on its base; and the tokenizer
 add_lora           freezes a base and adds the recipe's LoRA matrices
 count_parameters   how many parameters train, and how many there are
 Adapter            the noun: folder, base, rank, tokenizer and run of a trained adapter
+save_config        writes an adapter's configuration; save_tokenizer a tokenizer's files
+whole_weights      says which file of a base is damaged
 is_adapter         whether a folder holds an adapter, rather than a whole model
 generate           continues prompts; in_batches does so batch by batch
 ask                answers a question on the screen, word by word
@@ -36,7 +38,14 @@ quiet              keeps libraries' notes of no use to a reader off the screen
 
 from helpers.training.unsloth_first import quiet  # isort: skip  (before all that it patches)
 from helpers.rewards import REWARDS, group_advantages, reward_functions, reward_table, written
-from helpers.training.adapter import Adapter, identity, is_adapter
+from helpers.training.adapter import (
+    Adapter,
+    identity,
+    is_adapter,
+    save_config,
+    save_tokenizer,
+    whole_weights,
+)
 from helpers.training.checkpoints import CODE, code_hash, lock_folder, reading
 from helpers.training.models import (
     Completion,

@@ -21,6 +21,9 @@ from helpers.machine import file_hash
 from helpers.runs import Run
 from helpers.tiny import TINY_MODEL, is_embedded
 
+# In a tokenizer's settings: where it lay on this machine, and code to run
+TRACES = ("is_local", "local_files_only", "name_or_path", "cache_dir", "vocab_file", "auto_map")
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -73,9 +76,7 @@ class Adapter:
             for path in self.folder.absolute().iterdir():
                 Path(place, path.name).symlink_to(path)
             Path(place, "adapter_config.json").unlink()
-            config = copy.copy(self.config)
-            config.base_model_name_or_path = self.base
-            config.save_pretrained(place)
+            save_config(self.config, self.base, place)
             yield Path(place)
 
     @property
@@ -89,13 +90,17 @@ class Adapter:
 
     @functools.cached_property
     def tokenizer(self):
-        """The tokenizer that it was trained with. Raises ValueError if there is none."""
+        """The tokenizer that it was trained with, with its chat template. ValueError if not so."""
         try:
-            return AutoTokenizer.from_pretrained(str(self.folder))
+            found = AutoTokenizer.from_pretrained(str(self.folder))
+            if found.chat_template:
+                return found
+            cause = "no chat template"
         except (OSError, ValueError, LookupError) as error:
-            what = f"The tokenizer beside the adapter in {self.folder} is missing or damaged"
-            cure = "Copy the tokenizer that it was trained with into that folder, or train it again"
-            raise ValueError(f"{what} ({type(error).__name__}).\n{cure}.") from error
+            cause = type(error).__name__
+        what = f"The tokenizer beside the adapter in {self.folder} is missing or damaged"
+        cure = "Copy the tokenizer that it was trained with into that folder, or train it again"
+        raise ValueError(f"{what} ({cause}).\n{cure}.")
 
 
 def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | None) -> str:
@@ -113,6 +118,23 @@ def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | Non
         cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {wanted}."
         raise ValueError(f"{trained}, not on {wanted}.\n{cure}")
     return wanted if Path(wanted).exists() else own
+
+
+def save_config(config: LoraConfig, base: str, folder: str | Path) -> None:
+    """Writes PEFT's configuration for that base, the same byte for byte from run to run."""
+    config = copy.copy(config)
+    config.base_model_name_or_path = base
+    for name in ("target_modules", "exclude_modules"):
+        if isinstance(getattr(config, name), set):
+            setattr(config, name, sorted(getattr(config, name)))
+    config.save_pretrained(folder)
+
+
+def save_tokenizer(tokenizer, folder: str | Path) -> None:
+    """Writes a tokenizer and its chat template, without names of this machine."""
+    for trace in TRACES:
+        tokenizer.init_kwargs.pop(trace, None)
+    tokenizer.save_pretrained(folder)
 
 
 def is_adapter(folder: str | Path) -> bool:
@@ -144,13 +166,27 @@ def same_model(own: str, other: str, run: Run | None = None) -> bool:
 
 
 def folder_identity(folder: str | Path) -> str:
-    """A hash of the weights in a model's folder, as `identity` makes it; "" for none."""
+    """A hash of the weights in a model's folder, as `identity` makes it; "" for none.
+
+    Raises ValueError for a file that is damaged.
+    """
     found = {}
     for file in Path(folder).glob("*.safetensors"):
-        with safe_open(file, "pt") as weights:
+        with whole_weights(file.name, folder), safe_open(file, "pt") as weights:
             for name in weights.keys():  # noqa: SIM118  it is no dictionary
                 found[name] = weights.get_slice(name)[:64]
     return identity(sorted(found.items())) if found else ""
+
+
+@contextlib.contextmanager
+def whole_weights(what: str, base: str | Path) -> Iterator[None]:
+    """Turns what goes wrong while a base's weights are read into a ValueError with a cure."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, SafetensorError) as error:
+        cause = f"{what}: {type(error).__name__}: {str(error)[:100]}"
+        cure = "Fetch or copy the model again: each file that its index names, whole."
+        raise ValueError(f"The weights of {base} are not whole ({cause}).\n{cure}") from error
 
 
 def identity(weights: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -16,19 +16,20 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list, set_seed, wait_for_everyone
+from peft import PeftConfig
 from transformers import TrainerCallback
 from transformers.integrations import get_available_reporting_integrations
 from trl import GRPOConfig, SFTConfig
 
 from helpers import machine as machines
-from helpers.machine import Machine
+from helpers.machine import Machine, make_readable
 from helpers.recipes import Recipe
 from helpers.rows import Example
 from helpers.runs import Run, part_of, writing
 from helpers.settings import AFRESH
 from helpers.tiny import is_embedded
 from helpers.training import checkpoints, private
-from helpers.training.adapter import Adapter
+from helpers.training.adapter import Adapter, save_config, save_tokenizer
 from helpers.training.held_out import HeldOut, restore_best, watch_held_out
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
@@ -367,7 +368,10 @@ def save_adapter(model, tokenizer, folder: Path, weights: dict | None = None) ->
     model.save_pretrained(
         part, selected_adapters=["default"], save_embedding_layers=False, state_dict=weights
     )
-    tokenizer.save_pretrained(part)
+    config = PeftConfig.from_pretrained(part)
+    save_config(config, config.base_model_name_or_path, part)
+    save_tokenizer(tokenizer, part)
     (part / "README.md").unlink(missing_ok=True)  # PEFT's, with a path of this machine
+    make_readable(part)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)

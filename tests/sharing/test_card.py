@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from helpers import evaluation, sharing
 from helpers.recipes import RECIPES, Example
 from helpers.runs import Run
+from helpers.sharing.export import public_name
 from helpers.training import settings_of
 from tests.conftest import FIVE
 
@@ -41,8 +42,10 @@ def write(tmp_path):
     def card(recipe, form="merged", found=None, repo="me/model", own=None, precision=None, **more):
         manifest = {"model": "Qwen/Qwen3-4B", "stage": "grpo", "seed": 0, "commit": None}
         manifest |= {"settings": settings_of(recipe), "versions": {"trl": "1.15.0"}}
-        run = Run(tmp_path / recipe.name / "grpo", manifest | {"fingerprint": {"lr": 1}} | more)
-        export = sharing.Export(tmp_path / "export", form, precision, {})
+        manifest |= {"fingerprint": {"lr": 1}} | more
+        run = Run(tmp_path / recipe.name / "grpo", manifest)
+        origin = {"base": public_name(manifest["model"])}
+        export = sharing.Export(tmp_path / "export", form, precision, origin)
         export.folder.mkdir(exist_ok=True)
         found = found or results(recipe)
         return sharing.write_card(export, recipe, run, found, repo, own)
@@ -102,6 +105,9 @@ def test_no_folder_of_this_machine_is_in_a_card(recipe, write, tmp_path):
         assert "alice" not in made.content and str(tmp_path.parent) not in made.content
         assert made.data.base_model is None and made.data.datasets is None
         assert made.data.license is None
+        name = place.rpartition("/")[2]
+        assert f"says `{name}`, put its Hub id." in made.content
+    assert "put its Hub id" not in write(recipe).content
 
 
 def test_a_card_shows_no_other_models_numbers(recipe, write):

@@ -47,7 +47,7 @@ def exports(trained, tmp_path_factory):
     for kind in merging.PRECISIONS:
         made[kind] = sharing.merge(BASE, trained, folder / kind, kind)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(merging, "SMALLEST_SHARD", 500_000)
+        patched.setattr(merging, "LARGEST_SHARD", 500_000)
         made["sharded"] = sharing.merge(BASE, trained, folder / "sharded")
     return made
 
@@ -71,6 +71,13 @@ def variant(adapter, folder, base=BASE, change=None, **settings):
 
 def change_json(path, **more):
     path.write_text(json.dumps(json.loads(path.read_text()) | more))
+
+
+def change_index(folder, files):
+    """Lets an index say of some tensors that they are in other files."""
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    change_json(path, weight_map=index["weight_map"] | files)
 
 
 def test_every_export_is_the_trained_model(exports, trained, prompts):
@@ -97,11 +104,25 @@ def test_an_export_says_what_it_is_and_names_no_folder_of_this_machine(exports, 
         assert export == sharing.Export.read(export.folder)
         assert export.origin["base"] == "helpers/tiny/model"
         assert export.origin["adapter_sha256"] == trained.hash
+        assert export.folder.stat().st_mode & 0o777 == 0o755
+        for path in export.folder.iterdir():
+            assert path.stat().st_mode & 0o777 == 0o644, path
         for path in export.folder.rglob("*.json"):
             text = path.read_text()
             assert str(ROOT) not in text and str(trained.folder.parent) not in text, path
     with pytest.raises(FileNotFoundError, match="no export in .*\nExport first"):
         sharing.Export.read(trained.folder)
+
+
+def test_an_adapter_is_written_alike_each_time_for_others_to_read(trained, exports):
+    """Its own tokenizer files hold nothing of this machine; an export's length is the base's."""
+    for folder, limit in ((trained.folder, 512), (exports["adapter"].folder, 1024)):
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert config["target_modules"] == sorted(config["target_modules"])
+        tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+        assert not tokenizer.keys() & {"is_local", "local_files_only", "name_or_path"}
+        assert tokenizer["model_max_length"] == limit
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
 
 
 def halve_precision(weights):
@@ -162,10 +183,18 @@ FAULTS = {  # what is done to a merged model's folder, and what the proof says o
     "swapped": (swap_tokens, "it has another vocabulary"),
     "half": (cut_in_half, "is not what was exported"),
     "short": (lambda f: change_json(f / "config.json", max_position_embeddings=8), "max_position"),
-    "end": (generation(eos_token_id=5), "do not end a reply"),
-    "early": (generation(eos_token_id=list(range(300))), "replies otherwise"),
-    "penalty": (generation(repetition_penalty=8.0), "replies otherwise"),
+    "code": (lambda f: change_json(f / "config.json", auto_map={"AutoModel": "a.B"}), "auto_map"),
+    "no json": (lambda f: (f / "config.json").write_text("{"), "config.json is damaged"),
+    "limit": (
+        lambda f: change_json(f / "tokenizer_config.json", model_max_length=512),
+        "another model_max_length",
+    ),
+    "stray": (lambda f: (f / "pytorch_model.bin").touch(), "holds pytorch_model.bin, which no"),
 }
+SETTINGS = {"eos_token_id": 5, "repetition_penalty": 1.05, "max_new_tokens": 5, "temperature": 0.6}
+SETTINGS |= {"suppress_tokens": [7], "max_length": 20, "do_sample": True}
+for key, value in SETTINGS.items():
+    FAULTS[key] = generation(**{key: value}), "other generation settings"
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +205,7 @@ def spoiled(exports, trained, prompts, tmp_path_factory):
         shutil.copytree(exports["fp32"].folder, folder / name)
         spoil(folder / name)
         wrong[name] = replace(exports["fp32"], folder=folder / name)
-    asked = {"prompts": prompts[:2], "max_new_tokens": 8}
-    asked |= {"base": BASE, "adapter": str(trained.folder)}
-    return wrong, proof.read_back(wrong, asked)
+    return wrong, proof.read_back(wrong, proof.expected(BASE, trained, prompts[:2], 8))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -194,11 +221,18 @@ def test_a_merge_of_an_untrained_adapter_is_caught(recipe, machine, prompts, tmp
     export = sharing.merge(BASE, untrained, tmp_path / "merged")
     with pytest.raises(ValueError, match="logits of the base model.*\n.*did nothing"):
         sharing.prove(export, BASE, untrained, prompts[:2], 8)
+    assert {path.name for path in tmp_path.iterdir()} == {"untrained", "merged-unproved"}
 
 
-def test_the_fresh_process_tells_how_it_ended(exports, trained):
-    with pytest.raises(RuntimeError, match="ended .*nowhere.*\nLook whether"):
-        sharing.prove(exports["fp32"], "/nowhere/nowhere", trained, ["3 + 4?"], 8)
+def test_where_nothing_is_found_out_nothing_looks_proven(exports, trained, tmp_path, capsys):
+    made = {"fp32": replace(exports["fp32"], folder=tmp_path / "fp32")}
+    shutil.copytree(exports["fp32"].folder, tmp_path / "fp32")
+    shutil.copytree(TINY_MODEL, tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").unlink()
+    with pytest.raises(RuntimeError, match="ended .*base.*\nLook whether"):
+        sharing.prove_all(made, str(tmp_path / "base"), trained, ["3 + 4?"], 8)
+    assert {path.name for path in tmp_path.iterdir()} == {"base", "fp32-unproved"}
+    assert "It is called fp32-unproved now." in capsys.readouterr().out
 
 
 def add_head(weights):
@@ -214,16 +248,23 @@ def of_head_alone(weights):
     weights["base_model.model.lm_head.lora_B.weight"] = torch.zeros(vocabulary, rank)
 
 
-REFUSED = [({"alora_invocation_tokens": [1]}, None), ({"target_modules": ["q_proj"]}, None)]
-REFUSED += [({"modules_to_save": ["lm_head"]}, add_head)]
-REFUSED += [({"target_modules": ["lm_head"]}, of_head_alone)]  # tied to the embedding
+def of_embeddings_alone(weights):
+    weights["base_model.model.model.embed_tokens.lora_embedding_A"] = torch.zeros(8, 8)
+
+
+REFUSED = [({"alora_invocation_tokens": [1]}, None, r"this base\.")]
+REFUSED += [({"target_modules": ["q_proj"]}, None, r"this base\.")]
+REFUSED += [({"modules_to_save": ["lm_head"]}, add_head, "changes the head")]
+REFUSED += [({"target_modules": ["lm_head"]}, of_head_alone, "changes the head")]  # a tied one
+EMBEDDINGS = {"target_modules": ["embed_tokens", "q_proj"]}
+REFUSED += [(EMBEDDINGS, of_embeddings_alone, "changes the embeddings")]
 
 
 @pytest.mark.filterwarnings("ignore:Unexpected keyword arguments")
-@pytest.mark.parametrize(("settings", "change"), REFUSED)
-def test_an_adapter_that_cannot_be_streamed_is_refused(settings, change, trained, tmp_path):
+@pytest.mark.parametrize(("settings", "change", "said"), REFUSED)
+def test_an_adapter_that_cannot_be_streamed_is_refused(settings, change, said, trained, tmp_path):
     adapter = variant(trained, tmp_path / "adapter", change=change, **settings)
-    with pytest.raises(ValueError, match="not just LoRA matrices on this base.\n.*merge_and_un"):
+    with pytest.raises(ValueError, match=f"not just LoRA .*{said}.*\n.*merge_and_un"):
         sharing.merge(BASE, adapter, tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
@@ -243,29 +284,92 @@ def test_a_base_in_shards_is_read(base, trained, exports, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_base_with_other_settings(base, trained, tmp_path):
-    """Those that the library would not save are settled; quantised weights are refused."""
-    change_json(base / "generation_config.json", do_sample=False, temperature=0.6)
+def shorten(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+FIRST, NORM = "model-00001-of-00003.safetensors", "model.norm.weight"
+HALF = {
+    "a half shard": lambda base: shorten(base / FIRST),
+    "no shard": lambda base: (base / FIRST).unlink(),
+    "another file": lambda base: change_index(base, {NORM: FIRST}),
+    "a tensor too many": lambda base: change_index(base, {"x": FIRST}),
+    "no file": lambda base: change_index(base, {NORM: "a.safetensors"}),
+    "no index": lambda base: (base / "model.safetensors.index.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("fault", HALF)
+def test_a_base_that_is_not_whole_is_named_before_anything_is_written(
+    fault, base, trained, tmp_path
+):
+    (base / "model.safetensors").unlink()
+    AutoModelForCausalLM.from_pretrained(BASE).save_pretrained(base, max_shard_size="1.5MB")
     adapter = variant(trained, tmp_path / "adapter", base)
-    merged = sharing.merge(str(base), adapter, tmp_path / "merged").folder
-    assert "temperature" not in (merged / "generation_config.json").read_text()
+    HALF[fault](base)
+    with pytest.raises(ValueError, match="base are not whole.*\nFetch or copy") as caught:
+        sharing.merge(str(base), adapter, tmp_path / "merged")
+    assert len(str(caught.value).split("\n")) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"base", "adapter"}
+    if fault == "a half shard":
+        with pytest.raises(ValueError, match="not whole"):
+            training.Adapter.read(adapter.folder, str(base))
+
+
+def test_a_base_with_other_settings(base, trained, prompts, tmp_path, capsys):
+    """Its own ways to generate, and its code, stay behind; quantised weights are refused.
+
+    A bad export beside them is renamed, with a file of the user's, and hides no good one.
+    """
+    change_json(base / "generation_config.json", **SETTINGS | {"eos_token_id": 2})
+    change_json(base / "config.json", auto_map={"AutoModelForCausalLM": "a.B"})
+    change_json(base / "tokenizer_config.json", name_or_path="/home/alice/q3", model_max_length=77)
+    adapter = variant(trained, tmp_path / "adapter", base)
+    made = {"merged": sharing.merge(str(base), adapter, tmp_path / "merged")}
+    made["adapter"] = sharing.copy_adapter(str(base), adapter, tmp_path / "copied")
+    spoiled = shutil.copytree(tmp_path / "merged", tmp_path / "spoiled")
+    (spoiled / "mine.txt").write_text("years")
+    bad = {"spoiled": replace(made["merged"], folder=spoiled)}
+    with pytest.raises(ValueError, match="spoiled .*mine.txt.*\n.*called spoiled-unproved now.$"):
+        sharing.prove_all(bad | made, str(base), adapter, prompts[:4], 24)
+    assert capsys.readouterr().out.count(": 4 of 4 greedy replies are those of base + ad") == 2
+    assert (tmp_path / "spoiled-unproved" / "mine.txt").read_text() == "years"
+    for export in made.values():
+        kept = json.loads((export.folder / "generation_config.json").read_text())
+        assert kept.keys() == {"eos_token_id", "pad_token_id", "transformers_version"}
+        tokenizer = json.loads((export.folder / "tokenizer_config.json").read_text())
+        assert tokenizer["model_max_length"] == 77 and "name_or_path" not in tokenizer
+    assert "auto_map" not in (made["merged"].folder / "config.json").read_text()
     change_json(base / "config.json", quantization_config={"quant_method": "bitsandbytes"})
     with pytest.raises(ValueError, match="are quantised.*\n.*unquantised model"):
         sharing.merge(str(base), adapter, tmp_path / "refused")
 
 
-def test_an_adapter_without_a_tokenizer_is_named(trained, tmp_path):
+@pytest.mark.parametrize("lost", ["tokenizer.json", "chat_template.jinja"])
+@pytest.mark.parametrize("export", [sharing.copy_adapter, sharing.merge])
+def test_an_adapter_without_a_tokenizer_is_named(export, lost, trained, tmp_path, monkeypatch):
     adapter = variant(trained, tmp_path / "adapter")
-    (adapter.folder / "tokenizer.json").unlink()
+    (adapter.folder / lost).unlink()
+    monkeypatch.delattr(merging, "plan_shards")  # it is not come to
     with pytest.raises(ValueError, match="tokenizer beside the adapter .* missing or damaged.*\n"):
-        sharing.copy_adapter(BASE, adapter, tmp_path / "out")
+        export(BASE, adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_others_must_put_in_is_said(trained, base, tmp_path, capsys):
+    adapter = variant(trained, tmp_path / "adapter", base)
+    sharing.copy_adapter(str(base), adapter, tmp_path / "out")
+    assert capsys.readouterr().out == f"{sharing.local_base(str(base))}\n"
+    assert sharing.local_base(str(base)).startswith("base is a folder here: put the base's Hub id")
+    assert sharing.local_base(BASE) == sharing.local_base("Qwen/Qwen3-4B") == ""
 
 
 MERGE = """
 import json, resource, sys
 from helpers import sharing, training
+from helpers.sharing import merging
 
+merging.LARGEST_SHARD = 50_000_000
 place = sys.argv[1]
 adapter = training.Adapter.read(place + "/adapter")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -67,9 +67,30 @@ def test_what_is_not_from_an_export_is_left_alone(name, tmp_path):
     mine = tmp_path / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("years")
-    with pytest.raises(FileExistsError, match="not from an export.\nMove them"):
+    with pytest.raises(FileExistsError, match=rf"not from an export \({mine.name}\).\nMove them"):
         make(tmp_path / "target")
     assert mine.read_text() == "years"
+
+
+def test_a_file_of_the_users_in_an_export_is_not_deleted(tmp_path):
+    make(tmp_path / "m")
+    (tmp_path / "m" / "images").mkdir()
+    for name in ("README.md", "images/losses.png"):  # these are the card's
+        (tmp_path / "m" / name).write_text("card")
+    make(tmp_path / "m")
+    assert names(tmp_path / "m") == WHOLE
+    (tmp_path / "m" / "images").mkdir()
+    mine = tmp_path / "m" / "images" / "cat.png"
+    mine.write_text("years")
+    with pytest.raises(FileExistsError, match=r"not from an export \(images/cat.png\).\nMove"):
+        make(tmp_path / "m")
+    assert mine.read_text() == "years"
+
+
+def test_others_may_read_it(tmp_path):
+    make(tmp_path / "m", end=lambda: (tmp_path / ".m.export.new" / "export.json").chmod(0o600))
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "m", *(tmp_path / "m").iterdir())]
+    assert modes == [0o755, 0o644, 0o644]
 
 
 def test_a_link_is_followed(tmp_path):
