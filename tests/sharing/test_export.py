@@ -216,14 +216,6 @@ def test_an_export_that_is_wrong_is_caught(fault, spoiled):
     assert len(str(caught.value).split("\n")) == 2
 
 
-def test_a_merge_of_an_untrained_adapter_is_caught(recipe, machine, prompts, tmp_path):
-    untrained = make_adapter(BASE, tmp_path / "untrained", recipe, machine, 0)
-    export = sharing.merge(BASE, untrained, tmp_path / "merged")
-    with pytest.raises(ValueError, match="logits of the base model.*\n.*did nothing"):
-        sharing.prove(export, BASE, untrained, prompts[:2], 8)
-    assert {path.name for path in tmp_path.iterdir()} == {"untrained", "merged-unproved"}
-
-
 def test_where_nothing_is_found_out_nothing_looks_proven(exports, trained, tmp_path, capsys):
     made = {"fp32": replace(exports["fp32"], folder=tmp_path / "fp32")}
     shutil.copytree(exports["fp32"].folder, tmp_path / "fp32")
