@@ -14,6 +14,8 @@ from helpers.runs import write_json
 from helpers.sharing.export import EXPORT_FILE, Export, staged
 from helpers.training import Completion, progress
 
+import torch  # isort: skip  (after Unsloth)
+
 # What making each kind needs, as a share of the FP32 model's size; q4_k_m is made from f16
 SIZES = {"f16": 0.5, "q8_0": 0.27, "q4_k_m": 0.66}
 CONVERTER, QUANTIZER, GENERATOR = "convert_hf_to_gguf.py", "llama-quantize", "llama-completion"
@@ -21,6 +23,7 @@ PLACES = ("~/llama.cpp", "~/.unsloth/llama.cpp", "/content/llama.cpp", "/kaggle/
 REMEDY = Path(__file__).with_name("llama_cpp.txt")  # what to do where it is missing
 MODELFILE = Path(__file__).with_name("modelfile.txt")
 END = " [end of text]"  # what llama.cpp prints where a reply ends by itself
+QUESTION = "What is 9 + 9?"  # what a new file is asked
 
 
 def find_program(name: str) -> Path:
@@ -40,11 +43,23 @@ def run_program(command: Sequence) -> subprocess.CompletedProcess:
     )
 
 
+def last_words(done: subprocess.CompletedProcess) -> str:
+    """How a program ended that failed."""
+    said = (done.stdout + done.stderr).strip().rpartition("\n")[2][:200]
+    return f"status {done.returncode}: {said}"
+
+
 def check_gguf(kind: str) -> None:
-    """Raises FileNotFoundError where what makes this kind is missing."""
-    find_program(CONVERTER)
+    """Raises FileNotFoundError where what makes this kind is missing, ValueError where it fails."""
     if kind == "q4_k_m":
         find_program(QUANTIZER)
+    for words in ([str(find_program(CONVERTER)), "--help"], ["-c", "import sentencepiece"]):
+        done = run_program([sys.executable, *words])
+        if done.returncode:
+            raise ValueError(
+                f"GGUF cannot be made: {' '.join(words)} fails ({last_words(done)}).\n"
+                "Install it with what it needs: pip install ./llama.cpp/gguf-py sentencepiece"
+            )
 
 
 def to_gguf(
@@ -54,11 +69,11 @@ def to_gguf(
     kind: str = "q8_0",
     staging: str | Path | None = None,
 ) -> Export:
-    """Writes `<kind>.gguf`, and a Modelfile for Ollama.
+    """Writes `<kind>.gguf`, and a Modelfile for Ollama; prints what the file replies to a question.
 
     merged: best in FP32. kind: "f16", "q8_0" or "q4_k_m".
-    Raises ValueError (a model that the converter does not know), FileNotFoundError (no llama.cpp)
-    or OSError (no room).
+    Raises ValueError (a model that the converter does not know, or llama.cpp cannot read back),
+    FileNotFoundError (no llama.cpp) or OSError (no room).
     """
     check_gguf(kind)
     whole = merged.megabytes * (1 if merged.precision == "fp32" else 2)
@@ -76,17 +91,30 @@ def to_gguf(
         text = modelfile(merged, recipe, file.name)
         (made / "Modelfile").write_text(text, encoding="utf-8")
         write_json(made / EXPORT_FILE, merged.origin | {"form": "gguf", "precision": kind})
+        print(f"{file.name}: {first_reply(file, merged, recipe)}")
     return Export.read(folder)
+
+
+def first_reply(file: Path, merged: Export, recipe: Recipe) -> str:
+    """What a file replies to one question, in words, or that nobody asked it."""
+    try:
+        find_program(GENERATOR)
+    except FileNotFoundError:
+        return f"not read back, for there is no {GENERATOR} here"
+    tokenizer = data.load_tokenizer(str(merged.folder))
+    prompt = data.prompt_text(recipe, tokenizer, QUESTION)
+    limit = min(64, recipe.grpo.max_completion)
+    [reply] = gguf_replies(file, tokenizer, [prompt], limit)
+    return f"read back, replies to {QUESTION!r}: {reply.text!r}"
 
 
 def write_file(file: Path, command: Sequence) -> None:
     done = run_program(command)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().rpartition("\n")[2][:200]
         raise ValueError(
-            f"llama.cpp could not write {file.name}: {said}.\n"
-            "It needs gguf-py (pip install ./llama.cpp/gguf-py sentencepiece), and a tokenizer "
-            "that it knows, such as Qwen's; the embedded tiny model has one of its own."
+            f"llama.cpp could not write {file.name} ({last_words(done)}).\n"
+            "It needs a tokenizer that it knows, such as Qwen's; "
+            "the embedded tiny model has one of its own."
         )
 
 
@@ -102,6 +130,7 @@ def gguf_replies(
     command = [find_program(GENERATOR), "-m", file, "-no-cnv", "--no-display-prompt"]
     command += ["-n", str(max_new_tokens), "--temp", str(temperature)]
     command += ["--top-k", "0", "--top-p", "1", "--min-p", "0"]
+    command += ["-t", str(torch.get_num_threads())]  # its own choice can take a minute a reply
     found = []
     with tempfile.TemporaryDirectory() as place, progress(len(prompts), Path(file).stem) as bar:
         asked = Path(place, "prompt.txt")
@@ -116,17 +145,20 @@ def gguf_replies(
 
 
 def whole_reply(command: Sequence) -> tuple[str, bool]:
-    """What llama.cpp replies, and whether the reply ended by itself."""
+    """What llama.cpp replies, and whether the reply ended by itself. ValueError where it fails."""
     before = None  # it may end before it has printed all: without an end it must come twice
     for _ in range(10):
         done = run_program(command)
+        if done.returncode:
+            what = f"{GENERATOR} could not reply from {Path(command[2]).name} ({last_words(done)})"
+            raise ValueError(f"{what}.\nExport it again, with a llama.cpp of today.")
         text = done.stdout.rstrip("\n")
         finished = text.endswith(END)
-        if done.returncode == 0 and (finished or text == before):
+        if finished or text == before:
             return text.removesuffix(END), finished
         before = text
     raise RuntimeError(
-        f"llama.cpp gave no whole reply from {command[2]} (status {done.returncode}).\n"
+        f"llama.cpp gave no whole reply from {command[2]}.\n"
         "Export it again, or try when the machine is less busy."
     )
 
