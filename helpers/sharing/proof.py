@@ -121,20 +121,17 @@ def wrong_files(export: Export, generation: Mapping) -> str:
 
     generation: the settings that its generation_config.json must hold.
     """
-    others = foreign_files(export.folder)
-    if others:
-        return f"it holds {', '.join(others[:3])}, which no export wrote"
-    found = {}
-    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
-        try:
-            found = read_object(export.folder / name, {}, "") or {}
-        except ValueError as error:
-            return str(error).strip()
-        if "auto_map" in found:
-            return f"its {name} names code to run (auto_map)"
-    if settings_in(found) != generation:  # the last of the three
-        return "it has other generation settings"
-    return ""
+    try:
+        others = foreign_files(export.folder)
+        if others:
+            return f"it holds {', '.join(others[:3])}, which no export wrote"
+        for name in ("config.json", "tokenizer_config.json"):
+            if "auto_map" in (read_object(export.folder / name, {}, "") or {}):
+                return f"its {name} names code to run (auto_map)"
+        written = read_object(export.folder / "generation_config.json", {}, "") or {}
+    except ValueError as error:  # of a damaged file
+        return str(error).partition("\n")[0]
+    return "" if settings_in(written) == generation else "it has other generation settings"
 
 
 def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | str]:
@@ -149,7 +146,7 @@ def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | 
         cause = done.stderr.strip().rpartition("\n")[2][:300]
         raise RuntimeError(
             f"The fresh process that reads the exports ended with {done.returncode} ({cause}).\n"
-            "Look whether the folders are whole; free memory if it ran out, and run it again."
+            "Look whether the base is whole; free memory if it ran out, and export again."
         )
     return wrong | json.loads(done.stdout.strip().rpartition("\n")[2])
 

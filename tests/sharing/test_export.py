@@ -185,6 +185,7 @@ FAULTS = {  # what is done to a merged model's folder, and what the proof says o
     "short": (lambda f: change_json(f / "config.json", max_position_embeddings=8), "max_position"),
     "code": (lambda f: change_json(f / "config.json", auto_map={"AutoModel": "a.B"}), "auto_map"),
     "no json": (lambda f: (f / "config.json").write_text("{"), "config.json is damaged"),
+    "no origin": (lambda f: (f / "export.json").write_text("{"), "export.json is damaged"),
     "limit": (
         lambda f: change_json(f / "tokenizer_config.json", model_max_length=512),
         "another model_max_length",
@@ -221,7 +222,7 @@ def test_where_nothing_is_found_out_nothing_looks_proven(exports, trained, tmp_p
     shutil.copytree(exports["fp32"].folder, tmp_path / "fp32")
     shutil.copytree(TINY_MODEL, tmp_path / "base")
     (tmp_path / "base" / "model.safetensors").unlink()
-    with pytest.raises(RuntimeError, match="ended .*base.*\nLook whether"):
+    with pytest.raises(RuntimeError, match="ended .*base.*\nLook whether the base"):
         sharing.prove_all(made, str(tmp_path / "base"), trained, ["3 + 4?"], 8)
     assert {path.name for path in tmp_path.iterdir()} == {"base", "fp32-unproved"}
     assert "It is called fp32-unproved now." in capsys.readouterr().out

@@ -88,7 +88,7 @@ def test_a_file_of_the_users_in_an_export_is_not_deleted(tmp_path):
 
 
 def test_others_may_read_it(tmp_path):
-    make(tmp_path / "m", end=lambda: (tmp_path / ".m.export.new" / "export.json").chmod(0o600))
+    make(tmp_path / "m", end=lambda: (tmp_path / ".m.export.new" / WHOLE[1]).chmod(0o600))
     modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "m", *(tmp_path / "m").iterdir())]
     assert modes == [0o755, 0o644, 0o644]
 
