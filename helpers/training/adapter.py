@@ -183,9 +183,9 @@ def whole_weights(what: str, base: str | Path) -> Iterator[None]:
     """Turns what goes wrong while a base's weights are read into a ValueError with a cure."""
     try:
         yield
-    except (OSError, ValueError, LookupError, SafetensorError) as error:
+    except Exception as error:  # of many kinds
         cause = f"{what}: {type(error).__name__}: {str(error)[:100]}"
-        cure = "Fetch or copy the model again: each file that its index names, whole."
+        cure = "Fetch or copy the model again, with each .safetensors file that its index names."
         raise ValueError(f"The weights of {base} are not whole ({cause}).\n{cure}") from error
 
 

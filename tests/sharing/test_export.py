@@ -288,7 +288,8 @@ HALF = {
     "another file": lambda base: change_index(base, {NORM: FIRST}),
     "a tensor too many": lambda base: change_index(base, {"x": FIRST}),
     "no file": lambda base: change_index(base, {NORM: "a.safetensors"}),
-    "no index": lambda base: (base / "model.safetensors.index.json").write_text("{"),
+    "half an index": lambda base: (base / "model.safetensors.index.json").write_text("{"),
+    "no index": lambda base: (base / "model.safetensors.index.json").unlink(),
 }
 
 
