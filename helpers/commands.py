@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -137,17 +137,24 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
         control=settings.control,
     )
     results = evaluation.conclude(found, recipe, folder, where, remembered)
+    print_results(results, where)
+    if recipe.format is HASH:
+        print("lm-eval strict takes the first #### anywhere, strict the last on its own line")
+    if remembered:
+        print(evaluation.show_control(remembered).to_string())
+    print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
+
+
+def print_results(results: Mapping, where: str) -> None:
+    """The tables of what summary.json holds: accuracies, rewards, and who is better than whom."""
+    from helpers import evaluation
+
     for kind in ("greedy", "sampled"):
         print(f"\n{kind}\n{evaluation.show(results[kind], where).to_string()}")
-    if recipe.format is HASH:
-        print("\nlm-eval strict takes the first #### anywhere, strict the last on its own line")
     rewards = evaluation.show_rewards(results["sampled"])
     print(f"\nsampled, rewards\n{rewards.to_string()}\n")
     for name, change in results["compare"].items():
         print(f"{name}: {evaluation.points(change)}, p = {change['p']:.2g}")
-    if remembered:
-        print(evaluation.show_control(remembered).to_string())
-    print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
 
 
 def ask(name: str, settings: Settings) -> None:

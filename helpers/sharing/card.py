@@ -51,15 +51,6 @@ def write_card(
     if results.get("weights", {}).get(stage, trained) != trained:
         what = f"The evaluation is of another {stage} adapter than this run's"
         raise ValueError(f"{what}.\n{cure}")
-    images = export.folder / "images"
-    pictures = {}
-    for path, title in PICTURES.items():
-        picture = run.folder / path.format(evaluation=evaluation)
-        (images / picture.name).unlink(missing_ok=True)
-        if picture.is_file():
-            images.mkdir(exist_ok=True)
-            shutil.copy(picture, images)
-            pictures[picture.name] = title
     card = ModelCard.from_template(
         ModelCardData(),  # the metadata is in the template
         # not template_path, which is read in the encoding of the machine
@@ -70,7 +61,7 @@ def write_card(
         results=results,
         own=own,
         repo=repo,
-        pictures=pictures,
+        pictures=copy_pictures(run, export, evaluation),
         apache=re.compile(APACHE, re.IGNORECASE),
         is_hub_id=is_hub_id,
         public_name=public_name,
@@ -79,3 +70,17 @@ def write_card(
     card.save(export.folder / "README.md")
     make_readable(export.folder)
     return card
+
+
+def copy_pictures(run: Run, export: Export, evaluation: str) -> dict[str, str]:
+    """Copies those pictures that there are; their titles by file name."""
+    images = export.folder / "images"
+    copied = {}
+    for path, title in PICTURES.items():
+        picture = run.folder / path.format(evaluation=evaluation)
+        (images / picture.name).unlink(missing_ok=True)
+        if picture.is_file():
+            images.mkdir(exist_ok=True)
+            shutil.copy(picture, images)
+            copied[picture.name] = title
+    return copied
