@@ -6,15 +6,14 @@ import os
 import platform
 import re
 import shutil
-import socket
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 # Read by the libraries when they are imported, so they are set when this module is.
 COMPILED = Path(tempfile.gettempdir(), "unsloth_compiled_cache")
@@ -30,8 +29,7 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 GIB = 2**30
 STACK = "torch transformers trl peft unsloth unsloth_zoo".split()  # noqa: SIM905
 STACK += "accelerate bitsandbytes datasets sympy".split()  # noqa: SIM905
-# Nobody need ask whether the Hub is there: the user has said, or only a proxy can reach it.
-DECIDED = {"HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
+PATIENCE = 4  # seconds for the Hub to answer anything
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
 {0.disk_gb:.0f} GB of disk free
@@ -78,20 +76,47 @@ def place() -> str:
     return "colab" if "google.colab" in shell else "local"
 
 
+@functools.cache
 def go_offline_without_hub() -> None:
-    """Sets HF_HUB_OFFLINE when nothing answers at the Hub, also for what has read it already.
+    """Sets HF_HUB_OFFLINE when the Hub does not answer, also for what has read it already.
 
-    What is cached still loads; otherwise the client retries for minutes.
+    What is cached still loads; otherwise the client retries for minutes. Asked once a process, by
+    a thread: looking up a name has no time-out.
     """
-    if os.environ.keys() & DECIDED:
+    from urllib.request import getproxies
+
+    proxies = getproxies()
+    # The user has said, or it goes through a proxy that urllib does not speak to.
+    if "HF_HUB_OFFLINE" in os.environ or "all" in proxies or "socks" in str(proxies):
         return
-    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    answered = threading.Event()
+    asking = threading.Thread(target=ask_hub, args=(answered,), daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    if answered.is_set():
+        return
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in {"huggingface_hub.constants", "datasets.config"} & sys.modules.keys():
+        sys.modules[name].HF_HUB_OFFLINE = True
+
+
+def ask_hub(answered: threading.Event) -> None:
+    """Sets `answered` if the Hub, or what HF_ENDPOINT names, answers: a refusal is an answer."""
+    import ssl
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, build_opener
+
+    hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:
-        socket.create_connection((hub.hostname, hub.port or 443), timeout=3).close()
-    except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        for name in {"huggingface_hub.constants", "datasets.config"} & sys.modules.keys():
-            sys.modules[name].HF_HUB_OFFLINE = True
+        build_opener().open(Request(hub, method="HEAD"), timeout=PATIENCE).close()
+    except HTTPError:
+        pass
+    except (OSError, HTTPException, ValueError) as error:
+        # The client may know certificates that are unknown here.
+        if not isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return
+    answered.set()
 
 
 def detect() -> Machine:

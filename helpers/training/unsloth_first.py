@@ -6,8 +6,10 @@ import io
 from collections.abc import Iterator
 from unittest import mock
 
-import helpers.machine.computer  # noqa: F401  (sets what Unsloth reads while it is imported)
+# Importing it sets what Unsloth reads while it is imported.
+from helpers.machine.computer import go_offline_without_hub
 
+go_offline_without_hub()
 gc.disable()  # of a million imported objects none is garbage: searching them takes a second
 import torch  # noqa: E402
 

@@ -2,7 +2,11 @@
 
 import os
 import socket
+import subprocess
+import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -11,6 +15,7 @@ import torch
 
 from helpers import machine as machines
 from helpers.machine import computer, folders
+from tests.conftest import ROOT
 
 
 def test_here(machine):
@@ -43,24 +48,71 @@ def test_what_a_card_computes_in(version, dtype, monkeypatch, capsys):
     assert machines.detect().device == "cpu"
 
 
-def test_without_the_hub_nothing_waits_for_it(monkeypatch):
-    for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        computer.go_offline_without_hub()
-        assert "HF_HUB_OFFLINE" not in os.environ
+class Answers(BaseHTTPRequestHandler):
+    """A Hub, or a proxy: it has nothing, and says so."""
+
+    def do_HEAD(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def places():
+    """Addresses that answer, that accept and then say nothing, and that refuse."""
+    with HTTPServer(("127.0.0.1", 0), Answers) as server, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ports = {"answers": server.server_port, "silent": silent.getsockname()[1], "refuses": 9}
+        yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        server.shutdown()
+
+
+HUBS = [
+    ({"HF_ENDPOINT": "answers"}, None),
+    ({"HF_ENDPOINT": "silent"}, "1"),
+    ({"HF_ENDPOINT": "refuses"}, "1"),
+    ({"HF_ENDPOINT": "http://hub.invalid"}, "1"),
+    ({"HF_ENDPOINT": "hub.invalid"}, "1"),
+    ({"HF_ENDPOINT": "http://hub.invalid", "HTTP_PROXY": "answers"}, None),
+    ({"HF_ENDPOINT": "https://hub.invalid", "HTTPS_PROXY": "refuses"}, "1"),
+    ({"HF_ENDPOINT": "https://hub.invalid", "HTTPS_PROXY": "answers"}, "1"),  # no way through
+    ({"HF_ENDPOINT": "refuses", "ALL_PROXY": "answers"}, None),
+    ({"HF_ENDPOINT": "refuses", "HTTPS_PROXY": "socks5://127.0.0.1:9"}, None),
+    ({"HF_ENDPOINT": "refuses", "HF_HUB_OFFLINE": "0"}, "0"),
+]
+
+
+@pytest.mark.parametrize(("given", "offline"), HUBS)
+def test_without_the_hub_nothing_waits_for_it(given, offline, places, monkeypatch):
+    for name in [*os.environ]:
+        if name == "HF_HUB_OFFLINE" or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, places.get(value, value))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(computer, "PATIENCE", 0.5)
     begun = time.perf_counter()
-    computer.go_offline_without_hub()
-    assert os.environ["HF_HUB_OFFLINE"] == "1" and time.perf_counter() - begun < 3.5
-    assert huggingface_hub.is_offline_mode()  # though it was imported before
-    del os.environ["HF_HUB_OFFLINE"]
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    computer.go_offline_without_hub()
-    assert "HF_HUB_OFFLINE" not in os.environ
+    computer.go_offline_without_hub.__wrapped__()
+    assert time.perf_counter() - begun < 2
+    found = os.environ.pop("HF_HUB_OFFLINE", None)
+    assert found == offline
+    assert huggingface_hub.is_offline_mode() == (offline == "1")  # though it was imported before
+
+
+def test_the_hub_is_asked_before_its_client_is_imported():
+    """By all that imports it; what is light asks nobody and imports no client."""
+    script = (
+        "import sys; from helpers.machine import computer\n"
+        "def asked(): print('huggingface_hub' in sys.modules)\n"
+        "computer.go_offline_without_hub = asked\n"
+        "from helpers.__main__ import main; main(['recipes']); print('light')\n"
+        "import helpers.training"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("light\nFalse\n"), done.stdout + done.stderr
 
 
 def test_what_is_attached_is_found_at_any_depth(tmp_path, monkeypatch):

@@ -40,7 +40,10 @@ print(sharing.push(exports["merged"].folder, "me/taught"))
 
 
 def environment(server, home):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    kept = {}
+    for name, value in os.environ.items():
+        if not name.startswith("HF_") and name != "TRANSFORMERS_OFFLINE":
+            kept[name] = value
     kept |= {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_TOKEN": TOKEN}
     return kept | {"NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
 
