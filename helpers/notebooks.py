@@ -34,7 +34,8 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
     """
     settings = Settings.read(given)
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
-    if settings.adapter and not Path(settings.adapter, "adapter_config.json").is_file():
+    places = [Path(settings.adapter, inner, "adapter_config.json") for inner in ("", "adapter")]
+    if settings.adapter and not any(map(Path.is_file, places)):
         cure = "Set ADAPTER to a trained adapter's folder, or leave it out."
         raise FileNotFoundError(f"There is no adapter in {settings.adapter}.\n{cure}")
     place = ROOT

@@ -206,7 +206,7 @@ WRONG = [
     (["both", "--batch_size", "12"], "does not divide into groups of 8"),
     ([*DAPO, "--vllm", "colocate"], "vLLM is not installed"),
     (["sft", "--model_name", "./nothing"], "no adapter at ./nothing"),
-    (["sft", "--dataset_name", "./nothing"], "./nothing could not be loaded"),
+    (["sft", "--dataset_name", "./nothing"], "no folder at ./nothing.\nGive one that is here"),
     ([*DAPO, "--max_samples", "1"], "takes 8 questions a step, and there are 1"),
     (["sft", "--sft_output", ROOT / "tests"], "holds something that is no adapter"),
     (["both", "--sft_output", "x", "--grpo_output", "./x"], "are one folder"),

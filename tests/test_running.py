@@ -87,8 +87,8 @@ def test_every_recipe_through_all_four(name, tmp_path):
     ("given", "cause", "cure"),
     [
         (["OUTPUT=/proc/nowhere"], "Cannot write to", "OUTPUT"),
-        (["DATASET=./nothing"], "./nothing could not be loaded", "DATASET"),
-        (["MODEL=./nothing"], "no adapter at ./nothing", "MODEL"),
+        (["DATASET=./nothing"], "no folder at ./nothing", "Give one"),
+        (["MODEL=./nothing"], "no adapter at ./nothing", "Give one"),
     ],
 )
 def test_bad_input_ends_with_cause_and_cure(given, cause, cure, tmp_path):

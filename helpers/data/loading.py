@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm.std import tqdm
 
-from helpers.machine import hint
+from helpers.machine import check_path, hint
 from helpers.recipes import Recipe, Source
 from helpers.rewards import columns_of
 from helpers.rows import Example, Unusable
@@ -238,6 +238,7 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
         inside = os.path.join(path, part or "")
         if os.path.exists(inside):
             path = inside
+    check_path(path, "file and no folder", "*.parquet", "*.jsonl")
     name, _, config = where.partition(":")
     options = {"path": name, "name": config or None}
     if where == source.path:

@@ -8,8 +8,10 @@ a right reply is put after it, as training does it. What is safe is mended, and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from helpers.data.prompts import prompt_text, template_end, tokens_of, turn_end
+from helpers.machine import check_path
 from helpers.recipes import Recipe
 
 QUESTION, SOLUTION, ANSWER = "What is 9 + 9?", "9 + 9 = 18", "18"
@@ -31,6 +33,7 @@ def load_tokenizer(name: str):
     """The tokenizer of a model's folder or Hub id. Raises ValueError if there is none."""
     from transformers import AutoTokenizer
 
+    check_path(name, "model and no adapter", "config.json")
     reason = "it makes no tokens of a text"
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -39,6 +42,8 @@ def load_tokenizer(name: str):
     except (OSError, LookupError, TypeError, AttributeError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:150]
     cure = "Put the tokenizer's files into its folder, or set MODEL to another folder or Hub id."
+    if not Path(name).exists():
+        cure = "Check the network and the id, or set MODEL to a local folder."
     raise ValueError(f"There is no tokenizer that works in {name} ({reason}).\n{cure}")
 
 

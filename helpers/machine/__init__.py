@@ -18,6 +18,7 @@ make_readable        lets others read a folder
 file_hash            SHA-256 of a file
 checked_downloads    compares what comes from the Hub with the hash that the Hub names
 hint                 where files that were not found are attached on Kaggle
+check_path           refuses a path at which nothing is, before the Hub is asked for it
 check_mirror         refuses a mirror on a Drive that is not mounted
 check_launch         refuses a launch that started one process instead of several
 allow_numbered_cpus  lets several CPU processes go on from a checkpoint
@@ -39,6 +40,7 @@ from helpers.machine.computer import (
 from helpers.machine.downloads import checked_downloads
 from helpers.machine.folders import (
     check_mirror,
+    check_path,
     file_hash,
     hint,
     make_readable,

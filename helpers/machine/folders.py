@@ -2,12 +2,17 @@
 
 import contextlib
 import hashlib
+import re
 import tempfile
 from pathlib import Path
 
 # What is attached to a Kaggle notebook: read-only, and mounted in more than one layout.
 INPUT = Path("/kaggle/input")
 DRIVE = Path("/content/drive")
+# What no id of the Hub looks like: it has at most one slash, which is within it.
+PATH = re.compile(
+    r"[./~].*|outputs/.*|.*\\.*|.*/.*/.*|.*/|.*\.(csv|tsv|txt|jsonl?|parquet)(\.gz)?", re.IGNORECASE
+)
 
 
 def file_hash(path: str | Path) -> str:
@@ -45,6 +50,16 @@ def hint(*patterns: str) -> str:
     """Where folders with such files are attached, for the end of an error's second line."""
     found = ", ".join(map(str, attached(*patterns)[:3]))
     return f" Attached are: {found}." if found else ""
+
+
+def check_path(name: str, what: str, *patterns: str) -> None:
+    """Raises FileNotFoundError for a path at which nothing is: the Hub is not asked for it.
+
+    patterns: of files that such a thing has, to say where some are attached.
+    """
+    if PATH.fullmatch(name) and not Path(name).exists():
+        cure = "Give one that is here, or an id of the Hub." + hint(*patterns)
+        raise FileNotFoundError(f"There is no {what} at {name}.\n{cure}")
 
 
 def check_mirror(mirror: str | Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers.machine.computer import GIB, Machine
-from helpers.machine.folders import hint
+from helpers.machine.folders import check_path, hint
 from helpers.recipes import (
     ALL_PROJECTIONS,
     GRPOSettings,
@@ -91,9 +91,7 @@ def shape_of(model: str) -> Shape:
     """
     from transformers import AutoConfig
 
-    if not Path(model).exists() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
-        cure = "Set MODEL to a local folder or a Hub id." + hint("config.json")
-        raise FileNotFoundError(f"There is no model and no adapter at {model}.\n{cure}")
+    check_path(model, "model and no adapter", "config.json")
     name = re.sub(ALIAS, "", model.lower())
     published = json.loads(PUBLISHED.read_text())
     try:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from helpers.machine import file_hash
+from helpers.machine import check_path, file_hash
 from helpers.runs import Run
 from helpers.tiny import TINY_MODEL, is_embedded
 
@@ -42,9 +42,12 @@ class Adapter:
     def read(cls, folder: str | Path, base: str | None = None) -> Adapter:
         """The adapter in a folder, if it is whole and belongs to `base` (None: to whichever).
 
-        Raises FileNotFoundError (no adapter there) or ValueError (of another base, or damaged).
+        Of a run's folder it is that run's. Raises FileNotFoundError (no adapter there, or its base
+        is not) or ValueError (of another base, or damaged).
         """
         folder = Path(folder)
+        if (folder / "adapter").is_dir():
+            folder = folder / "adapter"
         weights = folder / "adapter_model.safetensors"
         settings = folder / "adapter_config.json"
         if not weights.is_file() or not settings.is_file():
@@ -109,15 +112,21 @@ def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | Non
     if is_embedded(own):
         own = str(TINY_MODEL)  # wherever this project lay when it was trained
     trained = f"The adapter in {folder} was trained on {own}"
+    # A run says whether its base was a folder; that may have a name as on the Hub.
+    was_folder = Path(own).is_absolute() or bool(run and run.manifest.get("base_weights"))
+    gone = was_folder and not Path(own).exists()
     if wanted is None:
-        if Path(own).is_absolute() and not Path(own).exists():
+        if gone:
             cure = "Set MODEL to where that model lies now."
             raise FileNotFoundError(f"{trained}, which is not here.\n{cure}")
         return own
+    check_path(wanted, "model", "config.json")
     if not same_model(own, wanted, run):
         cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {wanted}."
+        if gone:
+            cure = f"Set MODEL to where {own} lies now, or train again on {wanted}."
         raise ValueError(f"{trained}, not on {wanted}.\n{cure}")
-    return wanted if Path(wanted).exists() else own
+    return wanted if gone or Path(wanted).exists() else own
 
 
 def save_config(config: LoraConfig, base: str, folder: str | Path) -> None:

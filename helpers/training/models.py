@@ -70,18 +70,17 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
                 **options,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        base, what, named = model, f"The model {model!r}", "MODEL"
+        base, what = model, f"The model {model!r}"
         if isinstance(model, Adapter):
             base = model.base
             what = f"The base {base!r}, which the adapter in {name} names,"
-            named = "base_model_name_or_path in its adapter_config.json"
         if "size mismatch" in str(error):
             cure = "Set MODEL to the base that it was trained on."
             raise ValueError(f"The adapter in {name} does not fit {base}.\n{cure}") from error
         if Path(base).exists():
             raise
         what += f" could not be loaded from the Hub ({type(error).__name__})"
-        cure = f"Check the network and the id, or set {named} to a local folder."
+        cure = "Check the network and the id, or set MODEL to a local folder."
         raise ConnectionError(f"{what}.\n{cure}{hint('config.json')}") from error
     settle_end(loaded, tokenizer)
     return loaded, tokenizer

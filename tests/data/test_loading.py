@@ -173,7 +173,7 @@ def test_a_usable_row_from_a_number_on(recipe, tmp_path, start, number):
         data.usable_row(recipe, write(tmp_path / "own.jsonl", rows[:1]), "cpu", start)
 
 
-NOT_THERE = "./missing ~nobody/x C:/a.jsonl a/b.csv ./a:b nobody/x"
+NOT_THERE = "nobody/x nobody/x:main"
 NO_ANSWERS = [{"frage": "q", "answer": "7"}, {"frage": "q", "answer": "#### 7"}]
 COUNTED = "(2 without 'question'; its columns: frage, answer)"
 

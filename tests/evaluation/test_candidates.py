@@ -121,7 +121,7 @@ def test_an_adapter_is_judged_by_the_recipe_that_it_learned(adapter, tmp_path):
         ([*runs[:1], "--recipe", "gsm8k_xml"], "gsm8k_xml", False),
     ):
         unread = ("--dataset", "./none.csv", "--out", tmp_path / "out")
-        shown = fails("./none.csv could not be loaded", "evaluate", *names, *unread)
+        shown = fails("no folder at ./none.csv", "evaluate", *names, *unread)
         assert f"judged by {judge}\n" in shown
         warning = "warning: the adapters are of different recipes (gsm8k_hash, gsm8k_xml)"
         assert (warning in shown) is warned

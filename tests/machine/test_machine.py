@@ -1,5 +1,6 @@
 """What this computer is found to be, its random numbers, and its folders."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -113,6 +114,22 @@ def test_the_hub_is_asked_before_its_client_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.endswith("light\nFalse\n"), done.stdout + done.stderr
+
+
+PATHS = "/x ./x ../x ~/x ~me x/ x/y/ x/y/z outputs/x x\\y C:\\x C:/x/y x.csv x/y.JSONL x.json.gz"
+NAMES = "gpt2 me/model me/model.v1 me/data:config embedded me/x-csv output/x there/rows.csv"
+
+
+@pytest.mark.parametrize("name", [*PATHS.split(), *NAMES.split()])
+def test_a_path_at_which_nothing_is_is_no_name_of_the_hub(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "rows.csv").touch()
+    refused = contextlib.nullcontext()
+    if name in PATHS.split():
+        refused = pytest.raises(FileNotFoundError, match="^There is no x at .*\nGive one that is")
+    with refused:
+        machines.check_path(name, "x")
 
 
 def test_what_is_attached_is_found_at_any_depth(tmp_path, monkeypatch):
