@@ -6,16 +6,19 @@ All flags are settings, from the one list in `settings.py`.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
 from helpers import commands
-from helpers.settings import Settings
+from helpers.settings import NO, YES, Settings
 
 # What the work stops with when something is wrong: the text is enough.
 EXPECTED = (OSError, ValueError, ImportError, RuntimeError, FloatingPointError)
 SETTINGS = {field.name: field for field in fields(Settings)}
+SWITCHES = {f"--{name}" for name, field in SETTINGS.items() if field.type.startswith("bool")}
+VALUES = {"int": "N", "float": "NUMBER", "str": "VALUE"}  # what help shows
 
 LENGTHS = "max_prompt max_completion temperature"
 SFT = f"""recipe model dataset file output epochs batch learning_rate rows use_4bit rank generations
@@ -55,17 +58,57 @@ def build_parser() -> argparse.ArgumentParser:
         for flag in flags.split():
             field = SETTINGS[flag]
             spellings = [f"--{spelling}" for spelling in (flag, *field.metadata["flags"])]
-            options = {"metavar": "VALUE"}
-            if field.type.startswith("bool"):
+            if f"--{flag}" in SWITCHES:
                 options = {"action": argparse.BooleanOptionalAction}
+            else:
+                value = VALUES[field.type.removesuffix(" | None")]
+                options = {"metavar": "|".join(field.metadata["choices"]) or value}
             command.add_argument(*spellings, dest=flag, help=field.metadata["help"], **options)
     return parser
 
 
+def with_switches(words: Sequence[str]) -> list[str]:
+    """`--resume false` and `--resume=false` as `--no-resume`, which is what the parser knows."""
+    found = []
+    for word in words:
+        flag, _, said = word.partition("=")
+        if word.lower() in YES + NO and found and found[-1] in SWITCHES:
+            flag, said = found.pop(), word
+        if flag in SWITCHES and said.lower() in NO:
+            word = flag.replace("--", "--no-")
+        elif flag in SWITCHES and said.lower() in YES:
+            word = flag
+        found.append(word)
+    return found
+
+
+def as_flags(text: str, command: str) -> str:
+    """A message with this command's flags in place of the names of parameters.
+
+    >>> as_flags("Set MODEL=x, or RESUME = False (in a terminal --no-resume).", "sft")
+    'Set --model x, or --no-resume.'
+    """
+
+    def flag(found: re.Match) -> str:
+        name, value = f"--{found[1].lower()}", (found[2] or "").lower()
+        if name in SWITCHES and value in YES + NO:
+            return name if value in YES else name.replace("--", "--no-")
+        return f"{name} {found[2]}" if found[2] else name
+
+    flags = COMMANDS[command][1].split()
+    if "out" in flags:
+        text = re.sub(r"\bOUTPUT\b", "OUT", text)
+    names = "|".join(flags).upper()
+    text = re.sub(r"\w+ = \w+ \(in a terminal (--[\w-]+)\)", r"\1", text)
+    return re.sub(rf"(?<![\w/.-])({names})(?![\w/-])(?: ?= ?(\S*[^\s,.;)]))?", flag, text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
-    given = vars(build_parser().parse_args(argv))
-    work = getattr(commands, given.pop("command"))
+    words = sys.argv[1:] if argv is None else argv
+    given = vars(build_parser().parse_args(with_switches(words)))
+    command = given.pop("command")
+    work = getattr(commands, command)
     # what is a setting goes there, the rest to the function of the command's name
     arguments = [value for name, value in given.items() if name not in SETTINGS]
     flags = {f"--{n}": value for n, value in given.items() if n in SETTINGS and value is not None}
@@ -76,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{what}\nRun the same command again: it goes on from there.", file=sys.stderr)
         return 130
     except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error), command)}", file=sys.stderr)
         return 1
     return 0
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 
-AFRESH = "RESUME = False (make: RESUME=false, python -m helpers: --no-resume)"  # in messages
+AFRESH = "RESUME = False (in a terminal --no-resume)"  # in messages
 DEFAULT_RECIPE = "gsm8k_xml"
 TRACKERS = ("wandb", "tensorboard", "trackio")
 YES = ("1", "true", "yes", "on")

@@ -3,16 +3,18 @@
 import json
 import random
 import shutil
+import time
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
+from helpers.__main__ import COMMANDS, as_flags, build_parser, main, with_switches
 from helpers.commands import check_place
 from helpers.drawing import recipe_of
 from helpers.recipes import RECIPES, for_model
 from helpers.runs import write_json, write_lines
-from helpers.settings import Settings
+from helpers.settings import AFRESH, Settings
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.schemas import rows_for
 from helpers.training.stages import changed
@@ -202,7 +204,7 @@ WRONG = [
     (["push", TINY_MODEL, "model"], "your-name/model-name"),
     (["sft", "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
     (["sft", "--recipe", "dapo_think"], "has no SFT"),
-    (["grpo"], "Run 01_sft.ipynb first"),
+    (["grpo"], "Run 01_sft.ipynb first, or set --adapter (in a terminal: python -m helpers sft)"),
     (["both", "--batch_size", "12"], "does not divide into groups of 8"),
     ([*DAPO, "--vllm", "colocate"], "vLLM is not installed"),
     (["sft", "--model_name", "./nothing"], "no adapter at ./nothing"),
@@ -221,6 +223,75 @@ def test_what_is_wrong_is_said_before_anything_is_trained(words, said, tmp_path,
     monkeypatch.chdir(tmp_path)
     fails(said, *words)
     assert not list(tmp_path.rglob("adapter"))
+
+
+MESSAGES = [
+    ("sft", "Set MODEL to it, a smaller MODEL.", "Set --model to it, a smaller --model."),
+    ("grpo", "Set MODEL=a/b.c-1, or KEEP_BEST.", "Set --model a/b.c-1, or --keep_best."),
+    ("sft", "start afresh: RESUME = False.", "start afresh: --no-resume."),
+    ("sft", f"afresh: {AFRESH}, too", "afresh: --no-resume, too"),
+    ("sft", 'or set MIRROR = "".', 'or set --mirror "".'),
+    ("sft", "FORCE = True trains", "--force trains"),
+    ("export", "set OUTPUT to a larger disk", "set --out to a larger disk"),
+    ("sft", "set OUTPUT elsewhere", "set --output elsewhere"),
+    ("export", "or set ADAPTER to a folder", "or set ADAPTER to a folder"),  # it is no flag there
+    ("sft", "/x/MODEL/SEED-1 and MY_MODEL", "/x/MODEL/SEED-1 and MY_MODEL"),
+    ("run", "Set MODEL, RESUME = False", "Set MODEL, RESUME = False"),
+]
+
+
+@pytest.mark.parametrize(("command", "said", "shown"), MESSAGES)
+def test_messages_of_the_command_line_name_flags(command, said, shown):
+    assert as_flags(said, command) == shown
+
+
+SWITCHES = [
+    ("sft --resume false", False),
+    ("sft --resume=False --seed 1", False),
+    ("sft --no-resume", False),
+    ("sft --resume on", True),
+    ("sft --resume", True),
+    ("sft", None),
+    ("evaluate --resume true x", True),
+    ("evaluate x --resume OFF", False),
+    ("evaluate --resume x", True),
+]
+
+
+@pytest.mark.parametrize(("words", "resume"), SWITCHES)
+def test_a_switch_takes_a_word_and_no_argument_of_the_command(words, resume):
+    given = build_parser().parse_args(with_switches(words.split()))
+    assert given.resume is resume
+    assert getattr(given, "candidate", ["x"]) == ["x"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_name_and_choice_within_80_columns(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    for flag in COMMANDS[command][1].split():
+        metadata = Settings.__dataclass_fields__[flag].metadata
+        for name in (*metadata["flags"], flag, "|".join(metadata["choices"])):
+            assert name in shown
+
+
+def test_a_model_of_the_hub_that_does_not_answer(tmp_path, recipe, machine, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for module in ("huggingface_hub.constants", "datasets.config"):
+        monkeypatch.setattr(f"{module}.HF_HUB_OFFLINE", True)
+    name = "Qwen/Qwen3-0.6B"
+    make_adapter(str(TINY_MODEL), tmp_path / "run" / "adapter", recipe, machine, 0.02)
+    settings = tmp_path / "run" / "adapter" / "adapter_config.json"
+    write_json(settings, json.loads(settings.read_text()) | {"base_model_name_or_path": name})
+    begun = time.monotonic()
+    for words in (["sft", "--model", name], ["ask", name], ["evaluate", name]):
+        fails("Check the network and the id, or set ", *words)
+    for command in ("ask", "evaluate", "export"):
+        fails("Check the network and the id, or set ", command, "run")
+    assert time.monotonic() - begun < 15
 
 
 TOO_FEW = [

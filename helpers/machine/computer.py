@@ -86,7 +86,7 @@ def go_offline_without_hub() -> None:
     from urllib.request import getproxies
 
     proxies = getproxies()
-    # The user has said, or it goes through a proxy that urllib does not speak to.
+    # The user has said, or there is a proxy of another kind than is spoken to here.
     if "HF_HUB_OFFLINE" in os.environ or "all" in proxies or "socks" in str(proxies):
         return
     answered = threading.Event()

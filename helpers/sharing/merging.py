@@ -31,6 +31,19 @@ COMPANIONS = 20_000_000  # bytes, for tokenizer and settings
 WANTED = ("*.json", "*.safetensors", "*.jinja", "*.txt")  # of a base on the Hub
 
 
+def folder_of(base: str) -> Path:
+    """Where a base lies, after a download. Raises ConnectionError if there is none."""
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        with checked_downloads():
+            return Path(snapshot_download(base, allow_patterns=WANTED, ignore_patterns="*/*"))
+    except (OSError, ValueError) as error:
+        what = f"The base {base} could not be loaded from the Hub ({type(error).__name__})"
+        cure = "Check the network and the id, or set MODEL to a local folder."
+        raise ConnectionError(f"{what}.\n{cure}") from error
+
+
 @torch.no_grad()
 def merge(
     base: str,
@@ -46,10 +59,7 @@ def merge(
     Raises ValueError (not this base, or nothing that can be merged) or OSError (no base, no room).
     """
     adapter.tokenizer  # noqa: B018  raises where there is none, before all the work
-    weights = Path(base)
-    if not weights.is_dir():
-        with checked_downloads():
-            weights = Path(snapshot_download(base, allow_patterns=WANTED, ignore_patterns="*/*"))
+    weights = folder_of(base)
     config = AutoConfig.from_pretrained(weights)
     if getattr(config, "quantization_config", None):
         what = f"The weights of {base} are quantised; a merge would round the adapter away"

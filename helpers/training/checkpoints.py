@@ -61,8 +61,7 @@ def lock_folder(place: Path, doing: str) -> Iterator[None]:
     except Timeout as error:
         raise RuntimeError(
             f"Another process is {doing} {place}.\n"
-            "Stop it (a notebook's kernel goes on when its tab is closed), or set OUTPUT, in a "
-            "terminal --output_dir, to another folder."
+            "Stop it (a kernel goes on when its tab is closed), or set OUTPUT to another folder."
         ) from error
     except (OSError, NotImplementedError):
         pass  # a file system without locks

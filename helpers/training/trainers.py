@@ -84,7 +84,7 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
         return Adapter.read(adapter, base)
     if not recipe.sft:
         return None
-    cure = "Run 01_sft.ipynb first (in a terminal: python -m helpers sft), or set ADAPTER."
+    cure = "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft)."
     sft = Run.read_finished(Path(output) / recipe.name / "sft", cure)
     return Adapter.read(sft.adapter, base)
 
