@@ -138,6 +138,7 @@ def test_stages_from_the_command_line(tmp_path):
     assert shown.count(f"the embedded model knows its own few stories: of {rows} it will get") == 1
     for stage in ("sft", "grpo"):
         assert f"16 for {stage} (left out: 38 beyond the 16 that {stage} takes)" in shown
+    assert "\nfinished  " not in shown
     assert f"-m helpers plot {out / 'gsm8k_xml/sft'}\n" in shown
     for stage in ("sft", "grpo"):
         runs[stage] = json.loads((out / "gsm8k_xml" / stage / "run.json").read_text())
@@ -161,7 +162,10 @@ def test_stages_from_the_command_line(tmp_path):
     settings = json.loads((tmp_path / "eval" / "grpo_sampled.json").read_text())["settings"]
     assert settings[0] == 0.9 and settings[3] == 64  # the temperature and the limit of the run
 
-    assert works(*words).count("finished before") == 2
+    shown = works(*words)
+    assert shown.count("finished before") == 2
+    assert f"\nfinished  sft, grpo in {out / 'gsm8k_xml'}: read, not trained" in shown
+    assert "again: RESUME = False in 01 and 02 (in a terminal --no-resume)" in shown
     words[words.index(out)] = tmp_path / "there"  # another machine, the same mirror
     shown = works(*words)
     assert "from the mirror: ['grpo', 'sft']" in shown and shown.count("finished before") == 2

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
@@ -29,7 +30,7 @@ from helpers.machine import (
 from helpers.recipes import SUPERVISED, Recipe, for_model, get_recipe
 from helpers.rewards import columns, reward_functions, reward_table, written
 from helpers.rows import Example
-from helpers.runs import duration, few_groups
+from helpers.runs import Run, duration, few_groups
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
 from helpers.training.adapter import Adapter
@@ -317,12 +318,19 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
 
 
 def restore_runs(job: Job) -> None:
-    """Brings back the runs that are further in the mirror than here."""
-    if not job.settings.mirror:
-        return
-    if job.machine.processes > 1:
-        PartialState(cpu=job.machine.device == "cpu")
-    if job.machine.main:
-        stages = restore(job.settings.output, job.recipe.name, job.settings.mirror)
-        print("from the mirror:", stages)
-    wait_for_everyone()
+    """Brings back the runs that are further in the mirror than here, and says what is finished."""
+    settings, name = job.settings, job.recipe.name
+    if settings.mirror:
+        if job.machine.processes > 1:
+            PartialState(cpu=job.machine.device == "cpu")
+        if job.machine.main:
+            print("from the mirror:", restore(settings.output, name, settings.mirror))
+        wait_for_everyone()
+    folder = Path(settings.output, name)
+    runs = {stage: Run.read(folder / stage) for stage in job.recipe.stages}
+    finished = [stage for stage, run in runs.items() if run and run.finished]
+    if finished and settings.resume:
+        print(
+            f"finished  {', '.join(finished)} in {folder}: read, not trained, if nothing changed;"
+        )
+        print("          to train again: RESUME = False in 01 and 02 (in a terminal --no-resume)")
