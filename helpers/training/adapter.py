@@ -112,21 +112,20 @@ def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | Non
     if is_embedded(own):
         own = str(TINY_MODEL)  # wherever this project lay when it was trained
     trained = f"The adapter in {folder} was trained on {own}"
+    elsewhere = "Set MODEL to where that model lies now, or train again."
     # A run says whether its base was a folder; that may have a name as on the Hub.
     was_folder = Path(own).is_absolute() or bool(run and run.manifest.get("base_weights"))
     gone = was_folder and not Path(own).exists()
-    if wanted is None:
-        if gone:
-            cure = "Set MODEL to where that model lies now."
-            raise FileNotFoundError(f"{trained}, which is not here.\n{cure}")
-        return own
-    check_path(wanted, "model", "config.json")
-    if not same_model(own, wanted, run):
-        cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {wanted}."
-        if gone:
-            cure = f"Set MODEL to where {own} lies now, or train again on {wanted}."
-        raise ValueError(f"{trained}, not on {wanted}.\n{cure}")
-    return wanted if gone or Path(wanted).exists() else own
+    if gone and wanted is None:
+        raise FileNotFoundError(f"{trained}, which is not here.\n{elsewhere}")
+    found = wanted or own
+    check_path(found, "model", "config.json")
+    if same_model(own, found, run):
+        return found if gone or Path(found).exists() else own
+    if found == own:
+        raise ValueError(f"{trained}, which has other weights now.\n{elsewhere}")
+    cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {found}."
+    raise ValueError(f"{trained}, not on {found}.\n{elsewhere if gone else cure}")
 
 
 def save_config(config: LoraConfig, base: str, folder: str | Path) -> None:
@@ -154,14 +153,15 @@ def is_adapter(folder: str | Path) -> bool:
 def same_model(own: str, other: str, run: Run | None = None) -> bool:
     """Whether two names mean one base: a folder, or a Hub id, also as Unsloth's 4-bit copy.
 
-    Of folders the weights decide: the base may lie elsewhere than when `run` was trained on it.
+    run: what was trained on `own`, for which `other` may have been set as MODEL. Of folders the
+    weights decide: the base may lie elsewhere than when `run` was trained on it.
 
     >>> same_model("unsloth/Qwen3-4B-unsloth-bnb-4bit", "Qwen/Qwen3-4B")
     True
     """
     if Path(other).is_dir():
         weights = run.manifest.get("base_weights") if run else None
-        if Path(own).is_dir():
+        if not weights and Path(own).is_dir():
             weights = folder_identity(own)
         if weights:
             return weights == folder_identity(other)
@@ -171,7 +171,7 @@ def same_model(own: str, other: str, run: Run | None = None) -> bool:
     for model in (own, other):
         name = model.lower().rpartition("/")[2]
         bare.add(name.removesuffix("-bnb-4bit").removesuffix("-unsloth"))
-    return len(bare) == 1
+    return len(bare) == 1 or bool(run and run.manifest.get("model") == other)
 
 
 def folder_identity(folder: str | Path) -> str:

@@ -245,7 +245,7 @@ def train(
             mirror(run)
         wait_for_everyone()
     FastLanguageModel.for_inference(trainer.model)
-    return Adapter.read(run.adapter)
+    return Adapter.read(run.adapter, run.base)  # which may have moved since a finished run
 
 
 def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:

@@ -143,7 +143,7 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
         (["outputs/gsm8k_xml/none/adapter"], "There is no model and no adapter at outputs/gsm8k_x"),
         (["./nothing"], "no adapter at ./nothing"),
         (["CUT"], "is damaged (SafetensorError"),
-        (["MOVED"], "was trained on /not/here, which is not here.\nSet MODEL"),
+        (["MOVED"], "was trained on /not/here, which is not here.\nSet --model"),
         ([BASE, "--problems", "2", "--vllm", "colocate"], "vLLM is not installed"),
     ],
 )
