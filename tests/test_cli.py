@@ -211,6 +211,7 @@ WRONG = [
     (["grpo"], "Run 01_sft.ipynb first, or set --adapter (in a terminal: python -m helpers sft)"),
     (["both", "--batch_size", "12"], "does not divide into groups of 8"),
     ([*DAPO, "--vllm", "colocate"], "vLLM is not installed"),
+    (["sft", "--vllm", "server"], "vLLM is not installed"),
     (["sft", "--model_name", "./nothing"], "no adapter at ./nothing"),
     (["sft", "--dataset_name", "./nothing"], "no folder at ./nothing.\nGive one that is here"),
     ([*DAPO, "--max_samples", "1"], "takes 8 questions a step, and there are 1"),

@@ -23,6 +23,10 @@ from helpers.training.unsloth_first import FastLanguageModel
 
 SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time less than a tenth
 LOOKS = 20  # at most so many in a run, and two
+NO_BEST = (
+    "KEEP_BEST needs held-out problems, which vLLM and divided models are not asked.\n"
+    "Leave KEEP_BEST out."
+)
 
 
 class HeldOut:
@@ -82,8 +86,7 @@ def watch_held_out(
     if examples and not sharded and not getattr(trainer.args, "use_vllm", False):
         return HeldOut(trainer, run, examples, keep)
     if keep:
-        cause = "KEEP_BEST needs held-out problems, which vLLM and divided models are not asked"
-        raise ValueError(f"{cause}.\nLeave KEEP_BEST out.")
+        raise ValueError(NO_BEST)
     return None
 
 

@@ -35,10 +35,12 @@ from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
 from helpers.training.adapter import Adapter
 from helpers.training.checkpoints import last_checkpoint
+from helpers.training.held_out import NO_BEST
 from helpers.training.mirroring import restore
 from helpers.training.models import add_lora, generate, load
 from helpers.training.trainers import (
     check_group,
+    check_tracker,
     grpo_config,
     sft_config,
     start_of_grpo,
@@ -100,6 +102,10 @@ def open_job(settings: Settings) -> Job:
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
     writable_folder(settings.output)
     machine = detect()
+    check_tracker(settings.report_to)
+    vllm_settings(settings.vllm, recipe, machine)
+    if settings.vllm and settings.keep_best:
+        raise ValueError(NO_BEST)
     base = settings.model or default_base(recipe, machine)
     machine = for_size(machine, shape_of(base).parameters)
     recipe = for_model(recipe, is_embedded(base), machine.device, settings.budget)
@@ -158,7 +164,6 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
     if "grpo" in names:
         plan(recipe, "grpo", job.base, job.machine)
         check_group(recipe.grpo.batch, recipe.grpo.generations)
-        vllm_settings(job.settings.vllm, recipe, job.machine)
     splits = job.splits()
     if "sft" in names and recipe.supervised:
         data.solved(splits["train"])

@@ -41,6 +41,13 @@ QUICK_MINUTES = {"priming": 1.0, "sft": 15.0, "grpo": 25.0}
 MEASURED = 5  # steps, before the rest is sized; the first one compiles and does not count
 
 
+def check_tracker(report_to: str) -> None:
+    """Raises ValueError for a tracker that is not installed."""
+    if report_to not in ("", "none", *get_available_reporting_integrations()):
+        cure = f'pip install {report_to}, or set REPORT_TO = "none".'
+        raise ValueError(f"REPORT_TO is {report_to!r}, which is not installed.\n{cure}")
+
+
 def check_group(batch: int, generations: int) -> None:
     """Raises ValueError, naming the nearest sizes that fit, unless groups divide the batch."""
     if generations >= 2 and batch % generations == 0:
@@ -94,9 +101,6 @@ def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str)
 
     save_strategy is "no" because the run's own callback says when to save: by the clock.
     """
-    if report_to not in ("", "none", *get_available_reporting_integrations()):
-        cure = f'pip install {report_to}, or set REPORT_TO = "none".'
-        raise ValueError(f"REPORT_TO is {report_to!r}, which is not installed.\n{cure}")
     # Read by the tracker's callback, if that one is chosen.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
     plan = machines.plan(run.recipe, run.stage, run.base, machine)

@@ -9,6 +9,7 @@ import pytest
 from helpers import data, rewards, runs
 from helpers.recipes import RECIPES, for_model
 from helpers.runs import Run
+from helpers.settings import Settings
 from helpers.training import models, stages
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
@@ -66,6 +67,23 @@ def test_who_generates(recipe, machine):
         training.vllm_settings("colocate", recipe, replace(machine, vllm=False))
     with_it = training.vllm_settings("server", recipe, replace(machine, vllm=True))
     assert with_it["vllm_mode"] == "server" and with_it["use_vllm"]
+
+
+CANNOT = [
+    ({"vllm": "colocate"}, False, ImportError, "vLLM is not installed"),
+    ({"report_to": "trackio"}, False, ValueError, "REPORT_TO is 'trackio', which is not installed"),
+    ({"vllm": "server", "keep_best": True}, True, ValueError, "KEEP_BEST needs held-out"),
+]
+
+
+@pytest.mark.parametrize(("given", "has", "kind", "said"), CANNOT)
+def test_what_this_machine_cannot_do_is_refused_at_the_start(
+    given, has, kind, said, machine, tmp_path, monkeypatch
+):
+    """Also in 01: hours of SFT would come before GRPO needs it."""
+    monkeypatch.setattr(stages, "detect", lambda: replace(machine, vllm=has))
+    with pytest.raises(kind, match=f"{said}.*\n"):
+        stages.open_job(Settings(output=str(tmp_path), **given))
 
 
 @pytest.fixture(scope="module")
