@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -66,6 +67,8 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
             try:
                 book = execute(name, executed / name, parameters, place, kernel)
             except KeyboardInterrupt:
+                # Else a kernel that dies of it, too, is told at length.
+                logging.getLogger("asyncio").disabled = True
                 raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
             kernel.stop()
             kernel = after
