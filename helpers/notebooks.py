@@ -116,12 +116,13 @@ class Kernel:
     """
 
     def __init__(self, place: Path, held: contextlib.ExitStack):
-        from jupyter_client import AsyncKernelManager
-        from jupyter_core.utils import run_sync
+        from nbclient import NotebookClient
+        from nbformat.v4 import new_notebook
 
-        self.manager = AsyncKernelManager(kernel_name="python3")
+        nbclient = NotebookClient(new_notebook(), kernel_name="python3")
+        self.manager = nbclient.create_kernel_manager()
         with hidden_stderr():
-            run_sync(self.manager.start_kernel)(cwd=str(place))
+            nbclient.start_new_kernel(cwd=str(place))
         held.callback(self.stop)
         self.client = self.manager.client()
         self.client.start_channels()
@@ -129,7 +130,7 @@ class Kernel:
             self.client.execute("import helpers.training", silent=True)
 
     def stop(self) -> None:
-        from jupyter_core.utils import run_sync
+        from nbclient.util import run_sync
 
         self.client.stop_channels()
         if self.manager.has_kernel:

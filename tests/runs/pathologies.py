@@ -57,11 +57,11 @@ def ill(recipe, machine, out, start, name="", paid=None, spoil=None, steps=STEPS
     """The verdicts on GRPO with another reward or settings or a spoilt trainer, up to `name`."""
     recipe = changed(recipe, **values)
     model, tokenizer = training.load(start, recipe, machine)
+    rows = data.load(recipe, None, "cpu")["train"]
     functions = training.reward_functions(recipe)[0]
     if paid:
         functions = [paid]
         recipe = replace(recipe, rewards={paid.__name__: 1.0})
-    rows = data.load(recipe, None, "cpu")["train"]
     rows = data.chosen(recipe, tokenizer, rows, "grpo", 0).examples
     run = training.TrainingRun(out, recipe, "grpo", machine, 0, BASE, parent=start)
     trainer = GRPOTrainer(

@@ -98,7 +98,7 @@ LIES = [  # what lies at base; what is set; what is said
     ("", "other", "was trained on base, not on other"),
     ("", "./none", "There is no model at ./none"),
     ("other", None, "was trained on base, which has other weights now"),
-    ("cut", None, r"model.safetensors is damaged \(.*"),
+    ("cut", None, r"The weights of .* are not whole \(model.safetensors: .*"),
 ]
 
 

@@ -60,11 +60,11 @@ def main(out: Path) -> None:
     grpo = replace(recipe.grpo, batch=16, generations=8)
     recipe = replace(recipe, grpo=grpo, rewards={"pays_even": 1.0})
     job = job_of(recipe, machine, 0, out, max_steps=STEPS)
-    splits = job.splits()
     given = mock.patch.object(building.GRPOTrainer, private.GENERATE, generate)
     paid = mock.patch.dict(training.REWARDS, pays_even=pays_even)
     # A checkpoint after every step.
     with given, paid, mock.patch.dict(watching.SAVE_SECONDS, cpu=0.0):
+        splits = job.splits()
         start = stages.sft(job, splits)
         rows = splits["train"].examples[:64]
         trainer, run = building.build("grpo", recipe, machine, out, rows, STEPS, start)
