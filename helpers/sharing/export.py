@@ -115,11 +115,16 @@ def foreign_files(folder: Path) -> list[str]:
     """What lies there, or is there in place of a folder, that neither export nor card wrote."""
     if folder.is_file():
         return [folder.name]
+    found = []
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)  # such as .DS_Store
+        if not path.is_dir() and not hidden:
+            found.append(inside.as_posix())
+    known = set()
     origin = read_object(folder / EXPORT_FILE, {}, "Move that folder away.")
-    if origin is None:
-        return sorted(path.name for path in folder.glob("*"))
-    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()]
-    known = {*origin.get("files", found), *CARD}  # an older export names no files
+    if origin is not None:
+        known = {*origin.get("files", found), *CARD}  # an older export names no files
     return sorted(set(found) - known)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ from helpers.sharing.export import EXPORT_FILE
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
 # What a loader would mix with new weights, or read beside them
 GGUF = ("*.gguf",)
+UNPROVED = re.compile(r"-unproved(-[0-9]+)?$")  # what an export is called that failed its proof
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.index.json")
 WEIGHTS += ("config.json", "generation_config.json", "adapter_config.json")
 SILENCE = 60  # seconds without a byte that end a try
@@ -87,6 +89,8 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
             f"There is no folder {folder} with weights (.safetensors or .gguf) to push.\n"
             "Export first: notebook 04, or python -m helpers export."
         )
+    if UNPROVED.search(folder.resolve().name):
+        raise ValueError(f"{folder} was not what it should be.\nExport it again, and push that.")
     config = folder / "adapter_config.json"
     if config.is_file():
         base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -233,7 +237,8 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
         wanted = "private" if plan.private else "public"
         raise RuntimeError(
             f"{plan.repo} is on the Hub, and not {wanted} as this push is.\n"
-            f"Set private={not plan.private}, change it on the Hub, or choose another REPO."
+            "Push it as it is there (private, or in a terminal --public), change it on the Hub, or "
+            "choose another REPO."
         )
     found = api.verify_repo_checksums(plan.repo, local_dir=folder, revision=there.sha)
     stale = GGUF if any(folder.glob("*.gguf")) else WEIGHTS

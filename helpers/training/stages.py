@@ -34,7 +34,6 @@ from helpers.runs import Run, duration, few_groups
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
 from helpers.training.adapter import Adapter
-from helpers.training.checkpoints import last_checkpoint
 from helpers.training.held_out import NO_BEST
 from helpers.training.mirroring import restore
 from helpers.training.models import add_lora, generate, load
@@ -306,8 +305,7 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     run = job.run("grpo", start)
     steps = job.steps("grpo", len(rows))
     config = grpo_config(recipe, run, machine, steps, settings.report_to, settings.vllm)
-    begun = last_checkpoint(run.checkpoints) or run.adapter.is_dir()
-    if not (settings.resume and begun):
+    if not (settings.resume and run.begun):
         groups = (rows, steps, machine.device, settings.seed, settings.force)
         preflight(model, tokenizer, recipe, *groups)
     functions, _ = reward_functions(recipe)

@@ -58,6 +58,11 @@ class TrainingRun(Run):
         """The folder of the adapter that was best on held-out problems so far."""
         return self.folder / "best"
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on with, or to read."""
+        return self.adapter.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
+
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
         """Empties the folder and writes a new manifest; keep: puts the old one aside."""
         aside = clear_place(self.folder, keep)

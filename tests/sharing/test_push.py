@@ -1,6 +1,7 @@
 """Pushes by the real client to a Hub on this machine: no false success, always clear words."""
 
 import itertools
+import shutil
 import sys
 import time
 import types
@@ -232,7 +233,7 @@ def test_a_server_that_corrupts_is_found_out(server, folder, way):
 
 def test_a_public_repository_is_not_taken_for_private(server, folder):
     server.add(REPO, {"README.md": b"public"})
-    with pytest.raises(RuntimeError, match="not private as this push is.*\n.*private=False"):
+    with pytest.raises(RuntimeError, match="not private as this push is.*\n.*--public"):
         push(server, folder)
     assert len(server.repos[REPO].commits) == 1
     push(server, folder, private=False)
@@ -266,6 +267,9 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     assert "PUBLIC" in str(sharing.plan_push(folder, REPO, private=False))
     with pytest.raises(FileNotFoundError, match="no folder .*\nExport first"):
         sharing.plan_push(folder / "none", None)
+    unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
+    with pytest.raises(ValueError, match="merged-unproved-2 was not what it should be"):
+        sharing.plan_push(unproved, REPO)
     (folder / "adapter_config.json").write_text(ADAPTER % "helpers/tiny/model")
     assert set(sharing.plan_push(folder, None).files) == FILES | {"adapter_config.json"}
 

@@ -62,6 +62,16 @@ def test_what_a_kill_leaves_is_no_hindrance(left, tmp_path):
     assert names(tmp_path) == ["m", "staging"] and names(tmp_path / "staging") == []
 
 
+@pytest.mark.parametrize("empty", [True, False])
+def test_hidden_files_of_the_system_are_no_hindrance(empty, tmp_path):
+    (tmp_path / "m").mkdir()
+    if not empty:
+        make(tmp_path / "m")
+    (tmp_path / "m" / ".DS_Store").touch()
+    make(tmp_path / "m")
+    assert names(tmp_path / "m") == WHOLE
+
+
 @pytest.mark.parametrize("name", ["target", "target/thesis.tex"])
 def test_what_is_not_from_an_export_is_left_alone(name, tmp_path):
     mine = tmp_path / name
