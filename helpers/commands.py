@@ -125,17 +125,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     print(f"rows      {where}: {len(splits['test'].examples)} to measure with", end="")
     print(f" (left out: {splits['test'].left_out})")
     data.note_rows(chosen[0].base, where)
-    found, remembered = evaluation.evaluate_all(
-        chosen,
-        recipe,
-        here,
-        splits,
-        folder,
-        seed=settings.seed,
-        resume=settings.resume,
-        vllm=bool(settings.vllm),
-        control=settings.control,
-    )
+    options = (settings.seed, settings.resume, bool(settings.vllm), settings.control)
+    found, remembered = evaluation.evaluate_all(chosen, recipe, here, splits, folder, *options)
     results = evaluation.conclude(found, recipe, folder, where, remembered)
     print_results(results, where)
     if recipe.format is HASH:

@@ -178,25 +178,17 @@ class Recipe:
         return tuple(name for name in self.rewards if name not in PENALTIES | self.shaping)
 
     @property
-    def maximum(self) -> float:
-        """The most that a completion can earn."""
-        return self.earned(max)
-
-    @property
-    def minimum(self) -> float:
-        """The least that a completion can earn: below 0 with penalties."""
-        return self.earned(min)
-
-    @property
-    def span(self) -> float:
-        return self.maximum - self.minimum
-
-    def earned(self, extreme: Callable) -> float:
-        total = 0.0
+    def bounds(self) -> tuple[float, float]:
+        """The least and the most that a completion can earn: below 0 with penalties."""
+        least = most = 0.0
         for name, weight in self.rewards.items():
-            pays = (PENALTIES | self.shaping).get(name, (0.0, 1.0))
-            total += extreme(weight * pay for pay in pays)
-        return total
+            pays = [weight * pay for pay in (PENALTIES | self.shaping).get(name, (0.0, 1.0))]
+            least, most = least + min(pays), most + max(pays)
+        return least, most
+
+    @property
+    def maximum(self) -> float:
+        return self.bounds[1]
 
     @property
     def supervised(self) -> tuple[str, ...]:

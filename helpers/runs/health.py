@@ -141,13 +141,19 @@ def limits_reached(now: Means, recipe: Recipe) -> Seen:
     elif few_groups(now.get("zero_std_groups", 0.0), recipe) and now.get("correct", 0.0) < 0.9:
         seen["steps by chance"] = shown(now, "zero_std_groups", "correct")
     # Right and wrong replies earn the same: the length of a reply decides, or its form.
-    if now.get("reward_gap", math.inf) <= 0.05 * recipe.span:
+    if now.get("reward_gap", math.inf) <= 0.05 * span(recipe):
         if abs(now.get("reward_length_corr", 0.0)) > 0.9:
             seen["length-only reward"] = shown(now, "reward_gap", "reward_length_corr")
         else:
             meaning = "(right replies earn that much more than wrong ones)"
             seen["format-only learning"] = f"{shown(now, 'reward_gap')} {meaning}"
     return seen
+
+
+def span(recipe: Recipe) -> float:
+    """How far the total reward can be apart."""
+    least, most = recipe.bounds
+    return most - least
 
 
 def reward_fell(log: Log, window: int, recipe: Recipe) -> Seen:
@@ -166,10 +172,9 @@ def reward_fell(log: Log, window: int, recipe: Recipe) -> Seen:
         levels.append((np.mean(rewards or [0.0]), math.sqrt(variance) / len(part)))
     before, error_before = max(levels[:-1])
     now, error_now = levels[-1]
-    least = recipe.minimum
-    if now - least < 0.5 * (before - least) and before - now > 4 * math.hypot(
-        error_before, error_now
-    ):
+    least, _ = recipe.bounds
+    fell = before - now > 4 * math.hypot(error_before, error_now)
+    if fell and now - least < 0.5 * (before - least):
         return {TOO_FAST: f"reward_mean fell from {before:.2f} to {now:.2f}"}
     return {}
 
@@ -210,7 +215,7 @@ def trends(first: Means, now: Means, recipe: Recipe) -> Seen:
         return {}
     evidence = ", ".join(f"{key} {first[key]:.2f} → {now[key]:.2f}" for key in keys)
     seen = {}
-    if rose["reward_mean"] > 0.1 * recipe.span:
+    if rose["reward_mean"] > 0.1 * span(recipe):
         seen["reward up, correctness not"] = evidence
     if rose["follows"] > 0.2:
         seen["format-only learning"] = evidence
