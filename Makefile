@@ -15,7 +15,7 @@ UNKNOWN := $(filter-out $(PARAMETERS) PYTHON VENV BIN ARGS URL MAKEFLAGS MAKEOVE
 $(if $(strip $(UNKNOWN)),$(error There is no parameter $(strip $(UNKNOWN)). There are $(PARAMETERS)))
 # Values reach the shell as they are, never as a part of a command; make itself would read $ in them as its own
 $(foreach name,$(PARAMETERS) URL,$(if $(filter command line,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
-export $(PARAMETERS) URL
+export $(filter $(PARAMETERS) URL,$(GIVEN))  # and no other: an empty RANK would be read by torch
 
 .PHONY: run test soak bench bench-gpu write address
 run: $(VENV)/.ready
@@ -26,7 +26,7 @@ test: $(VENV)/.ready-for-tests
 	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.ready-for-tests
-	@$(BIN)/python -m pytest -m soak -s $(ARGS)
+	@$(BIN)/python -m pytest -m soak -s --timeout 0 $(ARGS)
 	@$(BIN)/python -W ignore -m tests.results
 
 bench: $(VENV)/.ready-for-tests

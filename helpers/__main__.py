@@ -21,8 +21,9 @@ SWITCHES = {f"--{name}" for name, field in SETTINGS.items() if field.type.starts
 VALUES = {"int": "N", "float": "NUMBER", "str": "VALUE"}  # what help shows
 
 LENGTHS = "max_prompt max_completion temperature"
-SFT = f"""recipe model dataset file output epochs batch learning_rate rows use_4bit rank generations
-    max_length {LENGTHS} max_steps budget sft_output seed resume mirror report_to vllm force"""
+SFT = f"""recipe model dataset file output epochs batch learning_rate rows use_4bit lora_rank
+    generations max_length {LENGTHS} max_steps budget sft_output seed resume mirror report_to vllm
+    force"""
 GRPO = f"{SFT} adapter grpo_output keep_best"
 EVALUATE = f"""recipe model model_path dataset file problems samples out base control {LENGTHS}
     budget use_4bit vllm resume seed"""

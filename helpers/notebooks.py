@@ -64,12 +64,7 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
                 parameters["ADAPTER"] = ""  # what is given away is what was trained just now
             else:
                 after = Kernel(place, held)
-            try:
-                book = execute(name, executed / name, parameters, place, kernel)
-            except KeyboardInterrupt:
-                # Else a kernel that dies of it, too, is told at length.
-                logging.getLogger("asyncio").disabled = True
-                raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
+            book = execute(name, executed / name, parameters, place, kernel)
             kernel.stop()
             kernel = after
             print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
@@ -169,6 +164,9 @@ def execute(
         where = f"(the whole notebook: {copy})"
         text = f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n{where}"
         raise RuntimeError(text) from error
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # else a kernel that dies of it, too, is told
+        raise KeyboardInterrupt(f"stopped in {name}; what was done is saved") from None
     except DeadKernelError as error:
         cure = "Close other programs, or take a smaller MODEL."
         text = f"{name}: the kernel died, most likely for lack of memory.\n{cure}"

@@ -75,7 +75,9 @@ class Parameters:
         None, "tokens; SFT leaves out rows that are longer", "max_seq_length"
     )
     temperature: float | None = setting(None, "of replies drawn by GRPO and evaluation")
-    rank: int | None = setting(None, "of the LoRA matrices; alpha keeps its proportion", "lora_r")
+    lora_rank: int | None = setting(
+        None, "of the LoRA matrices; alpha keeps its proportion", "lora_r"
+    )
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def test_what_the_settings_change():
     assert (tiny.priming.rows, tiny.sft.rows) == (60, 5000)
     assert changed(physics, Settings(epochs=2.0)).grpo.steps is None
     assert changed(physics, Settings()) == physics
-    given = Settings(rank=8, generations=2, max_prompt=99, max_completion=50, max_length=70)
+    given = Settings(lora_rank=8, generations=2, max_prompt=99, max_completion=50, max_length=70)
     recipe = changed(boxed, given)
     assert (recipe.lora.r, recipe.lora.alpha) == (8, 8)
     assert (recipe.grpo.generations, recipe.grpo.max_prompt) == (2, 99)
@@ -301,7 +301,7 @@ def test_a_model_of_the_hub_that_does_not_answer(tmp_path, recipe, machine, monk
 
 TOO_FEW = [
     (5, "GRPO takes 8 questions a step, and there are 4.\nAdd rows"),
-    (6, "or set BATCH to 40 or less"),  # one of six is held out
+    (6, "or set --batch to 40 or less"),  # one of six is held out
 ]
 
 

@@ -65,6 +65,17 @@ def test_make_knows_every_setting_and_no_other():
         assert code == 2 and f"There is no parameter {name}. There are RECIPE " in shown
 
 
+def test_make_hands_programs_no_variable_that_others_read():
+    """torch, for one, takes RANK for the number of its process, and fails at an empty one."""
+    show = ["make", "--eval=show: ; @env -0", "show", "LORA_RANK=8"]
+    shown = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    added = {line.partition("=")[0] for line in shown.split("\0")} - {""} - os.environ.keys()
+    of_make = {name for name in added if name.startswith("M") and name.endswith(("S", "LEVEL"))}
+    assert added - of_make == {"LORA_RANK"}
+    read = {"RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DEVICE"}
+    assert not read & set(names())
+
+
 def test_make_never_runs_what_stands_in_a_value(tmp_path):
     """The values go through the environment; the program called here writes down what it got."""
     (tmp_path / "bin").mkdir()

@@ -140,8 +140,9 @@ def changed(recipe: Recipe, settings: Settings) -> Recipe:
     lora = recipe.lora
     if settings.use_4bit is not None:
         lora = replace(lora, load_in_4bit=settings.use_4bit)
-    if settings.rank is not None:
-        lora = replace(lora, r=settings.rank, alpha=round(settings.rank * lora.alpha / lora.r))
+    if settings.lora_rank is not None:
+        alpha = round(settings.lora_rank * lora.alpha / lora.r)
+        lora = replace(lora, r=settings.lora_rank, alpha=alpha)
     return replace(recipe, lora=lora)
 
 
