@@ -23,6 +23,7 @@ from helpers.settings import AFRESH
 WINDOW = 5  # steps that a figure is averaged over, or more:
 GROUPS = 32  # a window holds at least so many groups, else a step of one or two is all chance
 TREND = 15  # steps, and at least three windows, before the first window is held against the last
+LOOKS = 200  # at a log, and windows of it: 100,000 steps are judged in seconds
 FILE = Path(__file__).with_name("rules.json")
 FALL = 0.2  # of held-out accuracy; 64 problems leave a fall of 0.15 to chance
 FEW, FAST = 2, 1e-4  # groups that differ in a step, and a learning rate: then steps are chance
@@ -75,8 +76,8 @@ def verdicts(log: Log, recipe: Recipe) -> list[Verdict]:
 
 
 def history(log: Log, recipe: Recipe) -> list[Verdict]:
-    """Every verdict of a run, as it was first seen at one of at most about 500 looks."""
-    looks = [*range(1, len(log), max(1, len(log) // 500)), len(log)]
+    """Every verdict of a run, as it was first seen at one of at most about LOOKS looks."""
+    looks = [*range(1, len(log), max(1, len(log) // LOOKS)), len(log)]
     first: dict[str, Verdict] = {}
     for end in looks:
         for verdict in verdicts(log[:end], recipe):
@@ -163,7 +164,8 @@ def reward_fell(log: Log, window: int, recipe: Recipe) -> Seen:
     """
     groups = groups_of(recipe)
     parts = [log[: math.ceil(8 / groups)]]
-    for start in range(0, len(log) - window + 1, window):
+    stride = window * max(1, len(log) // (window * LOOKS))
+    for start in range(0, len(log) - window + 1, stride):
         parts.append(log[start : start + window])
     levels = []
     for part in [*parts, log[-window:]]:
