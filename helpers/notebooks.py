@@ -111,6 +111,7 @@ class Kernel:
     """
 
     def __init__(self, place: Path, held: contextlib.ExitStack):
+        from jupyter_client.session import Session
         from nbclient import NotebookClient
         from nbformat.v4 import new_notebook
 
@@ -119,7 +120,8 @@ class Kernel:
         with hidden_stderr():
             nbclient.start_new_kernel(cwd=str(place))
         held.callback(self.stop)
-        self.client = self.manager.client()
+        # Two clients of one session have one address: replies would go to either.
+        self.client = self.manager.client(session=Session(key=self.manager.session.key))
         self.client.start_channels()
         if not shutil.which("nvidia-smi"):
             self.client.execute("import helpers.training", silent=True)

@@ -1,5 +1,6 @@
 """`make run` from outside: parameters, what it repeats, what it stores, how it stops."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,10 +11,11 @@ import time
 
 import nbformat
 import pytest
+from nbclient.util import run_sync
 
 from helpers import notebooks
 from helpers.__main__ import main
-from helpers.notebooks import NOTEBOOKS, parameters_of, parse
+from helpers.notebooks import NOTEBOOKS, Kernel, parameters_of, parse
 from helpers.settings import Settings
 from tests.conftest import ROOT
 
@@ -47,6 +49,17 @@ def test_paths_are_the_caller_s_and_names_of_the_hub_stay(tmp_path, monkeypatch)
     meant = {"OUTPUT": "outputs", "DATASET": "rows.jsonl", "MIRROR": "copy"}
     meant = {name: f"{tmp_path}/{path}" for name, path in meant.items()}
     assert parameters_of(Settings.read(given), given) == given | meant
+
+
+def test_a_kernel_that_is_warmed_up_answers_who_runs_the_notebook(tmp_path):
+    """Both clients had one address, and some replies never came: a run that hung."""
+    with contextlib.ExitStack() as held:
+        kernels = [Kernel(tmp_path, held) for _ in range(4)]
+        for kernel in kernels:
+            client = kernel.manager.client()
+            client.start_channels()
+            held.callback(client.stop_channels)
+            run_sync(client.wait_for_ready)(timeout=60)
 
 
 def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
