@@ -21,6 +21,7 @@ from transformers import GenerationConfig, TextStreamer
 from helpers import data
 from helpers.machine import Machine, checked_downloads, hint
 from helpers.recipes import Recipe
+from helpers.training import decoding
 from helpers.training.adapter import Adapter, identity
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
@@ -175,6 +176,7 @@ def ask(model, tokenizer, recipe: Recipe, question: str) -> str:
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
             streamer=Screen(tokenizer, skip_prompt=True, skip_special_tokens=True),
+            custom_generate=None,
         )
     reply = output[0, rows["input_ids"].shape[1] :]
     return recipe.whole(tokenizer.decode(reply, skip_special_tokens=True))
@@ -216,6 +218,7 @@ def in_batches(
                 use_cache=True,
                 pad_token_id=tokenizer.pad_token_id,
                 **sampling,
+                **decoding.options(model),
             )
             replies = output[:, rows["input_ids"].shape[1] :].tolist()
             completions = []

@@ -6,6 +6,7 @@ It reads TRL's trainers and Unsloth's patched ones alike.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import signal
 import sys
@@ -21,7 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from helpers import runs
 from helpers.machine import peak_memory
-from helpers.training import checkpoints, private
+from helpers.training import checkpoints, decoding, private
 from helpers.training.held_out import HeldOut
 from helpers.training.mirroring import mirror
 from helpers.training.models import merged_weights, progress
@@ -251,6 +252,8 @@ def watch(trainer, run: TrainingRun, held_out: HeldOut | None = None) -> LogCall
     private.begin_anew(trainer)
     private.wrap(trainer.accelerator, "backward", callback.timing("backward"))
     if run.stage == "grpo":
+        how = decoding.options(trainer.model)
+        private.wrap(trainer.model, "generate", lambda f: functools.partial(f, **how))
         merged = merged_weights(trainer.model)
         private.wrap(trainer, private.GENERATE, merged, callback.timing("generation"))
         private.wrap(trainer, private.SCORE, callback.keeping)

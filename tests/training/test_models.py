@@ -11,7 +11,7 @@ from helpers import data
 from helpers.runs import write_json
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
-from helpers.training import Adapter, models, save_adapter
+from helpers.training import Adapter, decoding, models, save_adapter
 from helpers.training.adapter import folder_identity, identity
 from tests.learning import BASE, untrained
 
@@ -44,6 +44,28 @@ def test_batches_and_order_do_not_change_greedy_answers_but_the_limit_does(loade
     assert all(reply.tokens <= 48 and "<|im_end|>" not in reply.text for reply in together)
     [cut] = models.generate(*loaded, prompts[:1], 3)
     assert (cut.tokens, cut.finished) == (3, False)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_loop_on_a_cpu_makes_the_tokens_of_transformers_own(temperature, loaded, recipe):
+    """With prompts of several lengths, some twice, and replies that end early, late or not."""
+    model, tokenizer = loaded
+    examples = data.load(recipe, None, "cpu")["test"].examples[:9]
+    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in examples]
+    given = {"return_tensors": "pt", "padding": True, "padding_side": "left"}
+    rows = tokenizer(prompts * 2, add_special_tokens=False, **given)
+    how = {"max_new_tokens": 30, "do_sample": temperature > 0}
+    if temperature:
+        how |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+    found, random = [], []
+    for loop in ({}, decoding.options(model)):
+        torch.manual_seed(0)
+        found.append(model.generate(**rows, **how, **loop))
+        random.append(torch.get_rng_state())
+    replies = found[0][:, rows["input_ids"].shape[1] :]
+    ended = (replies == tokenizer.eos_token_id).any(dim=1)
+    assert ended.any() and not ended.all()
+    assert torch.equal(*found) and torch.equal(*random)
 
 
 def test_sampling_follows_its_seed(loaded, recipe):

@@ -1,0 +1,73 @@
+"""How replies are decoded on a CPU: each prompt is read once, and rows that have ended are dropped.
+
+transformers reads a prompt again for each of its replies, and computes on for replies that have
+ended until the longest has. The replies are the same: the random numbers are drawn for all rows.
+"""
+
+from __future__ import annotations
+
+import torch
+
+KINDS = {"full_attention", "sliding_attention"}  # of layers, whose caches can drop rows
+
+
+def options(model) -> dict:
+    """What `generate` is given besides: nothing on a GPU, or where a cache is of another kind."""
+    kinds = set(getattr(model.config, "layer_types", None) or KINDS)
+    if model.device.type != "cpu" or not kinds <= KINDS:
+        return {}
+    return {"custom_generate": decode}
+
+
+def decode(
+    model, input_ids, logits_processor, stopping_criteria, generation_config, **given
+) -> torch.Tensor:
+    """What transformers' own loop over `model` returns: prompts and replies, shape (rows, tokens).
+
+    input_ids and given["attention_mask"]: prompts, padded on the left, shape (rows, tokens).
+    """
+    rows, width = input_ids.shape
+    end = generation_config.max_length
+    ends = torch.tensor(generation_config.eos_token_id)
+    cache = given["past_key_values"]
+    ids = input_ids.new_full((rows, end), generation_config.pad_token_id)
+    ids[:, :width] = input_ids
+    mask = torch.nn.functional.pad(given["attention_mask"], (0, end - width), value=1)
+    # 1 read each prompt once
+    prompts, of_row = torch.unique(input_ids, dim=0, return_inverse=True)
+    first = torch.stack([(of_row == number).nonzero()[0, 0] for number in range(len(prompts))])
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    step = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+    logits = model(
+        input_ids=input_ids[first],
+        attention_mask=given["attention_mask"][first],
+        position_ids=positions[first, :width],
+        **step,
+    ).logits[of_row]
+    cache.batch_select_indices(of_row)
+    alive = torch.arange(rows)
+    for place in range(width, end):
+        # 2 choose a token for each row that goes on
+        scores = logits_processor(ids[alive, :place], logits[:, -1].float())
+        if generation_config.do_sample:
+            shares = torch.ones(rows, scores.shape[1])  # for all, so that none changes the others'
+            shares[alive] = scores.softmax(-1)
+            chosen = torch.multinomial(shares, 1)[alive, 0]
+        else:
+            chosen = scores.argmax(-1)
+        ids[alive, place] = chosen
+        # 3 drop the rows that have ended
+        going = (~torch.isin(chosen, ends)).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) < len(alive):
+            alive = alive[going]
+            cache.batch_select_indices(going)
+        # 4 read what was chosen
+        logits = model(
+            input_ids=ids[alive, place, None],
+            attention_mask=mask[alive, : place + 1],
+            position_ids=positions[alive, place, None],
+            **step,
+        ).logits
+    return ids[:, : place + 1]
