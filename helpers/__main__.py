@@ -51,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
     for name, (arguments, flags) in COMMANDS.items():
         what = getattr(commands, name).__doc__
-        command = add(name, help=what.partition("\n")[0], description=what)
+        words = {"help": what.partition("\n")[0], "description": what}
+        command = add(name, allow_abbrev=False, **words)
         for argument in arguments.split():
             bare = argument.rstrip("?*+")
             count = argument.removeprefix(bare) or None
@@ -97,6 +98,8 @@ def as_flags(text: str, command: str) -> str:
         return f"{name} {found[2]}" if found[2] else name
 
     flags = COMMANDS[command][1].split()
+    if not flags:
+        return text
     if "out" in flags:
         text = re.sub(r"\bOUTPUT\b", "OUT", text)
     names = "|".join(flags).upper()

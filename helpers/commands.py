@@ -298,10 +298,11 @@ def push(folder: str, settings: Settings) -> None:
     from helpers import sharing
 
     private = not settings.public
+    if settings.push:
+        sharing.name_card(Path(folder), settings.repo)
     print(sharing.plan_push(folder, settings.repo, private))
     if settings.push:
         url = sharing.push(folder, settings.repo, private)
         print(f"pushed to {url} and read back: the same")
     else:
-        sharing.check_card(Path(folder))  # an upload would stumble over it
         print("nothing was uploaded; add --push to upload")

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
+import traceback
 from collections.abc import Callable, Sequence
 from numbers import Real
 
@@ -219,11 +221,23 @@ def reward_table(
         name = function.__name__
         if not {"completions", "answer", *more}.issuperset(asks_for(function)):
             continue
-        table[name] = function(completions=completions, answer=answers, **more)
+        table[name] = paid_by(function, completions=completions, answer=answers, **more)
         check_paid(name, table[name], len(completions))
         for number, reward in enumerate(table[name]):
             total[number] += weight * (reward or 0.0)
     return table | {"total": total}
+
+
+def paid_by(function: Reward, **columns) -> list[float | None]:
+    """What a reward returns. Raises ValueError that says where it failed, if it raises."""
+    try:
+        return function(**columns)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"{function.__name__} raised {type(error).__name__}: {error}\n"
+            f"See line {where.lineno} of {where.filename}."
+        ) from error
 
 
 def check_paid(name: str, rewards, count: int) -> None:
@@ -233,7 +247,7 @@ def check_paid(name: str, rewards, count: int) -> None:
         what = f"{len(rewards)} values" if isinstance(rewards, list) else type(rewards).__name__
         raise ValueError(f"{name} returned {what} for {count} completions.\n{cure}")
     for reward in rewards:
-        if reward is not None and not isinstance(reward, Real):
+        if reward is not None and not (isinstance(reward, Real) and math.isfinite(reward)):
             raise ValueError(f"{name} returned {reward!r:.80} for a completion.\n{cure}")
 
 

@@ -77,7 +77,7 @@ def plain(value: object) -> str:
         raise TypeError("no text and no exact number")
     text = str(value)
     if LOST.search(text):
-        raise Unusable("with a backslash lost in JSON")
+        raise Unusable(r"with a backslash lost in JSON (write \\frac for \frac)")
     text = text.strip()
     if FLOAT.fullmatch(text):
         return text.removesuffix(".0")
@@ -190,6 +190,8 @@ def or_own(read_row: Reader) -> Reader:
             return read_row(row)
         except KeyError:
             if filled(row, QUESTIONS) is None:
+                if any(name in row for name in QUESTIONS):
+                    raise Unusable("without a question") from None
                 raise
         return read_own(row)
 

@@ -142,7 +142,9 @@ def read_value(field: Field, name: str, value):
             number = read(text)
         nothing = field.default is None and number == 0  # no rows, no steps, no learning
         if nothing or not 0 <= number <= largest:
-            raise ValueError(f"{name} is {text[:80]!r}.\nGive a {noun} up to {largest}.")
+            least = "more than 0" if field.default is None else "0 or more"
+            cure = f"Give a {noun}, {least} and at most {largest}."
+            raise ValueError(f"{name} is {text[:80]!r}.\n{cure}")
         return number
     choices = field.metadata["choices"]
     if choices and text not in choices:

@@ -219,6 +219,11 @@ WRONG = [
     (["both", "--sft_output", "x", "--grpo_output", "./x"], "are one folder"),
     (["sft", "--report_to", "trackio"], "which is not installed"),
     (["sft", "--learning_rate", "inf"], "--learning_rate is 'inf'"),
+    (["grpo", "--temperature", "0"], "is '0'.\nGive a number, more than 0 and at most 1e+30."),
+    (["grpo", "--seed", "-1"], "is '-1'.\nGive a whole number, 0 or more and at most 1000000000."),
+    (["both", "--generations", "1"], "nothing to be compared with.\nSet --generations to one of"),
+    (["sft", "--lora_rank", "1000000"], "sft: This needs "),
+    (["plan", "gsm9k"], "Unknown recipe 'gsm9k'.\nSet RECIPE to one of"),
     (["both", *DAPO[1:], "--sft_output", "x"], "no SFT here"),
 ]
 

@@ -1,6 +1,7 @@
 """What GRPO pays: labelled texts, cheats, golds."""
 
 import dataclasses
+import math
 import pickle
 
 import pytest
@@ -112,6 +113,14 @@ def words(completions, **_):
     return ["good" for _ in completions]
 
 
+def not_a_number(completions, **_):
+    return [math.nan for _ in completions]
+
+
+def broken(completions, **_):
+    return [1 / 0 for _ in completions]
+
+
 @pytest.mark.parametrize(
     ("own", "shaping", "bounds", "said"),
     [
@@ -122,6 +131,13 @@ def words(completions, **_):
         (one_for_all, {}, None, "^one_for_all returned 1 values for 2 completions.\n.*a list"),
         (a_number, {}, None, "^a_number returned float for 2 completions.\n"),
         (words, {}, None, "^words returned 'good' for a completion.\n"),
+        (not_a_number, {}, None, "^not_a_number returned nan for a completion.\n"),
+        (
+            broken,
+            {},
+            None,
+            "^broken raised ZeroDivisionError: .*\nSee line .* of .*test_rewards.py.$",
+        ),
     ],
 )
 def test_rewards_of_one_s_own(own, shaping, bounds, said, recipe, monkeypatch):

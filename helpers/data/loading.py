@@ -157,19 +157,12 @@ def judge(
 
     seen: why a question, normalised, must not occur again. columns: what rewards get of the row.
     """
-    try:
-        example = recipe.read_row(row)
-        kept = {name: row[name] for name in columns}
-    except KeyError as error:
-        return None, f"without {error}"
-    except Unusable as error:
-        return None, str(error)
-    except (TypeError, AttributeError, IndexError, ValueError, SyntaxError):
-        return None, "with a field of the wrong type"  # such as a number where text belongs
-    if example is None:
-        return None, "without an answer or a verified solution"
-    if not example.question:
-        return None, "without a question"
+    example, reason = read(recipe, row)
+    if reason:
+        return None, reason
+    for name in columns:
+        if name not in row:
+            return None, f"without {name!r}, which a reward asks for"
     if normalised(example.question) in seen:
         return None, seen[normalised(example.question)]
     if CONTROL.search("\n".join((example.question, example.solution, example.answer))):
@@ -180,7 +173,24 @@ def judge(
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:
         return None, "that cannot be written in the format"
-    return replace(example, columns=kept), None
+    return replace(example, columns={name: row[name] for name in columns}), None
+
+
+def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
+    """What the recipe's reader makes of a row, or the reason why it makes nothing of it."""
+    try:
+        example = recipe.read_row(row)
+    except KeyError as error:
+        return None, f"without {error}"
+    except Unusable as error:
+        return None, str(error)
+    except (TypeError, AttributeError, IndexError, ValueError, SyntaxError):
+        return None, "with a field of the wrong type"  # such as a number where text belongs
+    if example is None:
+        return None, "without an answer or a verified solution"
+    if not example.question:
+        return None, "without a question"
+    return example, None
 
 
 def normalised(question: str) -> str:
@@ -198,11 +208,13 @@ def place_of(source: Source, dataset: str | None, device: str) -> str:
     return source.path
 
 
-def note_rows(base: str, place: str) -> None:
-    """Says why the embedded model gets nothing right on rows that are not generated."""
-    if is_embedded(base) and place != EMBEDDED:
+def note_rows(base: str, place: str) -> bool:
+    """Whether rows are foreign to the embedded model; then it says why that gets nothing right."""
+    foreign = is_embedded(base) and place != EMBEDDED
+    if foreign:
         print(f"note      the embedded model knows its own few stories: of {place} it will get")
         print("          about 0 % right; it shows that the rows go through. Set MODEL for more.")
+    return foreign
 
 
 def rows_of(source: Source, dataset: str | None, device: str) -> dict[str, Iterable[Mapping]]:

@@ -56,9 +56,9 @@ without the libraries{turns}
 parts     {parts}
 batch     {0.batch} = {whole} (device batch × accumulation × processes)"""
 TURNS = "\n          (generating and training take turns)"
-ADVICE = """
-This needs {0.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}, and does not fit.
-Take a card with more memory, a smaller MODEL, 4-bit weights, or shorter completions."""
+ADVICE = """\
+This needs {0.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}; there are {0.memory_gb:.1f}.
+Take a card with more memory, a smaller MODEL or LORA_RANK, 4-bit weights, or shorter texts."""
 
 
 @dataclass(frozen=True)
@@ -269,15 +269,24 @@ class MemoryPlan:
     def batch(self) -> str:
         return f"{self.device_batch} × {self.accumulation} × {self.processes}"
 
+    @property
+    def sizes(self) -> list[tuple[str, float]]:
+        """The parts, the largest first."""
+        return sorted(self.parts.items(), key=lambda item: -item[1])
+
+    @property
+    def advice(self) -> str:
+        """What to change where it does not fit: two lines."""
+        return ADVICE.format(self, largest=self.sizes[0])
+
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
-        sizes = sorted(self.parts.items(), key=lambda item: -item[1])
-        parts = ", ".join(f"{name} {size:.2f}" for name, size in sizes if size >= 0.005)
+        parts = ", ".join(f"{name} {size:.2f}" for name, size in self.sizes if size >= 0.005)
         turns = TURNS * ("KV cache" in self.parts)
         whole = self.device_batch * self.accumulation * self.processes
         text = PLAN.format(self, turns=turns, parts=parts, whole=whole)
         if not self.fits:
-            text += ADVICE.format(self, largest=sizes[0])
+            text += f"\n{self.advice}"
         return text
 
 

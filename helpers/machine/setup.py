@@ -84,8 +84,8 @@ def pip(*words: str) -> None:
         cause = done.stderr.partition("ERROR: ")[2] or done.stderr
         cause = cause.partition("\n")[0]
         raise RuntimeError(
-            f"pip {words[0]} failed: {cause}\nCheck the network (Kaggle: "
-            "Internet on, or attach a folder of wheels), or take a fresh session, and run it again."
+            f"pip {words[0]} failed: {cause}\nCheck the network (Kaggle: Internet on, "
+            "or attach all wheels, see README), or take a fresh session, and run it again."
         )
 
 

@@ -14,13 +14,13 @@ modelfile         Ollama's description of the model
 write_card        the model card, with what was measured
 OWNER             stands in a card where nobody said whose the repository is
 plan_push         what a push would do
-check_card        whether the card names somebody's repository
+name_card         puts the repository into a card that says nobody's
 push              uploads a folder and checks what arrived
 """
 
 from helpers.sharing.card import OWNER, write_card
 from helpers.sharing.export import Export, copy_adapter, local_base, unquantised_name
 from helpers.sharing.gguf import check_gguf, gguf_replies, modelfile, to_gguf
-from helpers.sharing.hub import check_card, plan_push, push
+from helpers.sharing.hub import name_card, plan_push, push
 from helpers.sharing.merging import merge
 from helpers.sharing.proof import prove, prove_all

@@ -104,6 +104,9 @@ def staged(
             if made != new:
                 shutil.move(made, new)  # copies, where staging is on another disk
             if folder.exists():
+                before = read_object(folder / EXPORT_FILE, {}, "") or {}
+                if before.get("adapter_sha256") != origin.get("adapter_sha256"):
+                    print(f"replaced  the export of another adapter in {folder}")
                 folder.rename(old)
             new.rename(folder)
             remove(old)

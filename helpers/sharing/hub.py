@@ -119,6 +119,14 @@ def check_card(folder: str | Path) -> None:
         )
 
 
+def name_card(folder: Path, repo: str) -> None:
+    """Puts the repository where the card of an export says nobody's, as long as there was none."""
+    card = folder / "README.md"
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        card.write_text(re.sub(rf"{OWNER}[\w.-]+", repo, text), encoding="utf-8")
+
+
 def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | None = None) -> str:
     """Uploads a folder as a model repository, checks what arrived, and returns its address.
 

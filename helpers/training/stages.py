@@ -113,8 +113,23 @@ def open_job(settings: Settings) -> Job:
     for line in seam.mended:
         print(f"mended    {line}")
     job = Job(settings, seam.recipe, machine, base)
-    data.note_rows(base, job.place)
+    check_sizes(job)
+    if data.note_rows(base, job.place):  # then it shows that they go through, and no more
+        job = replace(job, settings=replace(settings, force=True))
     return job
+
+
+def check_sizes(job: Job) -> None:
+    """Raises ValueError for groups that do not divide the batch, and for what must fail of memory.
+
+    It goes on where the estimate is between what is free in practice and all that there is.
+    """
+    recipe = job.recipe
+    check_group(recipe.grpo.batch, recipe.grpo.generations)
+    for stage in recipe.stages:
+        found = plan(recipe, stage, job.base, job.machine)
+        if found.total > found.memory_gb and not job.settings.force:
+            raise ValueError(f"{stage}: {found.advice}")
 
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
@@ -158,12 +173,6 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
     Raises what a stage would stumble over, before anything is trained.
     """
     recipe = job.recipe
-    if "sft" in names:
-        for stage in recipe.supervised:
-            plan(recipe, stage, job.base, job.machine)
-    if "grpo" in names:
-        plan(recipe, "grpo", job.base, job.machine)
-        check_group(recipe.grpo.batch, recipe.grpo.generations)
     splits = job.splits()
     if "sft" in names and recipe.supervised:
         data.solved(splits["train"])
@@ -268,7 +277,9 @@ def preflight(
         reason = "every group has replies that all earn the same, so there is nothing to prefer"
     elif cut == 1:
         reason = "no reply ends within the limit"
-    if reason and not force:
+    if reason and force:
+        print(f"{reason}; it is trained all the same")
+    elif reason:
         cure = "Train SFT longer, take easier questions or a larger MAX_COMPLETION; "
         cure += "FORCE = True trains all the same."
         raise ValueError(f"Nothing could be learned: {reason}.\n{cure}")

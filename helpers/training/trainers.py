@@ -52,10 +52,12 @@ def check_group(batch: int, generations: int) -> None:
     """Raises ValueError, naming the nearest sizes that fit, unless groups divide the batch."""
     if generations >= 2 and batch % generations == 0:
         return
-    group = max(generations, 2)
-    below = batch // group * group
-    near = f"{below} or {below + group}" if below else group
     sizes = [size for size in range(2, batch + 1) if batch % size == 0]
+    if generations < 2:
+        cure = f"Set GENERATIONS to one of {sizes}."
+        raise ValueError(f"A group of one reply has nothing to be compared with.\n{cure}")
+    below = batch // generations * generations
+    near = f"{below} or {below + generations}" if below else generations
     raise ValueError(
         f"A batch of {batch} completions does not divide into groups of {generations}.\n"
         f"Set BATCH to {near}, or GENERATIONS, the group size, to one of {sizes}."
@@ -88,7 +90,11 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
     Raises FileNotFoundError or ValueError that say what is missing or does not fit.
     """
     if adapter:
-        return Adapter.read(adapter, base)
+        start = Adapter.read(adapter, base)
+        if start.config.r != recipe.lora.r:
+            what = f"The adapter in {start.folder} has rank {start.config.r}, not {recipe.lora.r}"
+            raise ValueError(f"{what}.\nSet LORA_RANK to {start.config.r}.")
+        return start
     if not recipe.sft:
         return None
     cure = "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft)."
