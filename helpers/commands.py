@@ -125,6 +125,10 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     print(f"rows      {where}: {len(splits['test'].examples)} to measure with", end="")
     print(f" (left out: {splits['test'].left_out})")
     data.note_rows(chosen[0].base, where)
+    asked = splits["test"].take(problems)
+    seen = evaluation.learned_from(adapters, recipe, asked, where)
+    if seen:
+        print(f"warning: {seen} of these {len(asked)} problems were trained on")
     options = (settings.seed, settings.resume, bool(settings.vllm), settings.control)
     found, remembered = evaluation.evaluate_all(chosen, recipe, here, splits, folder, *options)
     results = evaluation.conclude(found, recipe, folder, where, remembered)

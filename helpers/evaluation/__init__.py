@@ -16,6 +16,7 @@ control_problems  problems that nobody can have learned by heart
 memory            how much worse a model does on them
 find_candidates, recipes_of   the models, and the recipes, that names on a command line mean
 as_trained        the recipe with an adapter's limits; rows_of: where its rows lay
+learned_from      how many problems of another place it learned from
 evaluate_all      all of them on the same problems, each base loaded once
 conclude          writes summary.json, figures and report.html
 """
@@ -25,6 +26,7 @@ from helpers.evaluation.candidates import (
     as_trained,
     evaluate_all,
     find_candidates,
+    learned_from,
     recipes_of,
     rows_of,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from helpers.evaluation.generating import Engine, evaluate
 from helpers.evaluation.records import Answers
 from helpers.machine import Machine
 from helpers.recipes import Recipe
+from helpers.rows import Example
 from helpers.runs import Run, read_object
 from helpers.training import Adapter, is_adapter
 
@@ -93,6 +95,20 @@ def recipes_of(names: Sequence[str]) -> list[str]:
 def rows_of(adapters: Iterable[Adapter]) -> str:
     """Where the rows lay that the first of these adapters learned from; "" if none says so."""
     return next((a.run.manifest.get("dataset", "") for a in adapters if a.run), "")
+
+
+def learned_from(
+    adapters: Iterable[Adapter], recipe: Recipe, problems: Sequence[Example], place: str
+) -> int:
+    """How many of these problems, of another place, the first adapter learned from.
+
+    0 where its own rows do not lie on this machine any more.
+    """
+    own = rows_of(adapters)
+    if own == place or not os.path.exists(own):
+        return 0
+    known = {data.normalised(e.question) for e in data.load(recipe, own, "cpu")["train"].examples}
+    return sum(data.normalised(problem.question) in known for problem in problems)
 
 
 def as_trained(recipe: Recipe, adapters: Iterable[Adapter]) -> Recipe:

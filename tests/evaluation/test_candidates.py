@@ -14,7 +14,8 @@ from helpers import data, evaluation, training
 from helpers.evaluation.generating import stored_state
 from helpers.machine import file_hash
 from helpers.recipes import RECIPES
-from helpers.runs import write_json
+from helpers.runs import write_json, write_lines
+from helpers.tiny.schemas import rows_for
 from helpers.training import Adapter
 from tests.conftest import fails, works
 from tests.learning import BASE
@@ -219,3 +220,13 @@ def test_vllm_is_used_if_asked_for(small, machine, adapter, measured, tmp_path, 
     assert len({settings["seed"] for settings in drawn}) == len(drawn) == 8
     assert drawn[0]["temperature"] == small.grpo.temperature
     assert drawn[0]["max_tokens"] == small.grpo.max_completion and drawn[0]["stop_token_ids"]
+
+
+def test_problems_that_were_trained_on_are_counted(recipe, tmp_path):
+    own = str(tmp_path / "own.jsonl")
+    write_lines(Path(own), rows_for("openai/gsm8k", "train", 40))
+    adapter = SimpleNamespace(run=SimpleNamespace(manifest={"dataset": own}))
+    learned = data.load(recipe, own, "cpu")["train"].examples[:3]
+    asked = [*learned, *data.load(recipe, "embedded", "cpu")["test"].take(4)]
+    for place, count in (("others.jsonl", 3), (own, 0)):
+        assert evaluation.learned_from([adapter], recipe, asked, place) == count
