@@ -77,7 +77,7 @@ def plain(value: object) -> str:
         raise TypeError("no text and no exact number")
     text = str(value)
     if LOST.search(text):
-        raise Unusable(r"with a backslash lost in JSON (write \\frac for \frac)")
+        raise Unusable("with a backslash lost in JSON, where it is written twice")
     text = text.strip()
     if FLOAT.fullmatch(text):
         return text.removesuffix(".0")

@@ -119,8 +119,9 @@ def test_export_proves_what_it_wrote_and_push_only_plans(tmp_path, recipe, machi
     shown = works("push", merged, "me/model")
     assert "nothing was uploaded; add --push" in shown and "model.safetensors" in shown
     (merged / "README.md").write_text("your-name/model")
-    shown = fails("export again with --repo", "push", merged, "me/model")
-    assert "model.safetensors" in shown and "add --push" not in shown
+    shown = works("push", merged, "me/model")
+    assert "nothing was uploaded; add --push" in shown
+    assert (merged / "README.md").read_text() == "your-name/model"
 
 
 def test_stages_from_the_command_line(tmp_path):

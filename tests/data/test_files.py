@@ -9,7 +9,7 @@ import pytest
 from helpers import data
 from tests.data.test_rows import LONG_TALK, REPLIED, SYSTEM, sharegpt, turns
 
-LOST = "with a backslash lost in JSON"
+LOST = "with a backslash lost in JSON, where it is written twice"
 COMMA = "with an answer such as 3,5 (write 3.5, or 3, 5 for two numbers)"
 NO_ANSWER = "without an answer or a verified solution"
 SUMS = [{"question": f"{n} + 4?", "answer": n + 4} for n in range(3)]

@@ -58,7 +58,10 @@ NOT_ASKED = ([], [USER | {"content": "  "}], [{"role": "system", "content": "Be 
 BAD_ROWS = (
     (ROW | {"answer": "7\n####"}, NO_ANSWER),
     (ROW | {"answer": "7,5"}, "with an answer such as 3,5 (write 3.5, or 3, 5 for two numbers)"),
-    ({"question": "q", "answer": "\frac{2}{3}"}, "with a backslash lost in JSON"),
+    (
+        {"question": "q", "answer": "\frac{2}{3}"},
+        "with a backslash lost in JSON, where it is written twice",
+    ),
     *[(OWN | {"answer": value}, NO_ANSWER) for value in (None, "", float("nan"), "N/A")],
     *[(OWN | {"answer": value}, TYPE) for value in ([], True, 1e25)],
     *[
@@ -238,7 +241,7 @@ def test_real_files(name, where, kept, dropped):
 @needs_shared
 def test_phybench_items_without_a_public_answer_stop_with_the_count():
     where = SHARED / "data/phybench/PHYBench-onlyques_v1.json"
-    with pytest.raises(ValueError, match="399 without an answer.*, 1 without .question"):
+    with pytest.raises(ValueError, match="399 without an answer.*, 1 without a question"):
         data.load(RECIPES["phybench_eed"], str(where), "cuda")
 
 

@@ -132,3 +132,12 @@ def test_the_pictures_come_along_and_old_ones_go(recipe, write, tmp_path):
     assert {path.name for path in images.iterdir()} == {"rewards.png", "accuracy.png"}
     text = (tmp_path / "export" / "README.md").read_text()
     assert "![Accuracy by stage](images/accuracy.png)" in text and "losses" not in text
+
+
+def test_a_push_puts_its_repository_where_the_card_names_nobodys(recipe, write, tmp_path):
+    write(recipe, repo=f"{sharing.OWNER}{recipe.name}")
+    card = tmp_path / "export" / "README.md"
+    before = card.read_text()
+    sharing.name_card(card.parent, "me/model")
+    assert sharing.OWNER in before
+    assert card.read_text() == before.replace(f"{sharing.OWNER}{recipe.name}", "me/model")

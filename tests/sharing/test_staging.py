@@ -42,6 +42,18 @@ def test_an_export_is_not_written_over_what_it_is_made_from(place, tmp_path):
     assert names(tmp_path / "m") == WHOLE
 
 
+def test_another_adapters_export_is_not_replaced_without_a_word(tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    for adapter, said in (
+        ("a", ""),
+        ("a", ""),
+        ("b", f"replaced  the export of another adapter in {tmp_path / 'm'}\n"),
+    ):
+        with staging.staged(tmp_path / "m", Path("source"), 1000) as made:
+            (made / "export.json").write_text(f'{{"adapter_sha256": "{adapter}"}}')
+        assert capsys.readouterr().out == said
+
+
 def test_what_breaks_off_leaves_the_earlier_export(tmp_path):
     final, staging = tmp_path / "final", tmp_path / "staging"
     make(final / "m", staging)

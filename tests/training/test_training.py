@@ -15,6 +15,7 @@ from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.learning import supervise
 from tests.runs import pathologies as lab
+from tests.sharing.test_export import make_adapter
 from tests.training import building, expected
 from tests.training.building import BASE, stored, weights
 
@@ -52,13 +53,22 @@ def test_steps(recipe):
     [
         (64, 7, "64 completions .*groups of 7.*\n.*63 or 70.*4, 8, 16"),
         (4, 8, "4 completions does .*groups of 8.\nSet BATCH to 8, or GENERATIONS"),
-        (64, 1, "groups of 1"),
+        (64, 1, "nothing to be compared with"),
         (64, 8, r"^GRPO takes 8 questions .* are 5\.\n.*set BATCH to 40 or less\.$"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_named(batch, generations, said, recipe):
     with pytest.raises(ValueError, match=said):
         training.steps_of(grouped(recipe, batch, generations), "grpo", 5, 3)
+
+
+def test_grpo_from_an_adapter_of_another_rank_is_refused(recipe, machine, tmp_path):
+    small = replace(recipe, lora=replace(recipe.lora, r=2, alpha=2))
+    adapter = make_adapter(BASE, tmp_path / "adapter", small, machine, 0.02)
+    given = (tmp_path, str(adapter.folder), BASE)
+    assert training.start_of_grpo(small, *given).folder == adapter.folder
+    with pytest.raises(ValueError, match="has rank 2, not 64.\nSet LORA_RANK to 2.$"):
+        training.start_of_grpo(recipe, *given)
 
 
 def test_who_generates(recipe, machine):
