@@ -105,7 +105,7 @@ def staged(
                 shutil.move(made, new)  # copies, where staging is on another disk
             if folder.exists():
                 before = read_object(folder / EXPORT_FILE, {}, "") or {}
-                if before.get("adapter_sha256") != origin.get("adapter_sha256"):
+                if before.get("adapter_sha256") not in (None, origin.get("adapter_sha256")):
                     print(f"replaced  the export of another adapter in {folder}")
                 folder.rename(old)
             new.rename(folder)
