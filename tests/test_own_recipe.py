@@ -1,12 +1,16 @@
 """A sixth recipe, as anyone would add one: the README's lines, through SFT and GRPO."""
 
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from helpers import data, recipes, rewards, rows
+from helpers.notebooks import NOTEBOOKS
 from helpers.recipes import Recipe, Source
 from helpers.tiny.problems import generate
 from helpers.training import check_golds
@@ -37,6 +41,23 @@ def homework(monkeypatch) -> Recipe:
 
 def test_each_part_is_at_most_ten_lines():
     assert max(len(part.splitlines()) for part in (READER, REWARD, ENTRY)) <= 10
+
+
+@pytest.mark.soak
+def test_it_runs_through_the_notebooks(tmp_path):
+    """As the README says: its lines at the ends of the files, the CSV beside, make run."""
+    shutil.copytree(ROOT / "helpers", tmp_path / "helpers")
+    for name in NOTEBOOKS:
+        shutil.copy(ROOT / name, tmp_path)
+    for name, part in (("rows", READER), ("rewards", REWARD), ("recipes", ENTRY)):
+        with open(tmp_path / "helpers" / f"{name}.py", "a") as file:
+            file.write(f"\n\n{part}")
+    sums = [f"Task {n}: what is {n} + 7?,{n} + 7 = {n + 7},{n + 7},3" for n in range(80)]
+    (tmp_path / "homework.csv").write_text("\n".join(["task,working,result,lines", *sums]))
+    words = ["run", "RECIPE=homework", "MAX_STEPS=2", "PROBLEMS=5"]
+    command = [sys.executable, "-m", "helpers", *words]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "r_brief: base" in shown.stdout and not shown.returncode, shown.stdout + shown.stderr
 
 
 def test_it_runs_through_sft_and_grpo(homework, machine, tmp_path):

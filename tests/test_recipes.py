@@ -1,12 +1,14 @@
 """The recipes hold the published numbers, and a model changes only what it says."""
 
 import dataclasses
+import re
 from operator import attrgetter
 
 import pytest
 
 from helpers.recipes import RECIPES, SUPERVISED, for_model, get_recipe
 from helpers.rewards import REWARDS
+from tests.conftest import ROOT
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PHYSICS = {"format_reward": 0.2, "trace_reward": 0.3, "accuracy_reward": 0.5}
@@ -99,6 +101,13 @@ def test_a_model_changes_settings_and_nothing_else(name):
         assert {"grpo", "evaluation"} <= changed <= {"lora", *SUPERVISED, "grpo", "evaluation"}
         assert other.stages == recipe.stages
         assert other.grpo.batch % other.grpo.generations == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_parrot_of_notebook_03_can_speak(name):
+    cells = (ROOT / "03_eval.ipynb").read_text().replace('\\"', '"')
+    [said] = re.findall(r'recipe\.write\("(I .*?)"', cells)
+    assert said in RECIPES[name].write(said, "7")
 
 
 def test_an_unknown_recipe_is_named():
