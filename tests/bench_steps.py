@@ -30,7 +30,8 @@ PLAIN = replace(STOCK, checkpointing=False)
 FLOAT = replace(PLAIN, in_float=True)
 MERGED = replace(FLOAT, merged=True)
 CHECKPOINTING = replace(FLOAT, checkpointing=True)
-OURS = {"grpo": replace(MERGED, logged=True), "sft": replace(FLOAT, logged=True)}
+DECODED = replace(MERGED, decoded=True)
+OURS = {"grpo": replace(DECODED, logged=True), "sft": replace(FLOAT, logged=True)}
 THREADS = replace(FLOAT, threads=os.cpu_count() or 1)
 SIXTEEN = (("per_device_train_batch_size", 16), ("gradient_accumulation_steps", 4))
 SIXTEEN += (("steps_per_generation", 4),)
@@ -38,9 +39,10 @@ BY_LENGTH = (("train_sampling_strategy", "group_by_length"),)
 FIRST = {"TRL as it comes": STOCK, "no checkpointing": PLAIN, "LoRA in float32": FLOAT}
 GRPO_LEVERS = FIRST | {
     "merged weights while generating": MERGED,
+    "prompts read once, ended rows dropped": DECODED,
     "the log (ours, as the notebooks run)": OURS["grpo"],
     "(apart) TRL with LoRA in float32": CHECKPOINTING,
-    "(idea) 16 × 4 instead of 64 at once": replace(MERGED, settings=SIXTEEN),
+    "(idea) 16 × 4 instead of 64 at once": replace(DECODED, settings=SIXTEEN),
     "(idea) float32, without merging, on all cores": THREADS,
 }
 SFT_LEVERS = FIRST | {

@@ -6,6 +6,9 @@ ended until the longest has. The replies are the same: the random numbers are dr
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 
 KINDS = {"full_attention", "sliding_attention"}  # of layers, whose caches can drop rows
@@ -17,6 +20,11 @@ def options(model) -> dict:
     if model.device.type != "cpu" or not kinds <= KINDS:
         return {}
     return {"custom_generate": decode}
+
+
+def wrapper(model) -> Callable[[Callable], Callable]:
+    """For `private.wrap`: lets a trainer's `generate` do so."""
+    return lambda generate: functools.partial(generate, **options(model))
 
 
 def decode(

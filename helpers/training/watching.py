@@ -6,7 +6,6 @@ It reads TRL's trainers and Unsloth's patched ones alike.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import signal
 import sys
@@ -252,8 +251,7 @@ def watch(trainer, run: TrainingRun, held_out: HeldOut | None = None) -> LogCall
     private.begin_anew(trainer)
     private.wrap(trainer.accelerator, "backward", callback.timing("backward"))
     if run.stage == "grpo":
-        how = decoding.options(trainer.model)
-        private.wrap(trainer.model, "generate", lambda f: functools.partial(f, **how))
+        private.wrap(trainer.model, "generate", decoding.wrapper(trainer.model))
         merged = merged_weights(trainer.model)
         private.wrap(trainer, private.GENERATE, merged, callback.timing("generation"))
         private.wrap(trainer, private.SCORE, callback.keeping)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.machine import detect
-from helpers.training import models, private, watching
+from helpers.training import decoding, models, private, watching
 from helpers.training.training_run import TrainingRun
 from tests.training.building import BASE, config, trainer_on
 
@@ -33,6 +33,7 @@ class Levers:
     in_float: bool = False
     threads: int = 1
     merged: bool = False
+    decoded: bool = False
     logged: bool = False
     settings: tuple[tuple[str, object], ...] = ()
 
@@ -107,6 +108,8 @@ def variant(stage: str, recipe, adapter, rows, levers: Levers, steps: int, out: 
         watching.watch(trainer, run)
     elif levers.merged:
         private.wrap(trainer, private.GENERATE, models.merged_weights(model))
+    if levers.decoded:
+        private.wrap(model, "generate", decoding.wrapper(model))
     return Variant(trainer, levers)
 
 
