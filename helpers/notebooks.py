@@ -111,7 +111,6 @@ class Kernel:
     """
 
     def __init__(self, place: Path, held: contextlib.ExitStack):
-        from jupyter_client.session import Session
         from nbclient import NotebookClient
         from nbformat.v4 import new_notebook
 
@@ -121,7 +120,8 @@ class Kernel:
             nbclient.start_new_kernel(cwd=str(place))
         held.callback(self.stop)
         # Two clients of one session have one address: replies would go to either.
-        self.client = self.manager.client(session=Session(key=self.manager.session.key))
+        session = self.manager.session
+        self.client = self.manager.client(session=type(session)(key=session.key))
         self.client.start_channels()
         if not shutil.which("nvidia-smi"):
             self.client.execute("import helpers.training", silent=True)
