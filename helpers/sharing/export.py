@@ -104,14 +104,19 @@ def staged(
             if made != new:
                 shutil.move(made, new)  # copies, where staging is on another disk
             if folder.exists():
-                before = read_object(folder / EXPORT_FILE, {}, "") or {}
-                if before.get("adapter_sha256") not in (None, origin.get("adapter_sha256")):
-                    print(f"replaced  the export of another adapter in {folder}")
+                tell_replaced(folder, origin)
                 folder.rename(old)
             new.rename(folder)
             remove(old)
         finally:
             remove(made, new)
+
+
+def tell_replaced(folder: Path, origin: dict) -> None:
+    """Says that an export of another adapter than this origin's gives way."""
+    before = read_object(folder / EXPORT_FILE, {}, "") or {}
+    if before.get("adapter_sha256") not in (None, origin.get("adapter_sha256")):
+        print(f"replaced  the export of another adapter in {folder}")
 
 
 def foreign_files(folder: Path) -> list[str]:

@@ -27,6 +27,11 @@ def wrapper(model) -> Callable[[Callable], Callable]:
     return lambda generate: functools.partial(generate, **options(model))
 
 
+def positions_of(mask: torch.Tensor) -> torch.Tensor:
+    """The places of tokens in their own rows; those of the padding do not matter."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
 def decode(
     model, input_ids, logits_processor, stopping_criteria, generation_config, **given
 ) -> torch.Tensor:
@@ -41,17 +46,14 @@ def decode(
     ids = input_ids.new_full((rows, end), generation_config.pad_token_id)
     ids[:, :width] = input_ids
     mask = torch.nn.functional.pad(given["attention_mask"], (0, end - width), value=1)
-    # 1 read each prompt once
-    prompts, of_row = torch.unique(input_ids, dim=0, return_inverse=True)
-    first = torch.stack([(of_row == number).nonzero()[0, 0] for number in range(len(prompts))])
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    positions = positions_of(mask)
     step = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-    logits = model(
-        input_ids=input_ids[first],
-        attention_mask=given["attention_mask"][first],
-        position_ids=positions[first, :width],
-        **step,
-    ).logits[of_row]
+    # 1 read each prompt once
+    pairs = torch.cat([input_ids, given["attention_mask"]], dim=1)
+    distinct, of_row = torch.unique(pairs, dim=0, return_inverse=True)
+    prompts, seen = distinct.chunk(2, dim=1)
+    read = {"input_ids": prompts, "attention_mask": seen, "position_ids": positions_of(seen)}
+    logits = model(**read, **step).logits[of_row]
     cache.batch_select_indices(of_row)
     alive = torch.arange(rows)
     for place in range(width, end):
@@ -72,10 +74,6 @@ def decode(
             alive = alive[going]
             cache.batch_select_indices(going)
         # 4 read what was chosen
-        logits = model(
-            input_ids=ids[alive, place, None],
-            attention_mask=mask[alive, : place + 1],
-            position_ids=positions[alive, place, None],
-            **step,
-        ).logits
+        read = {"input_ids": ids[alive, place, None], "attention_mask": mask[alive, : place + 1]}
+        logits = model(**read, position_ids=positions[alive, place, None], **step).logits
     return ids[:, : place + 1]
