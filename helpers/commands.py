@@ -62,7 +62,7 @@ def train(names: Sequence[str], settings: Settings) -> None:
 
     from helpers.training import stages
 
-    job = stages.open_job(settings)
+    job = stages.open_job(settings, names)
     if not job.machine.main:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  the first one speaks
     print(machine.describe(job.machine))
@@ -249,7 +249,8 @@ def export(settings: Settings) -> None:
     shown.unlink(missing_ok=True)  # of an export before
     merged = sharing.merge(base, adapter, place, settings.precision, staging)
     print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB", flush=True)
-    examples = data.load(recipe, "", "cpu")["train"].examples[:ASKED]
+    generated = data.load(replace(recipe, rewards={}), "", "cpu")  # without a reward's columns
+    examples = generated["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
     limit = min(256, recipe.grpo.max_completion)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
@@ -302,9 +303,11 @@ def push(folder: str, settings: Settings) -> None:
     from helpers import sharing
 
     private = not settings.public
+    planned = sharing.plan_push(folder, settings.repo, private)
     if settings.push:
         sharing.name_card(Path(folder), settings.repo)
-    print(sharing.plan_push(folder, settings.repo, private))
+        planned = sharing.plan_push(folder, settings.repo, private)
+    print(planned)
     if settings.push:
         url = sharing.push(folder, settings.repo, private)
         print(f"pushed to {url} and read back: the same")

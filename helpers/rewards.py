@@ -195,6 +195,8 @@ def columns_of(recipe: Recipe) -> list[str]:
     """The columns of a row that the recipe's rewards ask for, beside what always comes."""
     functions, _ = reward_functions(recipe)
     asked = [name for function in functions for name in asks_for(function)]
+    for name in {"prompt", "completion"} & set(asked):
+        raise ValueError(f"A reward asks for {name!r}.\nIt gets {name}s, all of them at once.")
     return [name for name in dict.fromkeys(asked) if name not in GIVEN]
 
 

@@ -60,6 +60,28 @@ def test_it_runs_through_the_notebooks(tmp_path):
     assert "r_brief: base" in shown.stdout and not shown.returncode, shown.stdout + shown.stderr
 
 
+ROW = {"task": "How many are 1 + 1?", "working": "1 + 1 = 2", "result": "2"}
+
+
+def test_a_reward_s_column_is_needed_where_it_is_paid_and_nowhere_else(homework):
+    _, reason = data.loading.judge(homework, ROW | {"lines": 3}, {}, ["lines"])
+    assert reason is None
+    for row in (ROW, ROW | {"lines": None}):
+        _, reason = data.loading.judge(homework, row, {}, ["lines"])
+        assert reason == "without 'lines', which a reward asks for"
+    hashed = recipes.RECIPES["gsm8k_hash"]
+    paying = replace(hashed, rewards={**hashed.rewards, "r_brief": 0.1})
+    with pytest.raises(ValueError, match="2000 without 'lines', which a reward asks for"):
+        data.load(paying, "embedded", "cpu")
+    assert len(data.load_further(paying, None, "cpu").examples) > 100
+
+
+def test_a_reward_that_asks_for_one_prompt_is_told(homework, monkeypatch):
+    monkeypatch.setitem(rewards.REWARDS, "r_one", lambda completions, prompt, **_: [0.0])
+    with pytest.raises(ValueError, match="asks for 'prompt'.\nIt gets prompts"):
+        rewards.columns_of(replace(homework, rewards={"r_one": 1.0}))
+
+
 def test_it_runs_through_sft_and_grpo(homework, machine, tmp_path):
     """Its penalty reads a column of the rows, in training and in evaluation."""
     some = [(problem.question, problem.short, problem.result) for problem in generate("train", 120)]

@@ -155,6 +155,11 @@ def test_rewards_of_one_s_own(own, shaping, bounds, said, recipe, monkeypatch):
             check_golds(paid, rows("7", "8"))
 
 
+def test_where_every_row_is_held_out_it_is_said(recipe):
+    with pytest.raises(ValueError, match="no row to learn from: the only one is held out.\nAdd"):
+        check_golds(recipe, Split([], {}))
+
+
 STEPS = "\n".join(f"Step {n}: add 3." for n in range(1, 7))
 # Replies to a question whose answer is 18: it stands in none of them as a format asks.
 QUESTION = "Tom has 18 eggs. How many are three more than 15?"

@@ -93,7 +93,7 @@ def load(recipe: Recipe, dataset: str | None, device: str) -> dict[str, Split]:
 
 def load_further(recipe: Recipe, dataset: str | None, device: str) -> Split:
     """The test split of the recipe's second held-out dataset (`recipe.further`)."""
-    further = replace(recipe, read_row=recipe.read_further, source=recipe.further)
+    further = replace(recipe, read_row=recipe.read_further, source=recipe.further, rewards={})
     rows = rows_of(further.source, dataset, device)
     return to_examples(further, rows.get("test", rows["train"]), "test")
 
@@ -161,7 +161,7 @@ def judge(
     if reason:
         return None, reason
     for name in columns:
-        if name not in row:
+        if row.get(name) is None:
             return None, f"without {name!r}, which a reward asks for"
     if normalised(example.question) in seen:
         return None, seen[normalised(example.question)]

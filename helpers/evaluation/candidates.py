@@ -107,7 +107,11 @@ def learned_from(
     own = rows_of(adapters)
     if own == place or not os.path.exists(own):
         return 0
-    known = {data.normalised(e.question) for e in data.load(recipe, own, "cpu")["train"].examples}
+    try:
+        rows = data.load(replace(recipe, rewards={}), own, "cpu")["train"].examples
+    except ValueError:  # they are of another recipe
+        return 0
+    known = {data.normalised(example.question) for example in rows}
     return sum(data.normalised(problem.question) in known for problem in problems)
 
 
@@ -128,7 +132,9 @@ def loaded(
     for base, four_bit in sorted({(candidate.base, candidate.four_bit) for candidate in chosen}):
         members = [c for c in chosen if c.base == base and c.four_bit == four_bit]
         first = next((member.adapter for member in members if member.adapter), base)
-        settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit))
+        ranks = [member.adapter.config.r for member in members if member.adapter]
+        largest = max([recipe.lora.r, *ranks])
+        settled = replace(recipe, lora=replace(recipe.lora, load_in_4bit=four_bit, r=largest))
         if vllm:
             model = Engine(first, base, settled, machine)
             for number, candidate in enumerate(members, start=1):

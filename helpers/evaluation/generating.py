@@ -245,7 +245,7 @@ class Engine:
             model=base,
             dtype=machine.dtype,
             enable_lora=True,
-            max_lora_rank=max(8, recipe.lora.r),
+            max_lora_rank=training.rank_in_vllm(recipe.lora.r),
             seed=0,
             max_model_len=settings["vllm_max_model_length"],
             quantization="bitsandbytes" if recipe.lora.load_in_4bit else None,

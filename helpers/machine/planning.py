@@ -58,7 +58,7 @@ batch     {0.batch} = {whole} (device batch × accumulation × processes)"""
 TURNS = "\n          (generating and training take turns)"
 ADVICE = """\
 This needs {0.total:.1f} GiB, of which {largest[0]} {largest[1]:.1f}; there are {0.memory_gb:.1f}.
-Take a card with more memory, a smaller MODEL or LORA_RANK, 4-bit weights, or shorter texts."""
+Take a card with more memory, a smaller MODEL, BATCH or LORA_RANK, 4-bit weights, shorter texts."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ preflight          a look at eight groups before GRPO begins
 check_group        refuses groups that do not divide the batch
 start_of_grpo      the adapter that GRPO goes on from
 sft_config         SFTTrainer's settings; grpo_config is GRPOTrainer's
-vllm_settings      who generates GRPO's completions
+vllm_settings      who generates GRPO's completions; rank_in_vllm: the room for LoRA there
 TrainingRun        a stage's folder while it is trained
 settings_of        a recipe's settings as plain values
 train              trains, or goes on, and returns the adapter
@@ -60,6 +60,7 @@ from helpers.training.models import (
     load,
     neutral_settings,
     progress,
+    rank_in_vllm,
     scales,
 )
 from helpers.training.private import trl_loss

@@ -43,6 +43,7 @@ CODE = (
     "rows.py",
     "data/*.py",
     "rewards.py",
+    "training/decoding.py",
     "training/models.py",
     "training/private.py",
     "training/trainers.py",

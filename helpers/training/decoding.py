@@ -16,7 +16,8 @@ KINDS = {"full_attention", "sliding_attention"}  # of layers, whose caches can d
 
 def options(model) -> dict:
     """What `generate` is given besides: nothing on a GPU, or where a cache is of another kind."""
-    kinds = set(getattr(model.config, "layer_types", None) or KINDS)
+    own = getattr(model.config, "layers_block_type", KINDS)
+    kinds = set(getattr(model.config, "layer_types", None) or own)
     if model.device.type != "cpu" or not kinds <= KINDS:
         return {}
     return {"custom_generate": decode}

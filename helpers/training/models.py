@@ -26,6 +26,7 @@ from helpers.training.adapter import Adapter, identity
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
 Weights = Iterable[tuple[str, torch.Tensor]]
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Of gradients: saves memory on a GPU; a tiny model has no use for it, and it breaks generation.
 CHECKPOINTING = {"cuda": "unsloth", "cpu": False}
 
@@ -53,7 +54,7 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
         lengths.append(getattr(recipe, stage).max_length)
     options = {}
     if vllm == "colocate":
-        options = {"fast_inference": True, "max_lora_rank": recipe.lora.r}
+        options = {"fast_inference": True, "max_lora_rank": rank_in_vllm(recipe.lora.r)}
     if not Path(name).exists():
         print(f"fetching {name} from the Hub, or from its cache", flush=True)
     try:
@@ -85,6 +86,11 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
         raise ConnectionError(f"{what}.\n{cure}{hint('config.json')}") from error
     settle_end(loaded, tokenizer)
     return loaded, tokenizer
+
+
+def rank_in_vllm(rank: int) -> int:
+    """The least of the ranks that vLLM makes room for which is enough."""
+    return next((size for size in VLLM_RANKS if size >= rank), rank)
 
 
 def settle_end(model, tokenizer) -> None:

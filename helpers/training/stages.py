@@ -96,8 +96,11 @@ class Job:
         return part.examples
 
 
-def open_job(settings: Settings) -> Job:
-    """Looks at the machine and settles recipe, seed and output on it. Raises what does not fit."""
+def open_job(settings: Settings, names: Sequence[str] = ("sft", "grpo")) -> Job:
+    """Looks at the machine and settles recipe, seed and output on it. Raises what does not fit.
+
+    names: what is trained sooner or later, "sft", "grpo" or both.
+    """
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
     writable_folder(settings.output)
     machine = detect()
@@ -113,23 +116,11 @@ def open_job(settings: Settings) -> Job:
     for line in seam.mended:
         print(f"mended    {line}")
     job = Job(settings, seam.recipe, machine, base)
-    check_sizes(job)
+    if "grpo" in names:
+        check_group(job.recipe.grpo.batch, job.recipe.grpo.generations)
     if data.note_rows(base, job.place):  # then it shows that they go through, and no more
         job = replace(job, settings=replace(settings, force=True))
     return job
-
-
-def check_sizes(job: Job) -> None:
-    """Raises ValueError for groups that do not divide the batch, and for what must fail of memory.
-
-    It goes on where the estimate is between what is free in practice and all that there is.
-    """
-    recipe = job.recipe
-    check_group(recipe.grpo.batch, recipe.grpo.generations)
-    for stage in recipe.stages:
-        found = plan(recipe, stage, job.base, job.machine)
-        if found.total > found.memory_gb and not job.settings.force:
-            raise ValueError(f"{stage}: {found.advice}")
 
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
@@ -173,6 +164,11 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
     Raises what a stage would stumble over, before anything is trained.
     """
     recipe = job.recipe
+    trained = {"sft": recipe.supervised, "grpo": ["grpo"]}
+    for stage in [stage for name in names for stage in trained[name]]:
+        found = plan(recipe, stage, job.base, job.machine)
+        if found.total > 2 * found.memory_gb and not job.settings.force:  # beyond any doubt
+            raise ValueError(f"{stage}: {found.advice}")
     splits = job.splits()
     if "sft" in names and recipe.supervised:
         data.solved(splits["train"])
@@ -189,6 +185,8 @@ def check_golds(recipe: Recipe, split: Split) -> Split:
     is left: a reward that does not pay for the truth trains nothing, and no curve shows it.
     """
     examples = split.examples
+    if not examples:
+        raise ValueError("There is no row to learn from: the only one is held out.\nAdd rows.")
     replies = [recipe.after_opening(written(recipe, example)) for example in examples]
     golds = [example.answer for example in examples]
     prompts = [data.messages(recipe, example.question) for example in examples]

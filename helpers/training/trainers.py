@@ -89,17 +89,17 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
 
     Raises FileNotFoundError or ValueError that say what is missing or does not fit.
     """
-    if adapter:
-        start = Adapter.read(adapter, base)
-        if start.config.r != recipe.lora.r:
-            what = f"The adapter in {start.folder} has rank {start.config.r}, not {recipe.lora.r}"
-            raise ValueError(f"{what}.\nSet LORA_RANK to {start.config.r}.")
-        return start
-    if not recipe.sft:
+    if not adapter and not recipe.sft:
         return None
-    cure = "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft)."
-    sft = Run.read_finished(Path(output) / recipe.name / "sft", cure)
-    return Adapter.read(sft.adapter, base)
+    if not adapter:
+        cure = "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft)."
+        adapter = Run.read_finished(Path(output) / recipe.name / "sft", cure).adapter
+    start = Adapter.read(adapter, base)
+    rank = start.config.r
+    if rank != recipe.lora.r:
+        what = f"The adapter in {start.folder} has rank {rank}, and the recipe's is {recipe.lora.r}"
+        raise ValueError(f"{what}.\nSet LORA_RANK to {rank}.")
+    return start
 
 
 def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str) -> dict:

@@ -230,3 +230,5 @@ def test_problems_that_were_trained_on_are_counted(recipe, tmp_path):
     asked = [*learned, *data.load(recipe, "embedded", "cpu")["test"].take(4)]
     for place, count in (("others.jsonl", 3), (own, 0)):
         assert evaluation.learned_from([adapter], recipe, asked, place) == count
+    Path(own).write_text('{"question": "Expand.", "answer": "2x + 2"}\n' * 9)  # of another recipe
+    assert evaluation.learned_from([adapter], recipe, asked, "others.jsonl") == 0

@@ -67,7 +67,7 @@ def test_grpo_from_an_adapter_of_another_rank_is_refused(recipe, machine, tmp_pa
     adapter = make_adapter(BASE, tmp_path / "adapter", small, machine, 0.02)
     given = (tmp_path, str(adapter.folder), BASE)
     assert training.start_of_grpo(small, *given).folder == adapter.folder
-    with pytest.raises(ValueError, match="has rank 2, not 64.\nSet LORA_RANK to 2.$"):
+    with pytest.raises(ValueError, match="rank 2, and the recipe's is 64.\nSet LORA_RANK to 2.$"):
         training.start_of_grpo(recipe, *given)
 
 
