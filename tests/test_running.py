@@ -72,7 +72,8 @@ def test_every_recipe_through_all_four(name, tmp_path):
         assert (manifest["status"], manifest["steps"], manifest["recipe"]) == ("finished", 2, name)
     assert {path.parent.name for path in folder.glob("*/run.json")} == set(recipe.stages)
     sampled = json.loads((folder / "eval/summary.json").read_text())["sampled"]
-    assert list(sampled) == ["base", *(stage for stage in recipe.stages if stage != "priming")]
+    trained = [stage for stage in recipe.stages if stage != "priming"]
+    assert [model for model in sampled if model != "base, 2 shots"] == ["base", *trained]
     for part in sampled.values():
         assert set(part["rewards"]) == set(recipe.rewards) and part["n"] == 6
     assert (folder / "eval/further_base_sampled.jsonl").is_file() == bool(recipe.further)
@@ -109,7 +110,10 @@ def test_03_and_04_before_02_take_what_there_is(tmp_path):
     flags = {"OUTPUT": str(tmp_path), "MAX_STEPS": 2, "PROBLEMS": 4}
     for name, said in (
         ("01_sft.ipynb", ["stage    sft"]),
-        ("03_eval.ipynb", ["No grpo run yet: it is left out.", "evaluated: base sft"]),
+        (
+            "03_eval.ipynb",
+            ["No grpo run yet: it is left out.", "evaluated: base base, 2 shots sft"],
+        ),
         ("04_export_push.ipynb", ["PUSH is False"]),
     ):
         cells = code(execute(name, tmp_path / name, flags))
