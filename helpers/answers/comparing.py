@@ -18,7 +18,7 @@ from helpers.answers.applying import applied
 from helpers.answers.choices import same_in_letters
 from helpers.answers.exact import rational, remainders
 from helpers.answers.forms import exact, interval, named, without_in
-from helpers.answers.parser import LONGEST, read
+from helpers.answers.parser import LONGEST, plain_number, read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
 from helpers.answers.units import split_unit, unit
 from helpers.answers.vocabulary import VOCABULARY
@@ -48,9 +48,9 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
     (1.0, 0.0, 1.0)
     """
-    plainly = same_in_letters(predicted, gold) if predicted else None
-    if plainly is not None:
-        return float(plainly)
+    seen = at_a_glance(predicted, gold) if predicted else None
+    if seen is not None:
+        return float(seen)
     try:
         truth = read(gold)
     except Unreadable:
@@ -67,10 +67,18 @@ def same_math(predicted: str | None, gold: str) -> float | None:
 
 def plainly_same(one: str, other: str) -> bool:
     """`same_math` as far as exact arithmetic decides. Raises Unreadable or NeedsSymbols."""
-    letters = same_in_letters(one, other)
-    if letters is not None:
-        return letters
+    seen = at_a_glance(one, other)
+    if seen is not None:
+        return seen
     return same(*applied(read(one), read(other)), exactly)
+
+
+def at_a_glance(one: str, other: str) -> bool | None:
+    """Whether two plain numbers, choices or words are the same; None where they must be read."""
+    left, right = plain_number(one), plain_number(other)
+    if left and right:
+        return left[0] * right[1] == right[0] * left[1]
+    return same_in_letters(one, other)
 
 
 def crossed(text: str) -> list[str]:

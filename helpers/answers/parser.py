@@ -22,7 +22,8 @@ LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
 LARGEST_DOUBLE = 300
 MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
-PLAIN = re.compile(r"([0-9]+)(?:/(0*[1-9][0-9]*))?|\\frac\{([0-9]+)\}\{(0*[1-9][0-9]*)\}")
+DIGITS, DIVISOR = "([0-9]{1,1000})", "(0{0,99}[1-9][0-9]{0,999})"
+PLAIN = re.compile(rf"{DIGITS}(?:/{DIVISOR})?|\\frac\{{{DIGITS}\}}\{{{DIVISOR}\}}")
 SIGNS = ("+", "-", "pm", "mp")
 MARKS = words("marks")
 
@@ -49,9 +50,9 @@ def read(text: str, physics: bool = False) -> Node:
     """
     if len(text) > LONGEST:
         raise Unreadable("too long")
-    plain = PLAIN.fullmatch(text)
+    plain = plain_number(text)
     if plain:  # the commonest answers need no reader
-        return number("/".join(part for part in plain.groups() if part))
+        return number(Fraction(*plain))
     reader = Reader(tokens(text.strip().removesuffix(".").rstrip()))
     reader.physics = physics
     try:
@@ -61,6 +62,12 @@ def read(text: str, physics: bool = False) -> Node:
     if reader.kind() is not None:
         reader.fail()
     return node
+
+
+def plain_number(text: str) -> tuple[int, int] | None:
+    """Numerator and denominator of a text that is nothing but digits, or a fraction of such."""
+    plain = PLAIN.fullmatch(text)
+    return plain and (int(plain[1] or plain[3]), int(plain[2] or plain[4] or 1))
 
 
 class Reader(UnitReader):
