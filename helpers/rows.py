@@ -43,7 +43,7 @@ class Unusable(ValueError):
     """A row that cannot be used; its text is the reason, as the loader counts it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One problem. `id` and `solution` are "" where the row has none.
 

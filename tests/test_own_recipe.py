@@ -64,10 +64,10 @@ ROW = {"task": "How many are 1 + 1?", "working": "1 + 1 = 2", "result": "2"}
 
 
 def test_a_reward_s_column_is_needed_where_it_is_paid_and_nowhere_else(homework):
-    _, reason = data.loading.judge(homework, ROW | {"lines": 3}, {}, ["lines"])
-    assert reason is None
+    example = homework.read_row(ROW)
+    assert data.loading.fault(homework, example, ROW | {"lines": 3}, ["lines"]) is None
     for row in (ROW, ROW | {"lines": None}):
-        _, reason = data.loading.judge(homework, row, {}, ["lines"])
+        reason = data.loading.fault(homework, example, row, ["lines"])
         assert reason == "without 'lines', which a reward asks for"
     hashed = recipes.RECIPES["gsm8k_hash"]
     paying = replace(hashed, rewards={**hashed.rewards, "r_brief": 0.1})

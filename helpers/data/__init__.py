@@ -6,7 +6,7 @@ load_further  the test split of the recipe's second held-out dataset
 usable_row    a row as the dataset has it, to look at
 place_of      where rows are read from; EMBEDDED: from the generator
 note_rows     says why the embedded model gets nothing right on other rows
-normalised    a question in the form in which copies of it are alike
+question_key  of a question, the same for copies that look alike
 messages      the conversation up to the model's turn
 with_shots    a recipe with worked examples in its prompt
 prompt_text   the exact text that the model continues
@@ -27,9 +27,9 @@ from helpers.data.loading import (
     Split,
     load,
     load_further,
-    normalised,
     note_rows,
     place_of,
+    question_key,
     usable_row,
 )
 from helpers.data.prompts import (

@@ -6,6 +6,8 @@ Rows that cannot be used are left out and counted by reason; nothing is cut or r
 import csv
 import glob
 import gzip
+import hashlib
+import json
 import os
 import random
 import re
@@ -77,7 +79,7 @@ def load(recipe: Recipe, dataset: str | None, device: str) -> dict[str, Split]:
     rows = rows_of(recipe.source, dataset, device)
     if "test" in rows:
         test = to_examples(recipe, rows["test"], "test")
-        held_out = {normalised(example.question) for example in test.examples}
+        held_out = {question_key(example.question) for example in test.examples}
         train = to_examples(recipe, rows["train"], "train", held_out)
     else:
         whole = to_examples(recipe, rows["train"], "train")
@@ -106,18 +108,18 @@ def usable_row(recipe: Recipe, dataset: str | None, device: str, start: int = 0)
     splits = rows_of(recipe.source, dataset, device)
     rows = splits.get("test", splits["train"])
     for row in chain(islice(rows, start, None), rows):
-        _, reason = judge(recipe, row, {})
-        if not reason:
+        example, reason = read(recipe, row)
+        if not reason and not fault(recipe, example, row):
             return row
     return to_examples(recipe, rows, "test")  # raises, and says why
 
 
 def to_examples(
-    recipe: Recipe, rows: Iterable[Mapping], split: str, held_out: Collection[str] = ()
+    recipe: Recipe, rows: Iterable[Mapping], split: str, held_out: Collection[bytes] = ()
 ) -> Split:
     """Reads rows and leaves out, with a reason, those that cannot be taught or graded.
 
-    held_out: normalised questions that must not occur.
+    held_out: keys of questions that must not occur.
     Raises ValueError with the counts when nothing is left.
     """
     examples, ids, dropped = [], set(), Counter()
@@ -125,10 +127,14 @@ def to_examples(
     wanted = columns_of(recipe)
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
     for index, row in enumerate(bar):
-        example, reason = judge(recipe, row, seen, wanted)
+        example, reason = read(recipe, row)
+        key = question_key(example.question) if example else b""
+        reason = reason or seen.get(key) or fault(recipe, example, row, wanted)
         if reason:
             dropped[reason] += 1
             continue
+        if wanted:
+            example = replace(example, columns={name: row[name] for name in wanted})
         identity = example.id
         if not identity or identity in ids:
             identity = f"{split}-{index}"
@@ -136,7 +142,7 @@ def to_examples(
             identity += "+"  # a row has this one already
         if identity != example.id:
             example = replace(example, id=identity)
-        seen[normalised(example.question)] = REPEATED
+        seen[key] = REPEATED
         ids.add(identity)
         examples.append(example)
     found = Split(examples, dropped)
@@ -150,30 +156,25 @@ def to_examples(
     return found
 
 
-def judge(
-    recipe: Recipe, row: Mapping, seen: Mapping, columns: Iterable[str] = ()
-) -> tuple[Example | None, str | None]:
-    """The row as an example, or the reason why it can be neither taught nor graded.
+def fault(
+    recipe: Recipe, example: Example, row: Mapping, columns: Iterable[str] = ()
+) -> str | None:
+    """Why an example can be neither taught nor graded; None where it can.
 
-    seen: why a question, normalised, must not occur again. columns: what rewards get of the row.
+    columns: what rewards get of the row.
     """
-    example, reason = read(recipe, row)
-    if reason:
-        return None, reason
     for name in columns:
         if row.get(name) is None:
-            return None, f"without {name!r}, which a reward asks for"
-    if normalised(example.question) in seen:
-        return None, seen[normalised(example.question)]
+            return f"without {name!r}, which a reward asks for"
     if CONTROL.search("\n".join((example.question, example.solution, example.answer))):
-        return None, "with a control token of the chat template"
+        return "with a control token of the chat template"
     if recipe.score(example.answer, example.answer) != 1.0:
-        return None, "with an answer that does not verify"
+        return "with an answer that does not verify"
     try:
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:
-        return None, "that cannot be written in the format"
-    return replace(example, columns={name: row[name] for name in columns}), None
+        return "that cannot be written in the format"
+    return None
 
 
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
@@ -193,10 +194,14 @@ def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
     return example, None
 
 
-def normalised(question: str) -> str:
-    """A question without case, spaces, invisible characters and ways to write an accent."""
-    text = unicodedata.normalize("NFC", question).casefold()
-    return "".join(filter(str.isprintable, text.replace(" ", "")))
+def question_key(question: str) -> bytes:
+    """The same for questions that differ by case, spaces, invisible signs or how an accent is
+    written; short, for it is kept of each row.
+    """
+    text = unicodedata.normalize("NFC", question).casefold().replace(" ", "")
+    if not text.isprintable():
+        text = "".join(filter(str.isprintable, text))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def place_of(source: Source, dataset: str | None, device: str) -> str:
@@ -321,7 +326,21 @@ def read_file(path: str, where: str) -> Iterable[Mapping]:
             options = {"sep": separator, "features": features, "index_col": False}
         return load_dataset(kind, data_files=glob.escape(path), split="train", **options)
     except Exception as error:
+        error.__cause__ = broken_line(path) or error.__cause__
         raise ValueError(not_loaded(where, error)) from error
+
+
+def broken_line(path: str) -> ValueError | None:
+    """The first line of a JSONL file that is none, by its number."""
+    if not path.lower().endswith(".jsonl"):
+        return None
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                json.loads(line.strip() or "{}")
+            except json.JSONDecodeError as error:
+                return ValueError(f"line {number}, character {error.colno}: {error.msg}")
+    return None
 
 
 def header_of(path: str) -> tuple[list[str], str]:

@@ -111,8 +111,8 @@ def learned_from(
         rows = data.load(replace(recipe, rewards={}), own, "cpu")["train"].examples
     except ValueError:  # they are of another recipe
         return 0
-    known = {data.normalised(example.question) for example in rows}
-    return sum(data.normalised(problem.question) in known for problem in problems)
+    known = {data.question_key(example.question) for example in rows}
+    return sum(data.question_key(problem.question) in known for problem in problems)
 
 
 def as_trained(recipe: Recipe, adapters: Iterable[Adapter]) -> Recipe:

@@ -28,7 +28,7 @@ from helpers.answers import (
     plain_arithmetic,
     stated_number,
 )
-from helpers.data import Split, normalised
+from helpers.data import Split, question_key
 from helpers.evaluation import statistics
 from helpers.evaluation.records import Records, per_problem
 from helpers.recipes import Recipe
@@ -55,17 +55,17 @@ def control_problems(
     A twin has the id of its problem. None of them is among the problems of the splits.
     """
     held = (*splits["train"].examples, *splits["test"].examples)
-    known = {normalised(example.question) for example in held}
+    known = {question_key(example.question) for example in held}
     rng = random.Random(seed)
     twins, fresh = [], []
     for example in asked:
         other = twin(example, rng)
-        if other and normalised(other.question) not in known:
+        if other and question_key(other.question) not in known:
             twins.append(other)
     count = min(len(asked), MOST_FRESH)
     kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
     for problem in generate("test", 3 * count, 1_000 + seed, kind):
-        if normalised(problem.question) not in known:
+        if question_key(problem.question) not in known:
             name = f"fresh-{seed}-{len(fresh)}"
             fresh.append(Example(name, problem.question, "", problem.result))
     found = {"twins": twins, "fresh": fresh[:count]}

@@ -137,7 +137,7 @@ def evaluate(
     prompts = [prompt_text(recipe, tokenizer, example.question) for example, _ in asked]
     temperature = recipe.grpo.temperature if samples else 0.0
     limit, batch = recipe.grpo.max_completion, recipe.evaluation.batch
-    problems = repr([prompts, *map(vars, examples)])
+    problems = repr([prompts, *map(asdict, examples)])
     made_of = {
         **weights_of(model),
         "recipe": recipe.name,

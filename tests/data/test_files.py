@@ -108,7 +108,7 @@ UNREADABLE = [
     ("latin.csv", "question,answer\nHöhe?,3\n".encode("latin-1"), "'utf-8' codec can't decode"),
     ("commas.csv", b"question,answer\nWell, 3?,3\n4?,4\n", "3 fields in the first row, 2 in the"),
     ("commas.csv", b"question,answer\n3?,3\nWell, 4?,4\n", "Expected 2 fields in line 3, saw 3"),
-    ("slash.jsonl", spoiled(r"\alpha"), "Invalid escape character"),
+    ("slash.jsonl", spoiled(r"\alpha"), "line 1, character 31: Invalid \\escape"),
     ("alpaca.jsonl", jsonl(ALPACA), "1 in alpaca's form without 'answer'"),
     (
         "talk.jsonl",

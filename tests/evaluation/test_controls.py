@@ -26,7 +26,7 @@ def truth(question):
 
 
 def questions(examples):
-    return {data.normalised(example.question) for example in examples}
+    return {data.question_key(example.question) for example in examples}
 
 
 @pytest.fixture(scope="module")
