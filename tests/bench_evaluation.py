@@ -42,16 +42,21 @@ def one_at_a_time(model, tokenizer, prompts: list[str], limit: int) -> list[str]
     return texts
 
 
-def speed() -> tuple[float, int]:
-    """How many times as fast ours is, and how many of the texts are the same."""
+def embedded() -> tuple[float, int]:
+    """`speed` of the embedded model."""
     model, tokenizer = untrained(RECIPE, MACHINE)
     private.train_in_float(model)
     asked = in_turn(problems("gsm8k_xml"), problems("phybench_eed"))
-    prompts = [data.prompt_text(RECIPE, tokenizer, example.question) for example in asked]
-    limit = RECIPE.grpo.max_completion
+    return speed(model, tokenizer, RECIPE, asked)
+
+
+def speed(model, tokenizer, recipe, asked) -> tuple[float, int]:
+    """How many times as fast ours is, and how many of the texts are the same."""
+    prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
+    limit = recipe.grpo.max_completion
     models.generate(model, tokenizer, prompts[:2], 4)  # warm
     begun = time.perf_counter()
-    ours = models.generate(model, tokenizer, prompts, limit, batch=RECIPE.evaluation.batch)
+    ours = models.generate(model, tokenizer, prompts, limit, batch=recipe.evaluation.batch)
     between = time.perf_counter()
     theirs = one_at_a_time(model, tokenizer, prompts, limit)
     ratio = (time.perf_counter() - between) / (between - begun)
@@ -76,7 +81,7 @@ def three_beside_one(folder: Path) -> float:
 
 
 def rows() -> list[Row]:
-    ratio, same = speed()
+    ratio, same = embedded()
     with tempfile.TemporaryDirectory() as folder:
         three = three_beside_one(Path(folder))
     fast = f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time"

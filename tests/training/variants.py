@@ -93,10 +93,12 @@ class Variant(Clock):
         return next((line[name] for line in history if name in line), None)
 
 
-def variant(stage: str, recipe, adapter, rows, levers: Levers, steps: int, out: Path) -> Variant:
+def variant(
+    stage: str, recipe, adapter, rows, levers: Levers, steps: int, out: Path, machine=MACHINE
+) -> Variant:
     """The trainer as the notebook builds it, on a dataset, with these levers."""
-    model, tokenizer = models.load(adapter, recipe, MACHINE)
-    run = TrainingRun(out, recipe, stage, MACHINE, 0, BASE)
+    model, tokenizer = models.load(adapter, recipe, machine)
+    run = TrainingRun(out, recipe, stage, machine, 0, BASE)
     args = config(run, steps)
     changed = {"learning_rate": 0.0, "gradient_checkpointing": levers.checkpointing}
     for name, value in {**changed, **dict(levers.settings)}.items():
