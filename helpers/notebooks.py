@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -33,6 +32,8 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
     given: parameters by name. write: stores the executed notebooks in their place. Without an
     OUTPUT they then run in a new temporary folder, so that they tell of no run before.
     """
+    from helpers.kernels import fork_kernels
+
     settings = Settings.read(given)
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
     places = [Path(settings.adapter, inner, "adapter_config.json") for inner in ("", "adapter")]
@@ -53,24 +54,19 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
     if write:
         parameters["RESUME"] = False  # what is stored comes from a run of its own
     begun = time.time()
-    with contextlib.ExitStack() as held:
-        kernel = Kernel(place, held)
-        for name in NOTEBOOKS:
-            print(f"── {name}", flush=True)
-            started = time.time()
-            stamp = fingerprint(name)
-            after = None
-            if name == NOTEBOOKS[-1]:
-                parameters["ADAPTER"] = ""  # what is given away is what was trained just now
-            else:
-                after = Kernel(place, held)
-            book = execute(name, executed / name, parameters, place, kernel)
-            kernel.stop()
-            kernel = after
-            print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
-            print(*runs_kept(book), sep="", end="", flush=True)
-            if write:
-                store(book, ROOT / name, stamp)
+    with hidden_stderr():
+        fork_kernels()
+    for name in NOTEBOOKS:
+        print(f"── {name}", flush=True)
+        started = time.time()
+        stamp = fingerprint(name)
+        if name == NOTEBOOKS[-1]:
+            parameters["ADAPTER"] = ""  # what is given away is what was trained just now
+        book = execute(name, executed / name, parameters, place)
+        print(f"\r   done in {time.time() - started:.0f} s".ljust(80))
+        print(*runs_kept(book), sep="", end="", flush=True)
+        if write:
+            store(book, ROOT / name, stamp)
     print_results(folder)
     print(f"all four notebooks took {time.time() - begun:.0f} s")
 
@@ -104,43 +100,11 @@ def parameters_of(settings: Settings, given: Mapping[str, str], place: Path = RO
     return found
 
 
-class Kernel:
-    """A Jupyter kernel that imports the package while the notebook before it is still at work.
-
-    Not beside a GPU, whose memory is for one. held: stops it when the run ends, however it does.
-    """
-
-    def __init__(self, place: Path, held: contextlib.ExitStack):
-        from nbclient import NotebookClient
-        from nbformat.v4 import new_notebook
-
-        nbclient = NotebookClient(new_notebook(), kernel_name="python3")
-        self.manager = nbclient.create_kernel_manager()
-        with hidden_stderr():
-            nbclient.start_new_kernel(cwd=str(place))
-        held.callback(self.stop)
-        # Two clients of one session have one address: replies would go to either.
-        session = self.manager.session
-        self.client = self.manager.client(session=type(session)(key=session.key))
-        self.client.start_channels()
-        if not shutil.which("nvidia-smi"):
-            self.client.execute("import helpers.training", silent=True)
-
-    def stop(self) -> None:
-        from nbclient.util import run_sync
-
-        self.client.stop_channels()
-        if self.manager.has_kernel:
-            run_sync(self.manager.shutdown_kernel)()
-
-
-def execute(
-    name: str, copy: Path, parameters: Mapping, place: Path = ROOT, kernel: Kernel | None = None
-):
+def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
     """Runs one notebook with papermill; its progress bars appear as they come.
 
-    kernel: where it runs, else in one of its own. Returns what is in `copy`, too: the executed
-    notebook, without progress bars that are over. Raises RuntimeError that says where it stopped.
+    Returns what is in `copy`, too: the executed notebook, without progress bars that are over.
+    Raises RuntimeError that says where it stopped.
     """
     import nbformat
     import papermill
@@ -154,7 +118,6 @@ def execute(
                 copy,
                 parameters=parameters,
                 kernel_name="python3",
-                km=kernel and kernel.manager,
                 start_timeout=300,
                 cwd=place,
                 progress_bar=False,

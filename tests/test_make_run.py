@@ -1,6 +1,5 @@
 """`make run` from outside: parameters, what it repeats, what it stores, how it stops."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -11,13 +10,20 @@ import time
 
 import nbformat
 import pytest
-from nbclient.util import run_sync
 
 from helpers import notebooks
 from helpers.__main__ import main
-from helpers.notebooks import NOTEBOOKS, Kernel, parameters_of, parse
+from helpers.notebooks import NOTEBOOKS, parameters_of, parse
 from helpers.settings import Settings
 from tests.conftest import ROOT
+
+PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
+@pytest.fixture(autouse=True)
+def no_forks_here(monkeypatch):
+    """This process would fork the kernels of all tests after it, too."""
+    monkeypatch.setattr("helpers.kernels.fork_kernels", lambda: None)
 
 
 def test_pairs_become_parameters_of_the_right_kind():
@@ -51,15 +57,27 @@ def test_paths_are_the_caller_s_and_names_of_the_hub_stay(tmp_path, monkeypatch)
     assert parameters_of(Settings.read(given), given) == given | meant
 
 
-def test_a_kernel_that_is_warmed_up_answers_who_runs_the_notebook(tmp_path):
-    """Both clients had one address, and some replies never came: a run that hung."""
-    with contextlib.ExitStack() as held:
-        kernels = [Kernel(tmp_path, held) for _ in range(4)]
-        for kernel in kernels:
-            client = kernel.manager.client()
-            client.start_channels()
-            held.callback(client.stop_channels)
-            run_sync(client.wait_for_ready)(timeout=60)
+FORKED = """
+from pathlib import Path
+from helpers import kernels, notebooks
+kernels.fork_kernels()
+for name in ("1.ipynb", "2.ipynb"):
+    book = notebooks.execute(f"{place}/{name}", Path(f"{place}/done-{name}"), {})
+    print(book.cells[0].outputs[0].text)
+"""
+HAS = "import os, sys; print('helpers.training' in sys.modules, os.getsid(0) == os.getpid())"
+
+
+def test_kernels_are_forked_from_one_that_has_imported_the_package(tmp_path):
+    if sys.platform != "linux" or shutil.which("nvidia-smi"):
+        pytest.skip("kernels are forked on Linux without a GPU")
+    for name, last in (("1.ipynb", "7"), ("2.ipynb", "os._exit(1)")):
+        cells = [nbformat.v4.new_code_cell(source) for source in (HAS, last)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=PYTHON), tmp_path / name)
+    command = [sys.executable, "-c", f"place = {str(tmp_path)!r}{FORKED}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "True True\n\n"
+    assert "RuntimeError: " in done.stderr and "the kernel died" in done.stderr
 
 
 def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
@@ -138,8 +156,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "outputs" / "gsm8k_xml" / "eval").mkdir(parents=True)
     cells = [nbformat.v4.new_code_cell(source) for source in ("OUTPUT = 'x'", PRINTS, SAVES, "9")]
     cells[0].metadata.tags = ["parameters"]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    book = nbformat.v4.new_notebook(cells=cells, metadata=PYTHON)
     nbformat.write(book, tmp_path / NOTEBOOKS[0])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
