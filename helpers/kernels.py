@@ -16,7 +16,8 @@ from multiprocessing import forkserver
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 FORKS = multiprocessing.get_context("forkserver")
-IMPORTED = ["helpers.training", "ipykernel.kernelapp"]
+IMPORTED = ["helpers.training", "helpers.evaluation", "helpers.sharing", "ipykernel.kernelapp"]
+IMPORTED += ["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer", "pandas", "matplotlib.figure"]
 
 
 def fork_kernels() -> None:
