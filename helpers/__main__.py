@@ -98,6 +98,8 @@ def as_flags(text: str, command: str) -> str:
         return f"{name} {found[2]}" if found[2] else name
 
     flags = COMMANDS[command][1].split()
+    if command == "run":
+        return re.sub(r"(\w+) = (\w+) \(in a terminal --[\w-]+\)", r"\1=\2", text)
     if not flags:
         return text
     if "out" in flags:
@@ -110,8 +112,13 @@ def as_flags(text: str, command: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
-    given = vars(build_parser().parse_args(with_switches(words)))
+    parser = build_parser()
+    known, unknown = parser.parse_known_args(with_switches(words))
+    given = vars(known)
     command = given.pop("command")
+    if unknown:
+        cure = f"See its flags: python -m helpers {command} --help"
+        parser.exit(2, f"error: {command} has no {' '.join(unknown)}.\n{cure}\n")
     work = getattr(commands, command)
     # what is a setting goes there, the rest to the function of the command's name
     arguments = [value for name, value in given.items() if name not in SETTINGS]

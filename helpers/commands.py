@@ -122,6 +122,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     problems = settings.problems or part.problems
     samples = settings.samples or part.samples
     recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
+    print(*chosen, sep="\n")
     print(f"rows      {where}: {len(splits['test'].examples)} to measure with", end="")
     print(f" (left out: {splits['test'].left_out})")
     data.note_rows(chosen[0].base, where)
@@ -137,6 +138,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
         print("lm-eval strict takes the first #### anywhere, strict the last on its own line")
     if remembered:
         print(evaluation.show_control(remembered).to_string())
+        print("flexible, sampled, beside the problems themselves; fresh: generated stories")
     print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
 
 

@@ -6,7 +6,7 @@ of your data into an `Example` (see `helpers/rows.py`), and one entry in `RECIPE
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, same_math, same_number
@@ -177,12 +177,20 @@ class Recipe:
         """The rewards that pay 0 to 1, and 1 to every right reply."""
         return tuple(name for name in self.rewards if name not in PENALTIES | self.shaping)
 
+    def pays(self, name: str) -> tuple[float, float]:
+        """What a reward pays, as the recipe says. Raises ValueError where that is no range."""
+        span = (PENALTIES | self.shaping).get(name, (0.0, 1.0))
+        if not isinstance(span, Sequence) or len(span) != 2:
+            cure = "Give the least and the most that it pays, such as (-1, 0)."
+            raise ValueError(f"{self.name} has {span!r} as the shaping of {name}.\n{cure}")
+        return tuple(span)
+
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the most that a completion can earn: below 0 with penalties."""
         least = most = 0.0
         for name, weight in self.rewards.items():
-            pays = [weight * pay for pay in (PENALTIES | self.shaping).get(name, (0.0, 1.0))]
+            pays = [weight * pay for pay in self.pays(name)]
             least, most = least + min(pays), most + max(pays)
         return least, most
 

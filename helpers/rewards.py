@@ -39,6 +39,7 @@ Reward = Callable[..., list[float | None]]
 # What TRL gives every reward, beside the columns of the rows
 GIVEN = ("completions", "completion_ids", "prompts", "answer", "id")
 GIVEN += ("trainer_state", "log_extra", "log_metric")
+NEAR = 1e-6  # by which a reward may miss its range
 STEPS = 6  # lines of reasoning that earn `trace_reward`
 
 
@@ -224,7 +225,7 @@ def reward_table(
         if not {"completions", "answer", *more}.issuperset(asks_for(function)):
             continue
         table[name] = paid_by(function, completions=completions, answer=answers, **more)
-        check_paid(name, table[name], len(completions))
+        check_paid(name, table[name], len(completions), recipe.pays(name))
         for number, reward in enumerate(table[name]):
             total[number] += weight * (reward or 0.0)
     return table | {"total": total}
@@ -236,14 +237,15 @@ def paid_by(function: Reward, **columns) -> list[float | None]:
         return function(**columns)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        raise ValueError(
-            f"{function.__name__} raised {type(error).__name__}: {error}\n"
-            f"See line {where.lineno} of {where.filename}."
-        ) from error
+        cure = f"See line {where.lineno} of {where.filename}."
+        if where.name == "paid_by":  # it was not begun
+            cure = "Let its parameters end with **_: it gets more than it asks for."
+        what = f"{function.__name__} raised {type(error).__name__}: {error}"
+        raise ValueError(f"{what}\n{cure}") from error
 
 
-def check_paid(name: str, rewards, count: int) -> None:
-    """Raises ValueError unless these are `count` numbers, or None where nothing is paid."""
+def check_paid(name: str, rewards, count: int, span: tuple[float, float]) -> None:
+    """Raises ValueError unless these are `count` numbers in a span, or None for nothing paid."""
     cure = "A reward returns a list: one number, or None, a completion."
     if not isinstance(rewards, list) or len(rewards) != count:
         what = f"{len(rewards)} values" if isinstance(rewards, list) else type(rewards).__name__
@@ -251,6 +253,10 @@ def check_paid(name: str, rewards, count: int) -> None:
     for reward in rewards:
         if reward is not None and not (isinstance(reward, Real) and math.isfinite(reward)):
             raise ValueError(f"{name} returned {reward!r:.80} for a completion.\n{cure}")
+        if reward is not None and not min(span) - NEAR <= reward <= max(span) + NEAR:
+            what = f"{name} returned {reward:g}; by the recipe it pays {span[0]:g} to {span[1]:g}"
+            cure = f"Pay 0 to 1, with a weight, or give its range: shaping={{{name!r}: (…, …)}}."
+            raise ValueError(f"{what}.\n{cure}")
 
 
 def written(recipe: Recipe, example: Example) -> str:

@@ -34,7 +34,7 @@ class Parameters:
     dataset: str = setting("", "a Hub id, a local folder or file, or embedded", "dataset_name")
     output: str = setting("outputs", "where logs, adapters, pictures and models go", "output_dir")
     seed: int = setting(0, "of everything random")
-    max_steps: int = setting(0, "at most so many training steps a stage")
+    max_steps: int = setting(0, "at most so many training steps a stage; 0: the recipe's")
     problems: int = setting(0, "how many test problems to evaluate", "max_samples")
     budget: str = setting(
         "quick", "quick, about an hour, or published, in full", choices="quick published"

@@ -248,6 +248,7 @@ MESSAGES = [
     ("export", "or set ADAPTER to a folder", "or set ADAPTER to a folder"),  # it is no flag there
     ("sft", "/x/MODEL/SEED-1 and MY_MODEL", "/x/MODEL/SEED-1 and MY_MODEL"),
     ("run", "Set MODEL, RESUME = False", "Set MODEL, RESUME = False"),
+    ("run", f"afresh: {AFRESH}.", "afresh: RESUME=False."),
 ]
 
 
@@ -331,10 +332,14 @@ def test_weights_that_are_no_numbers_end_in_words(tmp_path):
     fails("probability tensor contains", *words, "--output_dir", tmp_path / "out")
 
 
-@pytest.mark.parametrize("flag", ["--adapter", "--grpo_output"])
-def test_sft_has_no_flags_of_grpo(flag):
-    with pytest.raises(SystemExit):
-        works("sft", flag, "x")
+@pytest.mark.parametrize(
+    ("command", "flag"), [("sft", "--adapter"), ("sft", "--grpo_output"), ("both", "--problems")]
+)
+def test_a_flag_that_a_command_has_not_is_named(command, flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, flag, "7"])
+    said = f"error: {command} has no {flag} 7.\nSee its flags: python -m helpers {command} --help\n"
+    assert ended.value.code == 2 and capsys.readouterr().err == said
 
 
 CARDS = "T4 16 GB, 2 × T4, L4 24 GB, A100 40 GB, A100 80 GB, H100 80 GB, this computer"

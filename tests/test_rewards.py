@@ -121,13 +121,20 @@ def broken(completions, **_):
     return [1 / 0 for _ in completions]
 
 
+def without_more(completions):
+    return [1.0 for _ in completions]
+
+
 @pytest.mark.parametrize(
     ("own", "shaping", "bounds", "said"),
     [
         (level, {"level": (0, 10)}, (0.0, 6.0), ""),
         (brevity, {"brevity": (-2, 0)}, (-1.0, 1.0), ""),
         (level, {}, None, ""),
-        (brevity, {}, None, "2 with .* for which brevity does not pay 1.*shaping={"),
+        (brevity, {}, None, "^brevity returned -0.* by the recipe it pays 0 to 1.*shaping={"),
+        (brevity, {"brevity": (-0.1, 0)}, None, "^brevity returned -0.* it pays -0.1 to 0.\n"),
+        (brevity, {"brevity": 0}, None, "has 0 as the shaping of brevity.\nGive the least and"),
+        (without_more, {}, None, r"unexpected keyword.*\nLet its parameters end with \*\*_"),
         (one_for_all, {}, None, "^one_for_all returned 1 values for 2 completions.\n.*a list"),
         (a_number, {}, None, "^a_number returned float for 2 completions.\n"),
         (words, {}, None, "^words returned 'good' for a completion.\n"),

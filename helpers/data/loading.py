@@ -24,7 +24,7 @@ from tqdm.std import tqdm
 from helpers.machine import check_path, hint
 from helpers.recipes import Recipe, Source
 from helpers.rewards import columns_of
-from helpers.rows import Example, Unusable
+from helpers.rows import QUESTIONS, Example, Unusable
 from helpers.tiny import SCHEMAS, embedded_rows, is_embedded
 
 EMBEDDED = "embedded"
@@ -147,13 +147,21 @@ def to_examples(
         examples.append(example)
     found = Split(examples, dropped)
     if not examples:
-        columns = ", ".join(map(str, row))[:150]
-        raise ValueError(
-            f"The {split} split has no usable row ({found.left_out}; its columns: {columns}).\n"
-            f"Set DATASET to rows as {recipe.source.path} has them, or with question or messages, "
-            "answer and, for SFT, answer_text."
-        )
+        raise ValueError(nothing_usable(recipe, split, found, row))
     return found
+
+
+def nothing_usable(recipe: Recipe, split: str, found: Split, row: Mapping) -> str:
+    """Cause and cure, where each row was left out; row: the last of them."""
+    columns = ", ".join(map(str, row))[:150]
+    what = f"The {split} split has no usable row ({found.left_out}; its columns: {columns})."
+    if any("a reward asks for" in reason for reason in found.dropped):
+        cure = "Add that column, or take the reward that asks for it out of the recipe."
+        return f"{what}\n{cure}"
+    return (
+        f"{what}\nSet DATASET to rows as {recipe.source.path} has them, or with question or "
+        "messages, answer and, for SFT, answer_text."
+    )
 
 
 def fault(
@@ -179,6 +187,8 @@ def fault(
 
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
     """What the recipe's reader makes of a row, or the reason why it makes nothing of it."""
+    if not any(name in row for name in QUESTIONS):  # `Question` will do, too
+        row = {name.strip().lower(): value for name, value in row.items()} | dict(row)
     try:
         example = recipe.read_row(row)
     except KeyError as error:
@@ -219,6 +229,7 @@ def note_rows(base: str, place: str) -> bool:
     if foreign:
         print(f"note      the embedded model knows its own few stories: of {place} it will get")
         print("          about 0 % right; it shows that the rows go through. Set MODEL for more.")
+        print("          Its lengths, batches and rates are its own, not the recipe's.")
     return foreign
 
 

@@ -39,7 +39,7 @@ def load_tokenizer(name: str):
         tokenizer = AutoTokenizer.from_pretrained(name)
         if tokens_of(tokenizer, [QUESTION])[0]:
             return tokenizer
-    except (OSError, LookupError, TypeError, AttributeError, ImportError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:150]
     cure = "Put the tokenizer's files into its folder, or set MODEL to another folder or Hub id."
     if not Path(name).exists():

@@ -32,6 +32,9 @@ class Candidate:
     adapter: Adapter | None
     four_bit: bool
 
+    def __str__(self) -> str:
+        return f"{self.label:9} {self.adapter.folder if self.adapter else self.base}"
+
     def fit(self, recipe: Recipe) -> Recipe:
         """The recipe as this chat template and these weights need it; ValueError if none does."""
         tokenizer = self.adapter.tokenizer if self.adapter else data.load_tokenizer(self.base)
@@ -92,9 +95,20 @@ def recipes_of(names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def rows_of(adapters: Iterable[Adapter]) -> str:
+def recorded_rows(adapters: Iterable[Adapter]) -> str:
     """Where the rows lay that the first of these adapters learned from; "" if none says so."""
     return next((a.run.manifest.get("dataset", "") for a in adapters if a.run), "")
+
+
+def rows_of(adapters: Iterable[Adapter]) -> str:
+    """The same place. Raises FileNotFoundError if that was a path where nothing lies now."""
+    place = recorded_rows(adapters)
+    if os.path.isabs(place) and not os.path.exists(place):
+        raise FileNotFoundError(
+            f"The adapter learned from {place}, which is not here.\n"
+            "Set DATASET to where those rows lie now, or to embedded."
+        )
+    return place
 
 
 def learned_from(
@@ -104,7 +118,7 @@ def learned_from(
 
     0 where its own rows do not lie on this machine any more.
     """
-    own = rows_of(adapters)
+    own = recorded_rows(adapters)
     if own == place or not os.path.exists(own):
         return 0
     try:

@@ -58,6 +58,7 @@ def write_card(
         export=export,
         recipe=recipe,
         run=run,
+        steps=steps_trained(run),
         results=results,
         own=own,
         repo=repo,
@@ -70,6 +71,16 @@ def write_card(
     card.save(export.folder / "README.md")
     make_readable(export.folder)
     return card
+
+
+def steps_trained(run: Run) -> dict[str, int]:
+    """How many steps each stage took on the way to a run, by its name."""
+    found = {}
+    while run:
+        found[run.manifest["stage"]] = run.manifest.get("steps")
+        parent = run.manifest.get("parent")
+        run = Run.read(Path(parent).parent) if parent else None
+    return found
 
 
 def copy_pictures(run: Run, export: Export, evaluation: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from helpers.machine import file_hash, place
 from helpers.runs import read_object
 from helpers.settings import check_repo
 from helpers.sharing.card import OWNER
-from helpers.sharing.export import EXPORT_FILE
+from helpers.sharing.export import EXPORT_FILE, foreign_files
 
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
 # What a loader would mix with new weights, or read beside them
@@ -67,12 +67,14 @@ class Plan:
     repo: str | None
     private: bool
     files: dict[str, float]  # size in MB
+    foreign: Sequence[str] = ()  # those of them that the export did not write
 
     def __str__(self) -> str:
         seen_by = "private" if self.private else "PUBLIC: everybody can see it"
         lines = [f"repository  {self.repo or '(set REPO)'}, {seen_by}"]
         for name, megabytes in self.files.items():
-            lines.append(f"{megabytes:12.3f} MB  {name}")
+            foreign = "  (not from the export)" if name in self.foreign else ""
+            lines.append(f"{megabytes:12.3f} MB  {name}{foreign}")
         lines.append(f"{sum(self.files.values()):12.3f} MB  in {len(self.files)} files")
         return "\n".join(lines)
 
@@ -105,7 +107,7 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
     files = {}
     for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
         files[name] = (folder / name).stat().st_size / 1e6
-    return Plan(repo, private, files)
+    return Plan(repo, private, files, foreign_files(folder))
 
 
 def check_card(folder: str | Path) -> None:
@@ -150,7 +152,7 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
         cause = network_cause(error)
         if cause is None:
             raise
-        cure = "Check the network; unset HF_HUB_OFFLINE and restart the kernel, where it is set"
+        cure = "Check the network, and in a notebook restart the kernel"
         if isinstance(cause, HfHubHTTPError):
             cure = CURES.get(cause.response.status_code, "Wait a little")
         # Without the client's own error, which holds the request and its token
@@ -259,6 +261,7 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
         if name in new:
             operations.append(CommitOperationAdd(name, folder / name))
     if not operations:
+        print("nothing is new: all of it is there")
         return there.sha
     options = {"commit_message": "Upload the trained model", "parent_commit": there.sha}
     return api.create_commit(plan.repo, operations, **options).oid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -230,13 +231,9 @@ def in_batches(
             completions = []
             for ids in replies:
                 finished = not ends.isdisjoint(ids)
-                tokens = len(ids)
-                if finished:
-                    end = next(place for place, token in enumerate(ids) if token in ends)
-                    tokens = end + 1
-                    ids = ids[:end]
-                text = tokenizer.decode(ids, skip_special_tokens=True)
-                completions.append(Completion(text, tokens, finished))
+                own = list(itertools.takewhile(lambda token: token not in ends, ids))
+                text = tokenizer.decode(own, skip_special_tokens=True)
+                completions.append(Completion(text, len(own) + finished, finished))
             yield places, completions
             bar.update(len(places))
 

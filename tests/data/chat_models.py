@@ -36,6 +36,7 @@ BEGINNING = {"type": "TemplateProcessing", "single": FIRST, "pair": FIRST}
 START = {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}
 BEGINNING |= {"special_tokens": {"<|im_start|>": START}}
 LEFT_OUT = {"without_tokenizer": "tokenizer*", "without_template": "chat_template*"}
+LEFT_OUT["without_its_tokens"] = "tokenizer.json"
 
 
 def build(name: str, folder: Path) -> str:

@@ -37,6 +37,7 @@ HALVES.append({"question": "half?", "answer": "1/2"})
 EXCEL = 'question;answer;id\r\n"3, or\r\n4?";3,5;1\r\n3 + 4?;7;1\r\n1 + 1?;2;\r\n'
 INDEXED = ",question,answer\n0,3 + 4?,7.0\n1,1 + 1?,2.0\n2,and?,\n"
 POINTS = "messages,answer\n[3 points] 3 + 4?,7\n[a] or (b)?,2\n"
+READ_SUMS = {"3 + 4?": "7", "1 + 1?": "2"}
 MATH = [{"problem": f"{n}?", "solution": f"It is $\\boxed{{{n}}}$."} for n in range(2)]
 FILES = [  # the name, the content, what is read, what is left out
     ("excel.csv", b"\xef\xbb\xbf" + EXCEL.encode(), {"3 + 4?": "7", "1 + 1?": "2"}, {COMMA: 1}),
@@ -76,6 +77,7 @@ FILES = [  # the name, the content, what is read, what is left out
         {"0?": "5", "3?": "7"},
         {LOST: 2},
     ),
+    ("capitals.csv", b"Question,Answer \n3 + 4?,7\n1 + 1?,2\n", READ_SUMS, {}),
     ("math.jsonl", jsonl(*MATH), {"0?": "0", "1?": "1"}, {}),
     ("boxed.jsonl", spoiled(r"$\\boxed{5}$", r"\\boxed{7}"), {"0?": "5", "1?": "7"}, {}),
     ("nulls.jsonl", jsonl(*SUMS, {"question": "q", "answer": None}), READ, {NO_ANSWER: 1}),

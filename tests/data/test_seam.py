@@ -21,6 +21,7 @@ GOES_THROUGH = {
 }
 REFUSED = {
     "without_tokenizer": "no tokenizer that works",
+    "without_its_tokens": "no tokenizer that works",
     "without_template": "no chat template",
     "without_padding": "no token to pad with",
     "loses_the_question": "loses the instruction or the question",

@@ -232,3 +232,8 @@ def test_problems_that_were_trained_on_are_counted(recipe, tmp_path):
         assert evaluation.learned_from([adapter], recipe, asked, place) == count
     Path(own).write_text('{"question": "Expand.", "answer": "2x + 2"}\n' * 9)  # of another recipe
     assert evaluation.learned_from([adapter], recipe, asked, "others.jsonl") == 0
+    Path(own).unlink()
+    with pytest.raises(
+        FileNotFoundError, match="learned from .*own.jsonl, which is not here.\nSet"
+    ):
+        evaluation.rows_of([adapter])

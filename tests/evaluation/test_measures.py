@@ -91,6 +91,10 @@ def test_one_problem_and_equal_problems_are_not_taken_for_certain():
     assert one["p"] == 1.0 and one["low"] < -0.9 and one["high"] > 0.9
     few = measures.paired(pd.Series([0.0] * 5), pd.Series([1.0] * 5))
     assert few["difference"] == few["high"] == 1.0 and few["low"] < 0.5 and few["p"] == 0.0625
+    halves = pd.Series([0.5] * 20)
+    lower = halves.copy()
+    lower[3] = 0.0
+    assert measures.paired(halves, lower)["p"] == 1.0
     apart = measures.apart(pd.Series([0.5]), pd.Series([0.0, 1.0, 0.5]))
     assert apart["low"] < -0.4 < 0.0 == apart["difference"] < 0.4 < apart["high"]
     equal = pd.Series([1.0, 0.0, 1.0, 1.0, 0.0])

@@ -42,7 +42,7 @@ def write(tmp_path):
     def card(recipe, form="merged", found=None, repo="me/model", own=None, precision=None, **more):
         manifest = {"model": "Qwen/Qwen3-4B", "stage": "grpo", "seed": 0, "commit": None}
         manifest |= {"settings": settings_of(recipe), "versions": {"trl": "1.15.0"}}
-        manifest |= {"fingerprint": {"lr": 1}} | more
+        manifest |= {"fingerprint": {"lr": 1}, "steps": 5} | more
         run = Run(tmp_path / recipe.name / "grpo", manifest)
         origin = {"base": public_name(manifest["model"])}
         export = sharing.Export(tmp_path / "export", form, precision, origin)
@@ -72,6 +72,7 @@ def test_the_card_is_valid_and_states_what_was_measured(name, form, write):
     last = "box, else the last number," if "boxed" in recipe.format.name else "number"
     assert f"Flexible: the last {last} anywhere is right." in text
     assert f"at most {recipe.maximum:g}." in text
+    assert "| grpo | 5 steps trained; " in text  # which may be fewer than are set
     assert "{{" not in text and "{%" not in text
     assert len(data.run_hash) == 12 and f"Run `{data.run_hash}`" in text
 

@@ -1,6 +1,7 @@
 """Pushes by the real client to a Hub on this machine: no false success, always clear words."""
 
 import itertools
+import json
 import shutil
 import sys
 import time
@@ -75,10 +76,12 @@ def test_a_push_arrives_private_whole_and_tagged(server, folder):
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
 
 
-def test_only_what_changed_is_sent_and_the_tag_moves(server, folder):
+def test_only_what_changed_is_sent_and_the_tag_moves(server, folder, capsys):
     push(server, folder)
     sent = server.sent
+    assert "nothing is new" not in capsys.readouterr().out
     push(server, folder)
+    assert "nothing is new: all of it is there\n" in capsys.readouterr().out
     assert (server.sent, len(server.repos[REPO].commits)) == (sent, 2)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Another\n")
     push(server, folder)
@@ -270,6 +273,12 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
     with pytest.raises(ValueError, match="merged-unproved-2 was not what it should be"):
         sharing.plan_push(unproved, REPO)
+    export = {"form": "merged", "files": sorted(FILES)}
+    (folder / "export.json").write_text(json.dumps(export))
+    (folder / "notes.txt").touch()
+    said = str(sharing.plan_push(folder, None))
+    assert said.count("(not from the export)") == 1 and "notes.txt  (not from" in said
+    (folder / "notes.txt").unlink()
     (folder / "adapter_config.json").write_text(ADAPTER % "helpers/tiny/model")
     assert set(sharing.plan_push(folder, None).files) == FILES | {"adapter_config.json"}
 
