@@ -15,5 +15,5 @@ Read it in this order; a room imports only what stands above it, and recipes.py 
     training/     models, adapters, trainers, checkpoints
     evaluation/   generate, grade, count, compare, report
     sharing/      merge, prove, describe, push
-    commands.py   `python -m helpers`; notebooks.py and drawing.py work for it
+    commands.py   `python -m helpers`; notebooks.py, kernels.py and drawing.py work for it
 """

@@ -30,7 +30,7 @@ class Parameters:
     """What notebooks, make and flags set. A number that is None leaves it to the recipe."""
 
     recipe: str = setting("", "which system to teach: gsm8k_xml, or that of the adapter's run")
-    model: str = setting("", "a Hub id or a local folder", "model_name")
+    model: str = setting("", "a Hub id or a local folder; of an adapter, its base", "model_name")
     dataset: str = setting("", "a Hub id, a local folder or file, or embedded", "dataset_name")
     output: str = setting("outputs", "where logs, adapters, pictures and models go", "output_dir")
     seed: int = setting(0, "of everything random")

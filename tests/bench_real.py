@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,9 +55,12 @@ def rows() -> list[Row]:
                 share = line["generation_time_s"] / line["time_per_step_s"]
                 found.append(("generation's share of a GRPO step", f"{share:.0%}", ""))
     model, tokenizer = training.load(adapter, recipe, here)
-    ratio, same = speed(model, tokenizer, recipe, splits["test"].examples[:PROBLEMS])
-    what = f"evaluation of {PROBLEMS} problems: times as fast as one prompt at a time"
-    found.append((what, f"{ratio:.1f}; {same} of {PROBLEMS} texts the same", "at least 5"))
+    asked = splits["test"].examples[:PROBLEMS]
+    for name, chosen in (("base", model.disable_adapter()), ("adapter", nullcontext())):
+        with chosen:
+            ratio, same = speed(model, tokenizer, recipe, asked)
+        what = f"evaluation of {PROBLEMS} problems, {name}: times as fast as one prompt at a time"
+        found.append((what, f"{ratio:.1f}; {same} of {PROBLEMS} texts the same", "at least 5"))
     return found
 
 

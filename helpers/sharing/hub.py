@@ -107,7 +107,8 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
     files = {}
     for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
         files[name] = (folder / name).stat().st_size / 1e6
-    return Plan(repo, private, files, foreign_files(folder))
+    foreign = foreign_files(folder) if (folder / EXPORT_FILE).is_file() else []
+    return Plan(repo, private, files, foreign)
 
 
 def check_card(folder: str | Path) -> None:
