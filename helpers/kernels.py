@@ -67,8 +67,11 @@ class Child:
 
 def serve(arguments: list[str], place: str) -> None:
     """The life of a kernel, in a session of its own, so that the terminal's Ctrl-C is not its."""
+    import pandas
     from ipykernel.kernelapp import launch_new_instance
 
+    # Imported outside a notebook, it would fit its tables to a terminal.
+    pandas.set_option("display.max_columns", 20)
     os.setsid()
     os.chdir(place)
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # without it, the kernel ends
