@@ -16,8 +16,9 @@ from multiprocessing import forkserver
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 FORKS = multiprocessing.get_context("forkserver")
-IMPORTED = ["helpers.training", "helpers.evaluation", "helpers.sharing", "ipykernel.kernelapp"]
-IMPORTED += ["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer", "pandas", "matplotlib.figure"]
+# But not matplotlib, which chooses how it shows figures when it is imported
+IMPORTED = ["helpers.training", "helpers.sharing", "ipykernel.kernelapp"]
+IMPORTED += ["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"]
 
 
 def fork_kernels() -> None:
