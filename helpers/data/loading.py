@@ -110,7 +110,7 @@ def usable_row(recipe: Recipe, dataset: str | None, device: str, start: int = 0)
     for row in chain(islice(rows, start, None), rows):
         example, reason = read(recipe, row)
         if not reason and not fault(recipe, example, row):
-            return row
+            return in_small_letters(row)
     return to_examples(recipe, rows, "test")  # raises, and says why
 
 
@@ -187,10 +187,8 @@ def fault(
 
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
     """What the recipe's reader makes of a row, or the reason why it makes nothing of it."""
-    if not any(name in row for name in QUESTIONS):  # `Question` will do, too
-        row = {name.strip().lower(): value for name, value in row.items()} | dict(row)
     try:
-        example = recipe.read_row(row)
+        example = recipe.read_row(in_small_letters(row))
     except KeyError as error:
         return None, f"without {error}"
     except Unusable as error:
@@ -202,6 +200,13 @@ def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
     if not example.question:
         return None, "without a question"
     return example, None
+
+
+def in_small_letters(row: Mapping) -> Mapping:
+    """A row whose question stands in a column such as `Question`, also under that in lower case."""
+    if any(name in row for name in QUESTIONS):
+        return row
+    return {name.strip().lower(): value for name, value in row.items()} | dict(row)
 
 
 def question_key(question: str) -> bytes:

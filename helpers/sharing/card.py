@@ -78,8 +78,10 @@ def steps_trained(run: Run) -> dict[str, int]:
     found = {}
     while run:
         found[run.manifest["stage"]] = run.manifest.get("steps")
-        parent = run.manifest.get("parent")
+        learned, parent = run.manifest.get("parent_hash"), run.manifest.get("parent")
         run = Run.read(Path(parent).parent) if parent else None
+        if run and run.manifest.get("adapter_hash") != learned:  # that has been trained anew
+            break
     return found
 
 

@@ -130,6 +130,12 @@ def test_what_cannot_be_read_is_named(recipe, tmp_path, name, content, said):
     assert said in first and second.startswith("Set DATASET to")
 
 
+def test_a_row_to_look_at_is_read_as_the_others_are(recipe, tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"Question,Answer\n3 + 4?,7\n1 + 1?,2\n")
+    row = data.usable_row(recipe, str(tmp_path / "a.csv"), "cpu")
+    assert recipe.read_row(row).answer == "7"
+
+
 def test_a_folder_is_read_whole(recipe, tmp_path):
     """All kinds, splits by words in the path; what is no data, hidden or a list of files is not."""
     for name, content in {
