@@ -6,7 +6,7 @@ of your data into an `Example` (see `helpers/rows.py`), and one entry in `RECIPE
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from helpers.answers import BOXED, HASH, THINK_BOXED, XML, Format, eed_score, same_math, same_number
@@ -177,22 +177,15 @@ class Recipe:
         """The rewards that pay 0 to 1, and 1 to every right reply."""
         return tuple(name for name in self.rewards if name not in PENALTIES | self.shaping)
 
-    def pays(self, name: str) -> tuple[float, float]:
-        """What a reward pays, as the recipe says. Raises ValueError where that is no range."""
-        span = (PENALTIES | self.shaping).get(name, (0.0, 1.0))
-        if not isinstance(span, Sequence) or len(span) != 2:
-            cure = "Give the least and the most that it pays, such as (-1, 0)."
-            raise ValueError(f"{self.name} has {span!r} as the shaping of {name}.\n{cure}")
-        return tuple(span)
+    def span(self, name: str) -> tuple[float, float]:
+        """The least and the most that a reward pays."""
+        return (PENALTIES | self.shaping).get(name, (0.0, 1.0))
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the most that a completion can earn: below 0 with penalties."""
-        least = most = 0.0
-        for name, weight in self.rewards.items():
-            pays = [weight * pay for pay in self.pays(name)]
-            least, most = least + min(pays), most + max(pays)
-        return least, most
+        ends = [sorted(weight * pay for pay in self.span(n)) for n, weight in self.rewards.items()]
+        return sum(least for least, _ in ends), sum(most for _, most in ends)
 
     @property
     def maximum(self) -> float:
@@ -403,6 +396,4 @@ def supervised_in_words(part: SFTSettings | None) -> str:
 
 
 def in_epochs(count: float) -> str:
-    if count == 1:
-        return "1 epoch"
-    return f"{count:g} epochs"
+    return "1 epoch" if count == 1 else f"{count:g} epochs"

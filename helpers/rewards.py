@@ -152,6 +152,10 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
         "accuracy_reward": {"format": recipe.format, "score": recipe.score},
     }
     functions = []
+    for name, span in recipe.shaping.items():
+        if not isinstance(span, tuple | list) or len(span) != 2:
+            cure = "Give the least and the most that it pays, such as (-1, 0)."
+            raise ValueError(f"{recipe.name} has {span!r} as the shaping of {name}.\n{cure}")
     for name in recipe.rewards:
         if name not in REWARDS:
             known = ", ".join(REWARDS)
@@ -225,7 +229,7 @@ def reward_table(
         if not {"completions", "answer", *more}.issuperset(asks_for(function)):
             continue
         table[name] = paid_by(function, completions=completions, answer=answers, **more)
-        check_paid(name, table[name], len(completions), recipe.pays(name))
+        check_paid(name, table[name], len(completions), recipe.span(name))
         for number, reward in enumerate(table[name]):
             total[number] += weight * (reward or 0.0)
     return table | {"total": total}

@@ -107,10 +107,10 @@ def usable_row(recipe: Recipe, dataset: str | None, device: str, start: int = 0)
     """
     splits = rows_of(recipe.source, dataset, device)
     rows = splits.get("test", splits["train"])
-    for row in chain(islice(rows, start, None), rows):
+    for row in map(in_small_letters, chain(islice(rows, start, None), rows)):
         example, reason = read(recipe, row)
         if not reason and not fault(recipe, example, row):
-            return in_small_letters(row)
+            return row
     return to_examples(recipe, rows, "test")  # raises, and says why
 
 
@@ -126,7 +126,7 @@ def to_examples(
     seen = dict.fromkeys(held_out, "with a question of the test split")
     wanted = columns_of(recipe)
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
-    for index, row in enumerate(bar):
+    for index, row in enumerate(map(in_small_letters, bar)):
         example, reason = read(recipe, row)
         key = question_key(example.question) if example else b""
         reason = reason or seen.get(key) or fault(recipe, example, row, wanted)
@@ -188,7 +188,7 @@ def fault(
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
     """What the recipe's reader makes of a row, or the reason why it makes nothing of it."""
     try:
-        example = recipe.read_row(in_small_letters(row))
+        example = recipe.read_row(row)
     except KeyError as error:
         return None, f"without {error}"
     except Unusable as error:
@@ -342,8 +342,7 @@ def read_file(path: str, where: str) -> Iterable[Mapping]:
             options = {"sep": separator, "features": features, "index_col": False}
         return load_dataset(kind, data_files=glob.escape(path), split="train", **options)
     except Exception as error:
-        error.__cause__ = broken_line(path) or error.__cause__
-        raise ValueError(not_loaded(where, error)) from error
+        raise ValueError(not_loaded(where, broken_line(path) or error)) from error
 
 
 def broken_line(path: str) -> ValueError | None:

@@ -1,6 +1,7 @@
 """A card is valid, says what was measured, and names no folder of this machine."""
 
 import ast
+import json
 from dataclasses import replace
 
 import pytest
@@ -142,3 +143,15 @@ def test_a_push_puts_its_repository_where_the_card_names_nobodys(recipe, write, 
     sharing.name_card(card.parent, "me/model")
     assert sharing.OWNER in before
     assert card.read_text() == before.replace(f"{sharing.OWNER}{recipe.name}", "me/model")
+
+
+def test_only_steps_of_the_adapter_that_it_went_on_from_are_told(write, tmp_path):
+    """A run that is kept names the folder of an SFT that has been trained anew since."""
+    recipe = RECIPES["gsm8k_xml"]
+    folder = tmp_path / "other" / "sft"
+    made = {"stage": "sft", "steps": 9, "adapter_hash": "a", "status": "finished"}
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(made))
+    for learned, told in (("a", True), ("b", False)):
+        text = write(recipe, parent=str(folder / "adapter"), parent_hash=learned).content
+        assert ("| sft | 9 steps trained; " in text) is told
