@@ -53,7 +53,7 @@ FILES = [  # the name, the content, what is read, what is left out
     ("late.csv", csv(*HALVES), {row["question"]: str(row["answer"]) for row in HALVES}, {}),
     ("points.csv", POINTS.encode(), {"[3 points] 3 + 4?": "7", "[a] or (b)?": "2"}, {}),
     ("python.csv", csv(*TALKS), {LONG_TALK: "7", "3?": "3"}, {}),
-    ("packed.csv.gz", gzip.compress(csv(*SUMS, sep=";")), READ, {}),
+    ("packed.csv.gz", gzip.compress(csv(*SUMS, sep=";"), mtime=0), READ, {}),
     ("chat.jsonl", jsonl(*TALKS), {LONG_TALK: "7", "3?": "3"}, {}),
     ("chat.json", json.dumps(TALKS).encode(), {LONG_TALK: "7", "3?": "3"}, {}),
     ("gsm8k.jsonl", jsonl(WORKED, *SUMS), {"3 + 4?": "7"} | READ, {}),
