@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 
 from helpers import commands
 from helpers.settings import NO, YES, Settings
@@ -117,8 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(known)
     command = given.pop("command")
     if unknown:
+        flags = [f"--{name}" for name in COMMANDS[command][1].split()]
+        near = get_close_matches(unknown[0].partition("=")[0], flags, 1, cutoff=0.75)
+        meant = f" Did you mean {near[0]}?" if near else ""
         cure = f"See its flags: python -m helpers {command} --help"
-        parser.exit(2, f"error: {command} has no {' '.join(unknown)}.\n{cure}\n")
+        parser.exit(2, f"error: {command} has no {' '.join(unknown)}.{meant}\n{cure}\n")
     work = getattr(commands, command)
     # what is a setting goes there, the rest to the function of the command's name
     arguments = [value for name, value in given.items() if name not in SETTINGS]

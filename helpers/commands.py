@@ -17,6 +17,7 @@ from pathlib import Path
 from helpers import machine, notebooks
 from helpers.answers import HASH
 from helpers.recipes import Recipe, for_model, get_recipe, overview
+from helpers.runs import Run
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
 
@@ -139,6 +140,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     if remembered:
         print(evaluation.show_control(remembered).to_string())
         print("flexible, sampled, beside the problems themselves; fresh: generated stories")
+        if not any("twins" in kinds for kinds in remembered.values()):
+            print("twins: none, for no solution here says where each of its numbers comes from")
     print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
 
 
@@ -172,8 +175,13 @@ def ask(name: str, settings: Settings) -> None:
 
 
 def adapter_of(name: str) -> str:
-    """The adapter's folder, where a run's is named; else the name itself."""
+    """The adapter's folder, where a run's is named; else the name itself.
+
+    Raises FileNotFoundError if that run has none yet.
+    """
     inner = Path(name, "adapter")
+    if Path(name, "run.json").is_file() and not inner.is_dir():
+        Run.read_finished(name, "Run its training again: it goes on, and ends with an adapter.")
     return str(inner) if inner.is_dir() else name
 
 
@@ -288,8 +296,6 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> str:
 
 def last_adapter(recipe: str) -> Path:
     """The adapter under outputs/ whose run ended last. FileNotFoundError if there is none."""
-    from helpers.runs import Run
-
     ended = {}
     for path in sorted(Path("outputs").glob(f"{recipe or '*'}/*/adapter/adapter_config.json")):
         run = Run.read(path.parents[1])

@@ -206,6 +206,8 @@ WRONG = [
     (["export", "nowhere"], "There is no adapter in nowhere"),
     (["export", "nowhere", "--repo", "x"], "your-name/model-name"),
     (["push", "nowhere", "me/model"], "no folder nowhere"),
+    (["evaluate", "cut/sft"], "The run cut/sft is running.\nRun its training again"),
+    (["export", "cut/sft"], "The run cut/sft is running.\nRun its training again"),
     (["push", TINY_MODEL, "model"], "your-name/model-name"),
     (["sft", "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
     (["sft", "--recipe", "dapo_think"], "has no SFT"),
@@ -231,6 +233,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("words", "said"), WRONG)
 def test_what_is_wrong_is_said_before_anything_is_trained(words, said, tmp_path, monkeypatch):
+    cut = tmp_path / "cut" / "sft"
+    cut.mkdir(parents=True)
+    (cut / "run.json").write_text('{"status": "running"}')
     monkeypatch.chdir(tmp_path)
     fails(said, *words)
     assert not list(tmp_path.rglob("adapter"))
@@ -333,12 +338,19 @@ def test_weights_that_are_no_numbers_end_in_words(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "flag"), [("sft", "--adapter"), ("sft", "--grpo_output"), ("both", "--problems")]
+    ("command", "flag", "meant"),
+    [
+        ("sft", "--grpo_output", " Did you mean --output?"),
+        ("both", "--problems", ""),
+        ("sft", "--max_step", " Did you mean --max_steps?"),
+        ("both", "--models", " Did you mean --model?"),
+    ],
 )
-def test_a_flag_that_a_command_has_not_is_named(command, flag, capsys):
+def test_a_flag_that_a_command_has_not_is_named(command, flag, meant, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, flag, "7"])
-    said = f"error: {command} has no {flag} 7.\nSee its flags: python -m helpers {command} --help\n"
+    said = f"error: {command} has no {flag} 7.{meant}\n"
+    said += f"See its flags: python -m helpers {command} --help\n"
     assert ended.value.code == 2 and capsys.readouterr().err == said
 
 

@@ -30,6 +30,7 @@ from helpers.tiny import SCHEMAS, embedded_rows, is_embedded
 EMBEDDED = "embedded"
 FILE = re.compile(r".*\.(json|parquet|csv|tsv)l?(\.gz)?", re.IGNORECASE)  # and its reader
 REPEATED = "repeating a question that is read once"
+CONTRADICTING = "repeating a question with another answer"
 SEPARATORS = ",;\t"
 # Of chat templates: Qwen and Llama, DeepSeek, Gemma, the first Llamas and Mistrals
 CONTROL = re.compile(r"<[|｜][\w▁]{3,}[|｜]>|<(start|end)_of_turn>|</?s>|\[/?INST\]")
@@ -122,7 +123,7 @@ def to_examples(
     held_out: keys of questions that must not occur.
     Raises ValueError with the counts when nothing is left.
     """
-    examples, ids, dropped = [], set(), Counter()
+    examples, ids, answers, dropped = [], set(), {}, Counter()
     seen = dict.fromkeys(held_out, "with a question of the test split")
     wanted = columns_of(recipe)
     bar = tqdm(rows, f"reading {split}", leave=False, delay=2, file=sys.stdout)
@@ -130,6 +131,8 @@ def to_examples(
         example, reason = read(recipe, row)
         key = question_key(example.question) if example else b""
         reason = reason or seen.get(key) or fault(recipe, example, row, wanted)
+        if reason is REPEATED and example.answer != answers[key]:
+            reason = CONTRADICTING
         if reason:
             dropped[reason] += 1
             continue
@@ -143,6 +146,7 @@ def to_examples(
         if identity != example.id:
             example = replace(example, id=identity)
         seen[key] = REPEATED
+        answers[key] = example.answer
         ids.add(identity)
         examples.append(example)
     found = Split(examples, dropped)

@@ -3,11 +3,11 @@
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.machine import make_readable, versions, writable_folder
+from helpers.machine import file_hash, make_readable, versions, writable_folder
 from helpers.runs import read_object, write_json
 from helpers.tiny import TINY, is_embedded
 from helpers.training import Adapter, lock_folder, neutral_settings, save_config, save_tokenizer
@@ -97,9 +97,8 @@ def staged(
         made.mkdir()
         try:
             yield made
-            names = [path.relative_to(made).as_posix() for path in made.rglob("*")]
             origin = read_object(made / EXPORT_FILE, {}, "")
-            write_json(made / EXPORT_FILE, origin | {"files": sorted(names)})
+            write_json(made / EXPORT_FILE, origin | {"sha256": hashes_of(made)})
             make_readable(made)
             if made != new:
                 shutil.move(made, new)  # copies, where staging is on another disk
@@ -110,6 +109,25 @@ def staged(
             remove(old)
         finally:
             remove(made, new)
+
+
+def hashes_of(folder: Path) -> dict[str, str | None]:
+    """SHA-256 by file, in hex; None for export.json, which will hold them."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            own = path.name == EXPORT_FILE
+            found[path.relative_to(folder).as_posix()] = None if own else file_hash(path)
+    return found
+
+
+def check_unchanged(folder: Path, origin: Mapping) -> None:
+    """Raises ValueError if a file is not what the export wrote: nobody has proved that one."""
+    for name, written in origin.get("sha256", {}).items():
+        file = folder / name
+        if written and (not file.is_file() or file_hash(file) != written):
+            what = f"{file} is not what the export wrote"
+            raise ValueError(f"{what}.\nExport again, or push it from a folder of its own.")
 
 
 def tell_replaced(folder: Path, origin: dict) -> None:
@@ -132,7 +150,7 @@ def foreign_files(folder: Path) -> list[str]:
     known = set()
     origin = read_object(folder / EXPORT_FILE, {}, "Move that folder away.")
     if origin is not None:
-        known = {*origin.get("files", found), *CARD}  # an older export names no files
+        known = {*origin.get("sha256", found), *CARD}  # an older export names no files
     return sorted(set(found) - known)
 
 

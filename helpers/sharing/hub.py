@@ -37,11 +37,12 @@ from helpers.machine import file_hash, place
 from helpers.runs import read_object
 from helpers.settings import check_repo
 from helpers.sharing.card import OWNER
-from helpers.sharing.export import EXPORT_FILE, foreign_files
+from helpers.sharing.export import EXPORT_FILE, check_unchanged, foreign_files
 
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
 # What a loader would mix with new weights, or read beside them
 GGUF = ("*.gguf",)
+GIT_FILE = ".gitattributes"  # the Hub's own
 UNPROVED = re.compile(r"-unproved(-[0-9]+)?$")  # what an export is called that failed its proof
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.index.json")
 WEIGHTS += ("config.json", "generation_config.json", "adapter_config.json")
@@ -142,6 +143,7 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     plan = plan_push(folder, repo, private)
     check_card(folder)
     origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
+    check_unchanged(folder, origin)
     api = HfApi(endpoint, token())
     try:
         with limits():
@@ -257,6 +259,9 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
     for name in filter_repo_objects(found.missing_paths, allow_patterns=stale):
         if "/" not in name:
             operations.append(CommitOperationDelete(name))
+    staying = {*found.missing_paths} - {each.path_in_repo for each in operations} - {GIT_FILE}
+    if staying:
+        print(f"stays on the Hub, and is not in this folder: {', '.join(sorted(staying))}")
     new = {*found.extra_paths, *(mismatch["path"] for mismatch in found.mismatches)}
     for name in plan.files:
         if name in new:

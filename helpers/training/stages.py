@@ -268,7 +268,7 @@ def preflight(
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
     print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
     print(f"{steps} steps will take about {duration(minutes)}")
-    if few_groups(flat, recipe):
+    if flat < 1 and few_groups(flat, recipe):
         print("few groups a step differ: it is mostly chance; a larger batch, or a lower rate")
     reason = ""
     if flat == 1:

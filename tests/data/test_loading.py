@@ -87,6 +87,13 @@ def test_unusable_rows_are_counted_by_reason(recipe, row, reason):
     assert split.left_out == f"1 {reason}"
 
 
+def test_a_repeated_question_with_another_answer_is_counted_as_that(recipe):
+    rows = [OWN | {"messages": "3 + 4?", "answer": value} for value in ("7", "7", "8")]
+    split = to_examples(recipe, rows, "train")
+    assert [example.answer for example in split.examples] == ["7"]
+    assert split.dropped == {REPEATED: 1, "repeating a question with another answer": 1}
+
+
 def test_ids_are_never_given_twice(recipe):
     ids = [None, "train-0", float("nan"), float("nan")]
     rows = [OWN | {"messages": f"1 + {n}?", "id": value} for n, value in enumerate(ids)]

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from helpers import sharing
 from helpers.sharing import hub
+from helpers.sharing.export import staged
 from tests.sharing.hub_server import TOKEN, Fault, Hub
 
 REPO = "me/model"
@@ -89,11 +90,13 @@ def test_only_what_changed_is_sent_and_the_tag_moves(server, folder, capsys):
     check_arrived(server, folder)
 
 
-def test_another_form_leaves_nothing_that_would_be_loaded_instead(server, folder):
+def test_another_form_leaves_nothing_that_would_be_loaded_instead(server, folder, capsys):
     mixed = ("adapter_config.json", "model.safetensors", "pytorch_model.bin", *SHARDS)
     server.add(REPO, dict.fromkeys((*mixed, "notes.txt", "sub/x.bin"), b"0"), private=True)
     push(server, folder)
     assert set(server.repos[REPO].files) == FILES | {"notes.txt", "sub/x.bin"}
+    said = "stays on the Hub, and is not in this folder: notes.txt, sub/x.bin\n"
+    assert said in capsys.readouterr().out
 
 
 def test_a_gguf_file_replaces_gguf_files_only(server, tmp_path):
@@ -273,7 +276,7 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
     with pytest.raises(ValueError, match="merged-unproved-2 was not what it should be"):
         sharing.plan_push(unproved, REPO)
-    export = {"form": "merged", "files": sorted(FILES)}
+    export = {"form": "merged", "sha256": dict.fromkeys(FILES)}
     (folder / "export.json").write_text(json.dumps(export))
     (folder / "notes.txt").touch()
     said = str(sharing.plan_push(folder, None))
@@ -281,6 +284,22 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     (folder / "notes.txt").unlink()
     (folder / "adapter_config.json").write_text(ADAPTER % "helpers/tiny/model")
     assert set(sharing.plan_push(folder, None).files) == FILES | {"adapter_config.json"}
+
+
+@pytest.mark.parametrize("change", [b"swapped", None])
+def test_what_changed_since_the_export_is_not_sent(change, server, folder):
+    made = folder.with_name("made")
+    with staged(made, folder, 0) as new:
+        shutil.copytree(folder, new, dirs_exist_ok=True)
+    push(server, made)
+    requests = len(server.requests)
+    weights = made / "model-00001-of-00002.safetensors"
+    weights.unlink()
+    if change:
+        weights.write_bytes(change)
+    with pytest.raises(ValueError, match=f"{weights.name} is not what the export wrote.\nExport"):
+        push(server, made)
+    assert len(server.requests) == requests
 
 
 @pytest.mark.parametrize("repo", ["model", "a/b/c", "me/mo del", "me/../x", ""])
