@@ -118,9 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(known)
     command = given.pop("command")
     if unknown:
-        flags = [f"--{name}" for name in COMMANDS[command][1].split()]
-        near = get_close_matches(unknown[0].partition("=")[0], flags, 1, cutoff=0.75)
+        arguments, flags = COMMANDS[command]
+        flag = unknown[0].partition("=")[0]
+        near = get_close_matches(flag, [f"--{name}" for name in flags.split()], 1, cutoff=0.75)
         meant = f" Did you mean {near[0]}?" if near else ""
+        if flag.removeprefix("--") in re.findall(r"\w+", arguments):
+            meant = f" Name it without {flag}."
         cure = f"See its flags: python -m helpers {command} --help"
         parser.exit(2, f"error: {command} has no {' '.join(unknown)}.{meant}\n{cure}\n")
     work = getattr(commands, command)

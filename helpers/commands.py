@@ -116,7 +116,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     adapters = [candidate.adapter for candidate in chosen if candidate.adapter]
     recipe = training.changed(evaluation.as_trained(recipe, adapters), settings)
     dataset = settings.dataset or evaluation.rows_of(adapters)
-    folder = machine.writable_folder(settings.out or Path("outputs", judge, "evaluate"))
+    folder = machine.writable_folder(settings.out or place_of_results(adapters, judge))
     splits = data.load(recipe, dataset, here.device)
     where = data.place_of(recipe.source, dataset, here.device)
     part = recipe.evaluation
@@ -138,11 +138,24 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     if recipe.format is HASH:
         print("lm-eval strict takes the first #### anywhere, strict the last on its own line")
     if remembered:
-        print(evaluation.show_control(remembered).to_string())
-        print("flexible, sampled, beside the problems themselves; fresh: generated stories")
-        if not any("twins" in kinds for kinds in remembered.values()):
-            print("twins: none, for no solution here says where each of its numbers comes from")
+        print_control(remembered)
     print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
+
+
+def print_control(remembered: Mapping) -> None:
+    """How accurate each model is on problems that nobody can have learned by heart."""
+    from helpers import evaluation
+
+    print(evaluation.show_control(remembered).to_string())
+    print("flexible, sampled, beside the problems themselves; fresh: generated stories")
+    if not any("twins" in kinds for kinds in remembered.values()):
+        print("twins: none, for no solution here says where each of its numbers comes from")
+
+
+def place_of_results(adapters: Sequence, judge: str) -> Path:
+    """The folder `evaluate` beside the first adapter's run, where an export looks for it."""
+    runs = [adapter.run for adapter in adapters if adapter.run]
+    return Path(runs[0].folder.parent if runs else Path("outputs", judge), "evaluate")
 
 
 def print_results(results: Mapping, where: str) -> None:
@@ -180,8 +193,9 @@ def adapter_of(name: str) -> str:
     Raises FileNotFoundError if that run has none yet.
     """
     inner = Path(name, "adapter")
-    if Path(name, "run.json").is_file() and not inner.is_dir():
-        Run.read_finished(name, "Run its training again: it goes on, and ends with an adapter.")
+    for run, adapter in ((Path(name), inner), (Path(name).parent, Path(name))):
+        if Path(run, "run.json").is_file() and not adapter.is_dir():
+            Run.read_finished(run, "Run its training again: it goes on, and ends with an adapter.")
     return str(inner) if inner.is_dir() else name
 
 
@@ -258,7 +272,8 @@ def export(settings: Settings) -> None:
     shown = place.with_name(f"{place.name}-proof.json")
     shown.unlink(missing_ok=True)  # of an export before
     merged = sharing.merge(base, adapter, place, settings.precision, staging)
-    print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB", flush=True)
+    print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB")
+    print("proving  it in a fresh process; minutes, where the model is large", flush=True)
     generated = data.load(replace(recipe, rewards={}), "", "cpu")  # without a reward's columns
     examples = generated["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
@@ -311,11 +326,9 @@ def push(folder: str, settings: Settings) -> None:
     from helpers import sharing
 
     private = not settings.public
-    planned = sharing.plan_push(folder, settings.repo, private)
     if settings.push:
         sharing.name_card(Path(folder), settings.repo)
-        planned = sharing.plan_push(folder, settings.repo, private)
-    print(planned)
+    print(sharing.plan_push(folder, settings.repo, private))
     if settings.push:
         url = sharing.push(folder, settings.repo, private)
         print(f"pushed to {url} and read back: the same")

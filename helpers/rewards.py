@@ -153,6 +153,11 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
     }
     functions = []
     for name, span in recipe.shaping.items():
+        if name not in recipe.rewards:
+            cure = f"Its rewards are: {', '.join(recipe.rewards)}."
+            raise ValueError(
+                f"{recipe.name} has a shaping of {name!r}, which it does not pay for.\n{cure}"
+            )
         if not isinstance(span, tuple | list) or len(span) != 2:
             cure = "Give the least and the most that it pays, such as (-1, 0)."
             raise ValueError(f"{recipe.name} has {span!r} as the shaping of {name}.\n{cure}")

@@ -157,10 +157,11 @@ def test_stages_from_the_command_line(tmp_path):
     assert runs["sft"]["settings"]["lora"]["load_in_4bit"]
 
     asked = ["--model_path", tmp_path / "out/gsm8k_xml/grpo", "--problems", 2, "--samples", 1]
-    shown = works("evaluate", *asked, "--out", tmp_path / "eval")
+    shown = works("evaluate", *asked)  # its results lie beside the run, where export looks
     assert f"{rows}: 6 to measure with (left out: none)\n" in shown
     assert "asked     2 problems (left out: none)" in shown and shown.count(f"n of {rows}") == 2
-    settings = json.loads((tmp_path / "eval" / "grpo_sampled.json").read_text())["settings"]
+    results = out / "gsm8k_xml" / "evaluate" / "grpo_sampled.json"
+    settings = json.loads(results.read_text())["settings"]
     assert settings[0] == 0.9 and settings[3] == 64  # the temperature and the limit of the run
 
     shown = works(*words)
@@ -207,6 +208,7 @@ WRONG = [
     (["export", "nowhere", "--repo", "x"], "your-name/model-name"),
     (["push", "nowhere", "me/model"], "no folder nowhere"),
     (["evaluate", "cut/sft"], "The run cut/sft is running.\nRun its training again"),
+    (["evaluate", "cut/sft/adapter"], "The run cut/sft is running.\nRun its training again"),
     (["export", "cut/sft"], "The run cut/sft is running.\nRun its training again"),
     (["push", TINY_MODEL, "model"], "your-name/model-name"),
     (["sft", "--recipe", "gsm9k"], "Unknown recipe 'gsm9k'"),
@@ -216,7 +218,7 @@ WRONG = [
     ([*DAPO, "--vllm", "colocate"], "vLLM is not installed"),
     (["sft", "--vllm", "server"], "vLLM is not installed"),
     (["sft", "--model_name", "./nothing"], "no adapter at ./nothing"),
-    (["sft", "--dataset_name", "./nothing"], "no folder at ./nothing.\nGive one that is here"),
+    (["sft", "--dataset_name", "./nothing"], "no folder at ./nothing.\nSet --dataset to where"),
     ([*DAPO, "--max_samples", "1"], "takes 8 questions a step, and there are 1"),
     (["sft", "--sft_output", ROOT / "tests"], "holds something that is no adapter"),
     (["both", "--sft_output", "x", "--grpo_output", "./x"], "are one folder"),
@@ -344,12 +346,14 @@ def test_weights_that_are_no_numbers_end_in_words(tmp_path):
         ("both", "--problems", ""),
         ("sft", "--max_step", " Did you mean --max_steps?"),
         ("both", "--models", " Did you mean --model?"),
+        ("export", "--adapter", " Name it without --adapter."),
     ],
 )
 def test_a_flag_that_a_command_has_not_is_named(command, flag, meant, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, flag, "7"])
-    said = f"error: {command} has no {flag} 7.{meant}\n"
+    rest = "" if command == "export" else " 7"  # which takes the word as its adapter
+    said = f"error: {command} has no {flag}{rest}.{meant}\n"
     said += f"See its flags: python -m helpers {command} --help\n"
     assert ended.value.code == 2 and capsys.readouterr().err == said
 

@@ -134,6 +134,7 @@ def without_more(completions):
         (brevity, {}, None, "^brevity returned -0.* by the recipe it pays 0 to 1.*shaping={"),
         (brevity, {"brevity": (-0.1, 0)}, None, "^brevity returned -0.* it pays -0.1 to 0.\n"),
         (brevity, {"brevity": 0}, None, "has 0 as the shaping of brevity.\nGive the least and"),
+        (brevity, {"brevty": (-1, 0)}, None, "a shaping of 'brevty', which it does not pay for"),
         (without_more, {}, None, r"unexpected keyword.*\nLet its parameters end with \*\*_"),
         (one_for_all, {}, None, "^one_for_all returned 1 values for 2 completions.\n.*a list"),
         (a_number, {}, None, "^a_number returned float for 2 completions.\n"),

@@ -275,7 +275,11 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
         inside = os.path.join(path, part or "")
         if os.path.exists(inside):
             path = inside
-    check_path(path, "file and no folder", "*.parquet", "*.jsonl")
+    cure = "Set DATASET to where the rows lie now"
+    check_path(path, "file and no folder", "*.parquet", "*.jsonl", cure=cure)
+    if os.path.isfile(path) and not FILE.fullmatch(path):
+        cure = "Set DATASET to its rows as CSV in UTF-8 (a spreadsheet saves it), JSONL or Parquet."
+        raise ValueError(f"{where} is a file of a kind that is not read.\n{cure}")
     name, _, config = where.partition(":")
     options = {"path": name, "name": config or None}
     if where == source.path:

@@ -16,7 +16,7 @@ from helpers import data, training
 from helpers.evaluation.controls import control_problems, memory
 from helpers.evaluation.generating import Engine, evaluate
 from helpers.evaluation.records import Answers
-from helpers.machine import Machine
+from helpers.machine import Machine, missing
 from helpers.recipes import Recipe
 from helpers.rows import Example
 from helpers.runs import Run, read_object
@@ -103,7 +103,7 @@ def recorded_rows(adapters: Iterable[Adapter]) -> str:
 def rows_of(adapters: Iterable[Adapter]) -> str:
     """The same place. Raises FileNotFoundError if that was a path where nothing lies now."""
     place = recorded_rows(adapters)
-    if os.path.isabs(place) and not os.path.exists(place):
+    if missing(place):
         raise FileNotFoundError(
             f"The adapter learned from {place}, which is not here.\n"
             "Set DATASET to where those rows lie now, or to embedded."

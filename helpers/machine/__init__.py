@@ -18,6 +18,7 @@ make_readable        lets others read a folder
 file_hash            SHA-256 of a file
 checked_downloads    compares what comes from the Hub with the hash that the Hub names
 hint                 where files that were not found are attached on Kaggle
+missing              whether a name is that of a path at which nothing is
 check_path           refuses a path at which nothing is, before the Hub is asked for it
 check_mirror         refuses a mirror on a Drive that is not mounted
 check_launch         refuses a launch that started one process instead of several
@@ -44,6 +45,7 @@ from helpers.machine.folders import (
     file_hash,
     hint,
     make_readable,
+    missing,
     writable_folder,
 )
 from helpers.machine.planning import default_base, plan, plan_table, shape_of

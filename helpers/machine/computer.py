@@ -33,7 +33,7 @@ PATIENCE = 4  # seconds for the Hub to answer anything
 DESCRIPTION = """\
 machine   {0.device} ({card}), {0.cores} cores, {0.memory_gb:.0f} GB, {0.place}, \
 {0.disk_gb:.0f} GB of disk free
-computes  in {0.dtype}, 4-bit{vllm}{threads}
+computes  in {0.dtype}{vllm}{threads}
 {versions}"""
 LARGE = 30_000_000  # parameters, from which on a second thread and bfloat16 can pay
 GAIN = 1.2  # times as fast: less is not worth it

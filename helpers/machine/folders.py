@@ -52,13 +52,18 @@ def hint(*patterns: str) -> str:
     return f" Attached are: {found}." if found else ""
 
 
-def check_path(name: str, what: str, *patterns: str) -> None:
+def missing(name: str) -> bool:
+    """Whether a name is that of a path, and nothing is there."""
+    return PATH.fullmatch(name) is not None and not Path(name).exists()
+
+
+def check_path(name: str, what: str, *patterns: str, cure: str = "Give one that is here") -> None:
     """Raises FileNotFoundError for a path at which nothing is: the Hub is not asked for it.
 
     patterns: of files that such a thing has, to say where some are attached.
     """
-    if PATH.fullmatch(name) and not Path(name).exists():
-        cure = "Give one that is here, or an id of the Hub." + hint(*patterns)
+    if missing(name):
+        cure += ", or an id of the Hub." + hint(*patterns)
         raise FileNotFoundError(f"There is no {what} at {name}.\n{cure}")
 
 

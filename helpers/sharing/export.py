@@ -3,7 +3,7 @@
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,9 +121,9 @@ def hashes_of(folder: Path) -> dict[str, str | None]:
     return found
 
 
-def check_unchanged(folder: Path, origin: Mapping) -> None:
+def check_unchanged(folder: Path) -> None:
     """Raises ValueError if a file is not what the export wrote: nobody has proved that one."""
-    for name, written in origin.get("sha256", {}).items():
+    for name, written in Export.read(folder).origin.get("sha256", {}).items():
         file = folder / name
         if written and (not file.is_file() or file_hash(file) != written):
             what = f"{file} is not what the export wrote"

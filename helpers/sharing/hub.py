@@ -108,7 +108,10 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
     files = {}
     for name in filter_repo_objects(names, ignore_patterns=STAYS_HERE):
         files[name] = (folder / name).stat().st_size / 1e6
-    foreign = foreign_files(folder) if (folder / EXPORT_FILE).is_file() else []
+    foreign = []
+    if (folder / EXPORT_FILE).is_file():
+        check_unchanged(folder)
+        foreign = foreign_files(folder)
     return Plan(repo, private, files, foreign)
 
 
@@ -143,7 +146,6 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     plan = plan_push(folder, repo, private)
     check_card(folder)
     origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
-    check_unchanged(folder, origin)
     api = HfApi(endpoint, token())
     try:
         with limits():

@@ -93,7 +93,9 @@ class TrainingRun(Run):
         """Takes up a run that was cut off: log and samples are kept up to the checkpoint's step."""
         for path in (self.log, self.samples, self.published):
             keep_steps(path, step)
-        self.manifest = {**manifest, "status": "running", "end": None}
+        # weights and rows are compared: only where they lie can be another place
+        places = {"model": self.base, "dataset": self.dataset}
+        self.manifest = {**manifest, **places, "status": "running", "end": None}
         if self.manifest.get("best", {}).get("step", 0) > step:
             del self.manifest["best"]  # it comes again
         self.manifest.setdefault("resumed", []).append({"at": now(), "from_step": step})

@@ -237,3 +237,6 @@ def test_problems_that_were_trained_on_are_counted(recipe, tmp_path):
         FileNotFoundError, match="learned from .*own.jsonl, which is not here.\nSet"
     ):
         evaluation.rows_of([adapter])
+    adapter.run.manifest["dataset"] = "../rows/own.csv"
+    with pytest.raises(FileNotFoundError, match="learned from ../rows/own.csv, which is not here"):
+        evaluation.rows_of([adapter])

@@ -297,8 +297,9 @@ def test_what_changed_since_the_export_is_not_sent(change, server, folder):
     weights.unlink()
     if change:
         weights.write_bytes(change)
-    with pytest.raises(ValueError, match=f"{weights.name} is not what the export wrote.\nExport"):
-        push(server, made)
+    for work in (lambda: sharing.plan_push(made, REPO), lambda: push(server, made)):
+        with pytest.raises(ValueError, match=f"{weights.name} is not what the export wrote.\nExp"):
+            work()
     assert len(server.requests) == requests
 
 

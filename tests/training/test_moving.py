@@ -62,6 +62,7 @@ def go_on(stages, base) -> str:
     start = train(*stages("sft", base))
     trainer, run = stages("grpo", base, start)
     train(trainer, run)
+    assert run.manifest["model"] == base  # where it lies now
     assert len(run.manifest["resumed"]) == 1 and not list(run.folder.parent.glob("*-before"))
     assert run.manifest["parent_hash"] == start.hash and start.base == base
     return weights(run)
