@@ -218,7 +218,10 @@ WRONG = [
     ([*DAPO, "--vllm", "colocate"], "vLLM is not installed"),
     (["sft", "--vllm", "server"], "vLLM is not installed"),
     (["sft", "--model_name", "./nothing"], "no adapter at ./nothing"),
-    (["sft", "--dataset_name", "./nothing"], "no folder at ./nothing.\nSet --dataset to where"),
+    (
+        ["sft", "--dataset_name", "./nothing"],
+        "no folder at ./nothing.\nSet --dataset to rows that are here, or an id",
+    ),
     ([*DAPO, "--max_samples", "1"], "takes 8 questions a step, and there are 1"),
     (["sft", "--sft_output", ROOT / "tests"], "holds something that is no adapter"),
     (["both", "--sft_output", "x", "--grpo_output", "./x"], "are one folder"),

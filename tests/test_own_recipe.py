@@ -79,7 +79,7 @@ def test_a_reward_s_column_is_needed_where_it_is_paid_and_nowhere_else(homework)
 def test_a_reward_that_asks_for_one_prompt_is_told(homework, monkeypatch):
     monkeypatch.setitem(rewards.REWARDS, "r_one", lambda completions, prompt, **_: [0.0])
     with pytest.raises(ValueError, match="asks for 'prompt'.\nIt gets prompts"):
-        rewards.columns_of(replace(homework, rewards={"r_one": 1.0}))
+        rewards.columns_of(replace(homework, rewards={"r_one": 1.0}, shaping={}))
 
 
 def test_it_runs_through_sft_and_grpo(homework, machine, tmp_path):

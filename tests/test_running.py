@@ -88,7 +88,7 @@ def test_every_recipe_through_all_four(name, tmp_path):
     ("given", "cause", "cure"),
     [
         (["OUTPUT=/proc/nowhere"], "Cannot write to", "OUTPUT"),
-        (["DATASET=./nothing"], "no folder at ./nothing", "Give one"),
+        (["DATASET=./nothing"], "no folder at ./nothing", "Set DATASET to rows that are here"),
         (["MODEL=./nothing"], "no adapter at ./nothing", "Give one"),
     ],
 )

@@ -275,7 +275,7 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
         inside = os.path.join(path, part or "")
         if os.path.exists(inside):
             path = inside
-    cure = "Set DATASET to where the rows lie now"
+    cure = "Set DATASET to rows that are here"
     check_path(path, "file and no folder", "*.parquet", "*.jsonl", cure=cure)
     if os.path.isfile(path) and not FILE.fullmatch(path):
         cure = "Set DATASET to its rows as CSV in UTF-8 (a spreadsheet saves it), JSONL or Parquet."
