@@ -256,7 +256,7 @@ def plot(runs: Sequence[str], settings: Settings) -> None:
 
 def export(settings: Settings) -> None:
     """Merges an adapter (by default the last one) into one model, and proves it."""
-    from helpers import data, runs, sharing, training
+    from helpers import data, evaluation, runs, sharing, training
 
     folder = adapter_of(settings.adapter) if settings.adapter else last_adapter(settings.recipe)
     adapter = training.Adapter.read(folder, settings.model or None)
@@ -264,6 +264,7 @@ def export(settings: Settings) -> None:
     name = settings.recipe or made_by.get("recipe") or DEFAULT_RECIPE
     _, recipe = fitted(machine.detect(), get_recipe(name), adapter.base, settings.budget)
     recipe = data.fit(recipe, adapter.tokenizer, adapter.base).recipe
+    recipe = evaluation.as_trained(recipe, [adapter])
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:
         sharing.check_gguf(settings.gguf)
@@ -295,18 +296,19 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> str:
 
     if not adapter.run or not adapter.run.finished:
         return "no card  There is no finished run beside the adapter, which a card tells of."
-    why = f"It was not evaluated: python -m helpers evaluate {shlex.quote(str(adapter.folder))}"
-    for evaluation in ("eval", "evaluate"):  # notebook 03's, and that of the command
+    none = f"It was not evaluated: python -m helpers evaluate {shlex.quote(str(adapter.folder))}"
+    reasons = []
+    summaries = adapter.run.folder.parent.glob("eval*/summary.json")
+    for path in sorted(summaries, key=os.path.getmtime, reverse=True):  # the newest that fits
         try:
-            summary = runs.read_summary(adapter.run.folder.parent / evaluation)
-            if summary:
-                name = repo or f"{sharing.OWNER}{recipe.name}"
-                own = (merged, recipe, adapter.run, summary, name)
-                sharing.write_card(*own, evaluation=evaluation)
-                return f"card     {merged.folder / 'README.md'}"
+            summary = runs.read_summary(path.parent)
+            name = repo or f"{sharing.OWNER}{recipe.name}"
+            own = (merged, recipe, adapter.run, summary, name)
+            sharing.write_card(*own, evaluation=path.parent.name)
+            return f"card     {merged.folder / 'README.md'}, of what is in {path.parent}"
         except ValueError as error:
-            why = str(error)
-    return f"no card  {why}"
+            reasons.append(str(error))
+    return f"no card  {(reasons or [none])[0]}"
 
 
 def last_adapter(recipe: str) -> Path:

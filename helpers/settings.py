@@ -86,7 +86,11 @@ class Settings(Parameters):
 
     write: bool = setting(False, "store the executed notebooks in their place")
     precision: str = setting("fp32", "of the merged model", choices="fp32 bf16 fp16")
-    out: str = setting("", "where results go; by default below outputs/RECIPE", "output output_dir")
+    out: str = setting(
+        "",
+        "where results go; by default below outputs/RECIPE, of evaluate beside the run",
+        "output output_dir",
+    )
     staging: str = setting("", "where an export is made before it appears, say on a larger disk")
     gguf: str = setting("", "also a GGUF file, by llama.cpp", choices="f16 q8_0 q4_k_m")
     file: str = setting("", "one file of the dataset", "split_full")

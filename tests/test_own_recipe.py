@@ -74,6 +74,7 @@ def test_a_reward_s_column_is_needed_where_it_is_paid_and_nowhere_else(homework)
     with pytest.raises(ValueError, match="2000 without 'lines', which a reward asks for"):
         data.load(paying, "embedded", "cpu")
     assert len(data.load_further(paying, None, "cpu").examples) > 100
+    assert not rewards.columns_of(replace(homework, rewards={}))  # an export asks, and pays nothing
 
 
 def test_a_reward_that_asks_for_one_prompt_is_told(homework, monkeypatch):

@@ -22,6 +22,8 @@ from helpers.rows import Example
 from helpers.runs import Run, read_object
 from helpers.training import Adapter, is_adapter
 
+LIMITS = ("max_prompt", "max_completion", "temperature")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -133,8 +135,8 @@ def as_trained(recipe: Recipe, adapters: Iterable[Adapter]) -> Recipe:
     """The recipe with the limits that the first adapter of it was trained with."""
     for adapter in adapters:
         if adapter.run and adapter.run.manifest["recipe"] == recipe.name:
-            held = adapter.run.manifest["settings"]["grpo"]
-            limits = {name: held[name] for name in ("max_prompt", "max_completion", "temperature")}
+            held = adapter.run.manifest.get("settings", {}).get("grpo", {})
+            limits = {name: held[name] for name in LIMITS if name in held}
             return replace(recipe, grpo=replace(recipe.grpo, **limits))
     return recipe
 

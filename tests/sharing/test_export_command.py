@@ -1,5 +1,7 @@
 """`python -m helpers export`: which adapter, which evaluation, and what it says of neither."""
 
+import os
+
 import pytest
 
 from helpers import commands, sharing
@@ -59,8 +61,13 @@ def test_the_card_is_of_the_evaluation_that_there_is(name, evaluated, recipe):
     assert "no card  The evaluation is of another grpo" in said and "helpers evaluate /" in said
     evaluate(name)
     said = commands.write_card(export, adapter, recipe, "me/model")
-    assert said == f"card     {export.folder / 'README.md'}"
+    place = adapter.run.folder.with_name(name)
+    assert said == f"card     {export.folder / 'README.md'}, of what is in {place}"
     assert (export.folder / "images" / "accuracy.png").read_text() == name
+    os.utime(place / "summary.json", (1, 1))
+    write_json(place.with_name(others) / "summary.json", results(recipe) | {"weights": {}})
+    said = commands.write_card(export, adapter, recipe, "me/model")
+    assert said.endswith(others)  # the newest that fits
     adapter.run.manifest["status"] = "failed"
     assert "no finished run" in commands.write_card(export, adapter, recipe, "")
 
