@@ -268,17 +268,18 @@ def export(settings: Settings) -> None:
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:
         sharing.check_gguf(settings.gguf)
-    place = Path(settings.out or Path("outputs", name, "export", f"merged-{settings.precision}"))
+    results = adapter.run.folder.parent if adapter.run else Path("outputs", name)
+    place = Path(settings.out or results / "export" / f"merged-{settings.precision}")
     staging = settings.staging or None
     shown = place.with_name(f"{place.name}-proof.json")
     shown.unlink(missing_ok=True)  # of an export before
-    merged = sharing.merge(base, adapter, place, settings.precision, staging)
-    print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB")
-    print("proving  it in a fresh process; minutes, where the model is large", flush=True)
-    generated = data.load(replace(recipe, rewards={}), "", "cpu")  # without a reward's columns
+    generated = data.load(get_recipe(DEFAULT_RECIPE), data.EMBEDDED, "cpu")
     examples = generated["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
     limit = min(256, recipe.grpo.max_completion)
+    merged = sharing.merge(base, adapter, place, settings.precision, staging)
+    print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB")
+    print("proving  it in a fresh process; minutes, where the model is large", flush=True)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
     runs.write_json(shown, asdict(proof))
     print(f"proved   {proof}")

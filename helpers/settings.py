@@ -88,7 +88,7 @@ class Settings(Parameters):
     precision: str = setting("fp32", "of the merged model", choices="fp32 bf16 fp16")
     out: str = setting(
         "",
-        "where results go; by default below outputs/RECIPE, of evaluate beside the run",
+        "where results go; by default beside the run, or below outputs/RECIPE",
         "output output_dir",
     )
     staging: str = setting("", "where an export is made before it appears, say on a larger disk")

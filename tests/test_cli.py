@@ -164,6 +164,12 @@ def test_stages_from_the_command_line(tmp_path):
     settings = json.loads(results.read_text())["settings"]
     assert settings[0] == 0.9 and settings[3] == 64  # the temperature and the limit of the run
 
+    rows.rename(rows.with_name("moved.jsonl"))  # an export needs none
+    shown = works("export", out / "gsm8k_xml" / "grpo")
+    assert f"merged   {out / 'gsm8k_xml/export/merged-fp32'}, " in shown
+    assert f", of what is in {out / 'gsm8k_xml/evaluate'}" in shown
+    rows.with_name("moved.jsonl").rename(rows)
+
     shown = works(*words)
     assert shown.count("finished before") == 2
     assert f"\nfinished  sft, grpo in {out / 'gsm8k_xml'}: read, not trained" in shown

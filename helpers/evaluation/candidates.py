@@ -58,7 +58,6 @@ def find_candidates(
     base: where the adapters' base lies now, if elsewhere. with_base: the base of the first adapter
     is a candidate, too. Raises ValueError for no adapter.
     """
-    trained = recipe.lora.load_in_4bit if use_4bit is None else use_4bit
     labels = ["base"] if with_base else []
     found = []
     for name in names:
@@ -72,15 +71,18 @@ def find_candidates(
         labels.append(label)
         if is_adapter(name):
             adapter = Adapter.read(name, base)
-            found.append(Candidate(label, adapter.base, adapter, trained))
+            four_bit = use_4bit
+            if four_bit is None:
+                four_bit = as_trained(recipe, [adapter]).lora.load_in_4bit
+            found.append(Candidate(label, adapter.base, adapter, four_bit))
         else:
             found.append(Candidate(label, name, None, bool(use_4bit)))
     if with_base:
-        bases = [candidate.base for candidate in found if candidate.adapter]
-        if not bases:
+        trained = [candidate for candidate in found if candidate.adapter]
+        if not trained:
             cure = "Leave --base out, or name the base itself."
             raise ValueError(f"None of these is an adapter, so there is no base to add.\n{cure}")
-        found.insert(0, Candidate("base", bases[0], None, trained))
+        found.insert(0, Candidate("base", trained[0].base, None, trained[0].four_bit))
     return found
 
 
@@ -132,12 +134,18 @@ def learned_from(
 
 
 def as_trained(recipe: Recipe, adapters: Iterable[Adapter]) -> Recipe:
-    """The recipe with the limits that the first adapter of it was trained with."""
+    """The recipe with limits and 4-bit weights as the first adapter of it was trained with."""
     for adapter in adapters:
-        if adapter.run and adapter.run.manifest["recipe"] == recipe.name:
-            held = adapter.run.manifest.get("settings", {}).get("grpo", {})
-            limits = {name: held[name] for name in LIMITS if name in held}
-            return replace(recipe, grpo=replace(recipe.grpo, **limits))
+        if adapter.run and adapter.run.manifest.get("recipe") == recipe.name:
+            held = adapter.run.manifest.get("settings", {})
+            grpo, lora = held.get("grpo", {}), held.get("lora", {})
+            limits = {name: grpo[name] for name in LIMITS if name in grpo}
+            four_bit = lora.get("load_in_4bit", recipe.lora.load_in_4bit)
+            return replace(
+                recipe,
+                grpo=replace(recipe.grpo, **limits),
+                lora=replace(recipe.lora, load_in_4bit=four_bit),
+            )
     return recipe
 
 

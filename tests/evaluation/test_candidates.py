@@ -65,6 +65,15 @@ def test_names_are_understood(recipe, adapter, tmp_path):
     assert [c.four_bit for c in found] == [True, True, True, False, True, False]
     found = evaluation.find_candidates(names, recipe, use_4bit=False)
     assert not any(candidate.four_bit for candidate in found)
+    run = {
+        "status": "finished",
+        "recipe": recipe.name,
+        "settings": {"lora": {"load_in_4bit": False}},
+    }
+    of_run = shutil.copytree(adapter, tmp_path / "run" / "adapter")
+    write_json(of_run.with_name("run.json"), run)
+    found = evaluation.find_candidates([str(of_run)], recipe, with_base=True)
+    assert [c.four_bit for c in found] == [False, False]  # as it was trained
     with pytest.raises(ValueError, match="no base to add.\nLeave --base out"):
         evaluation.find_candidates([str(base)], recipe, with_base=True)
 
