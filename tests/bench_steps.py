@@ -31,7 +31,8 @@ FLOAT = replace(PLAIN, in_float=True)
 MERGED = replace(FLOAT, merged=True)
 CHECKPOINTING = replace(FLOAT, checkpointing=True)
 DECODED = replace(MERGED, decoded=True)
-OURS = {"grpo": replace(DECODED, logged=True), "sft": replace(FLOAT, logged=True)}
+DEQUANTISED = {"grpo": replace(DECODED, dequantised=True), "sft": replace(FLOAT, dequantised=True)}
+OURS = {stage: replace(levers, logged=True) for stage, levers in DEQUANTISED.items()}
 THREADS = replace(FLOAT, threads=os.cpu_count() or 1)
 SIXTEEN = (("per_device_train_batch_size", 16), ("gradient_accumulation_steps", 4))
 SIXTEEN += (("steps_per_generation", 4),)
@@ -40,12 +41,14 @@ FIRST = {"TRL as it comes": STOCK, "no checkpointing": PLAIN, "LoRA in float32":
 GRPO_LEVERS = FIRST | {
     "merged weights while generating": MERGED,
     "prompts read once, ended rows dropped": DECODED,
+    "W0 + sBA, dequantised once": DEQUANTISED["grpo"],
     "the log (ours, as the notebooks run)": OURS["grpo"],
     "(apart) TRL with LoRA in float32": CHECKPOINTING,
     "(idea) 16 × 4 instead of 64 at once": replace(DECODED, settings=SIXTEEN),
     "(idea) float32, without merging, on all cores": THREADS,
 }
 SFT_LEVERS = FIRST | {
+    "W0 + sBA, dequantised once": DEQUANTISED["sft"],
     "the log (ours, as the notebooks run)": OURS["sft"],
     "(apart) TRL with LoRA in float32": CHECKPOINTING,
     "(idea) group_by_length": replace(OURS["sft"], settings=BY_LENGTH),

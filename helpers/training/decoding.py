@@ -1,12 +1,14 @@
-"""How replies are decoded on a CPU: each prompt is read once, and rows that have ended are dropped.
+"""How replies are decoded on a CPU: what prompts share is read once, and ended rows are dropped.
 
-transformers reads a prompt again for each of its replies, and computes on for replies that have
-ended until the longest has. The replies are the same: the random numbers are drawn for all rows.
+transformers reads a prompt again for each of its replies, and what all prompts begin with, such as
+the recipe's instruction, again for each; and it computes on for replies that have ended until the
+longest has. The replies are the same: the random numbers are drawn for all rows.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 
 import torch
@@ -33,6 +35,17 @@ def positions_of(mask: torch.Tensor) -> torch.Tensor:
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
+def shared_beginning(prompts: torch.Tensor, seen: torch.Tensor) -> int:
+    """How many tokens all of several prompts begin with; none of them ends there.
+
+    prompts, seen: padded on the left, and where there are tokens, shape (prompts, tokens).
+    """
+    rows = [ids[own.bool()].tolist() for ids, own in zip(prompts, seen, strict=True)]
+    if len(rows) == 1:
+        return 0
+    return min(len(os.path.commonprefix(rows)), min(map(len, rows)) - 1)
+
+
 def decode(
     model, input_ids, logits_processor, stopping_criteria, generation_config, **given
 ) -> torch.Tensor:
@@ -46,16 +59,25 @@ def decode(
     cache = given["past_key_values"]
     ids = input_ids.new_full((rows, end), generation_config.pad_token_id)
     ids[:, :width] = input_ids
-    mask = torch.nn.functional.pad(given["attention_mask"], (0, end - width), value=1)
-    positions = positions_of(mask)
     step = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-    # 1 read each prompt once
+    # 1 read what all prompts begin with, and the rest of each prompt once
     pairs = torch.cat([input_ids, given["attention_mask"]], dim=1)
     distinct, of_row = torch.unique(pairs, dim=0, return_inverse=True)
     prompts, seen = distinct.chunk(2, dim=1)
-    read = {"input_ids": prompts, "attention_mask": seen, "position_ids": positions_of(seen)}
-    logits = model(**read, **step).logits[of_row]
+    begun = 0
+    if not any(cache.is_sliding):  # such a layer counts the padding between as tokens
+        begun = shared_beginning(prompts, seen)
+    if begun:
+        model(input_ids=prompts[-1:, -seen[-1].sum() :][:, :begun], **step)
+        cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long))
+    padded = torch.arange(width) < begun + width - seen.sum(-1, keepdim=True)
+    seen = seen.masked_fill(padded, 0)
+    seen[:, :begun] = 1
+    read = {"input_ids": prompts[:, begun:], "position_ids": positions_of(seen)[:, begun:]}
+    logits = model(**read, attention_mask=seen, **step).logits[of_row]
     cache.batch_select_indices(of_row)
+    mask = torch.nn.functional.pad(seen[of_row], (0, end - width), value=1)
+    positions = positions_of(mask)
     alive = torch.arange(rows)
     for place in range(width, end):
         # 2 choose a token for each row that goes on

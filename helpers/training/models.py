@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import re
 import sys
@@ -11,11 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import bitsandbytes as bnb
 import torch
 from accelerate.utils import set_seed
 from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.bnb import Linear4bit as LoRALinear4bit
 from tqdm.std import tqdm
 from transformers import GenerationConfig, TextStreamer
 
@@ -24,6 +21,7 @@ from helpers.machine import Machine, checked_downloads, hint
 from helpers.recipes import Recipe
 from helpers.training import decoding
 from helpers.training.adapter import Adapter, identity
+from helpers.training.dequantised import merged_weights
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
 Weights = Iterable[tuple[str, torch.Tensor]]
@@ -61,6 +59,7 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
     try:
         with contextlib.ExitStack() as held:
             held.enter_context(quiet())
+            held.enter_context(torch.enable_grad())  # Unsloth tries whether 4-bit layers train
             place = name
             if isinstance(model, Adapter):
                 place = str(held.enter_context(model.on_its_base()))
@@ -282,38 +281,3 @@ def adapter_identity(weights: Weights, dtype: str = "") -> str:
     kind = getattr(torch, dtype) if dtype else matrices[0][1].dtype
     hashed = identity((name, tensor.to(kind)) for name, tensor in matrices)
     return f"{kind} {hashed}".removeprefix("torch.")
-
-
-@contextlib.contextmanager
-def merged_weights(model) -> Iterator[None]:
-    """On the CPU, each 4-bit layer computes with a matrix that is dequantised once.
-
-    These matrices live only inside the `with`: kept longer, they would go stale with the next
-    training step. On a GPU Unsloth's own kernels do better, and nothing is changed.
-    """
-    changed = []
-    dtype = model.get_input_embeddings().weight.dtype  # what is computed in
-    for layer in model.modules():
-        adapters = []
-        if isinstance(layer, LoRALinear4bit):
-            stored = layer.get_base_layer().weight
-            if not layer.disable_adapters:
-                adapters = layer.active_adapters
-        elif isinstance(layer, bnb.nn.Linear4bit):
-            stored = layer.weight
-        else:
-            continue
-        if stored.device.type != "cpu":
-            continue
-        # W + (α/r)·BA, in float32
-        weight = bnb.functional.dequantize_4bit(stored.data, stored.quant_state).float()
-        for name in adapters:
-            weight = weight + layer.get_delta_weight(name).float()
-        weight = weight.detach().to(dtype)
-        layer.forward = functools.partial(torch.nn.functional.linear, weight=weight)
-        changed.append(layer)
-    try:
-        yield
-    finally:
-        for layer in changed:
-            del layer.forward

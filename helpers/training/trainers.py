@@ -30,6 +30,7 @@ from helpers.settings import AFRESH
 from helpers.tiny import is_embedded
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter, save_config, save_tokenizer
+from helpers.training.dequantised import dequantised_weights
 from helpers.training.held_out import HeldOut, restore_best, watch_held_out
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
@@ -291,7 +292,8 @@ def go(
     FastLanguageModel.for_training(trainer.model)  # generating has left it in inference mode
     set_seed(run.seed, device_specific=True)  # else all processes would draw alike
     try:
-        steps = take_steps(trainer, run, callback, checkpoint)
+        with dequantised_weights(trainer.model):
+            steps = take_steps(trainer, run, callback, checkpoint)
         restore_best(trainer.model, run)
         weights = None
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # every process has a part

@@ -24,7 +24,8 @@ from helpers.machine import peak_memory
 from helpers.training import checkpoints, decoding, private
 from helpers.training.held_out import HeldOut
 from helpers.training.mirroring import mirror
-from helpers.training.models import merged_weights, progress
+from helpers.training.dequantised import merged_weights
+from helpers.training.models import progress
 from helpers.training.training_run import TrainingRun
 
 # Between two checkpoints, by device: what a disconnect costs at most.

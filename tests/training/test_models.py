@@ -1,7 +1,9 @@
 """Loading a base, adapters of another base, batched generation."""
 
+import contextlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from helpers import data
 from helpers.runs import write_json
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
-from helpers.training import Adapter, decoding, models, save_adapter
+from helpers.training import Adapter, decoding, dequantised, models, save_adapter
 from helpers.training.adapter import folder_identity, identity
 from tests.learning import BASE, untrained
 
@@ -108,14 +110,46 @@ def test_merged_weights_compute_the_same_and_are_dropped(recipe, machine):
             parameter.data = torch.randn_like(parameter) * 0.02
     rows = tokenizer("Mia has 3 pens.", return_tensors="pt")
     plain = model(**rows).logits
-    with models.merged_weights(model):
+    with dequantised.merged_weights(model):
         merged = model(**rows).logits
     with model.disable_adapter():
         base = model(**rows).logits
-        with models.merged_weights(model):
+        with dequantised.merged_weights(model):
             assert torch.allclose(model(**rows).logits, base, atol=1e-3)
     assert torch.allclose(plain, merged, atol=1e-3) and not torch.allclose(plain, base, atol=1e-1)
     assert torch.equal(model(**rows).logits, plain)
+
+
+@pytest.mark.parametrize("rank", [4, 64])  # beside W, and in one product with it
+def test_training_on_dequantised_weights_is_the_same(rank, recipe, machine):
+    """The loss and each gradient, those of the adapter at work, and all as it was afterwards."""
+    model, tokenizer = untrained(replace(recipe, lora=replace(recipe.lora, r=rank)), machine)
+    model.add_adapter("ref", model.peft_config["default"])
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter, dtype=torch.float32) * 0.02
+    [layer, *_] = dequantised.layers_on_cpu(model)
+    assert dequantised.one_product_is_less(layer) == (rank == 64)
+    rows = tokenizer("Mia has 3 pens. She sells 2 of them.", return_tensors="pt")
+    found = []
+    for training in (contextlib.nullcontext(), dequantised.dequantised_weights(model)):
+        with training:
+            model.zero_grad()
+            loss = model(**rows, labels=rows["input_ids"]).loss
+            loss.backward()
+            with dequantised.merged_weights(model), torch.no_grad():
+                model(**rows)
+            with torch.no_grad(), model.disable_adapter():
+                of_base = model(**rows).logits
+        own = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        found.append((loss, of_base, own))
+    (loss, of_base, own), (other_loss, other_of_base, others) = found
+    assert abs(loss - other_loss) < 1e-5 and torch.allclose(of_base, other_of_base, atol=1e-4)
+    assert own.keys() == others.keys() and not any(".ref." in name for name in own)
+    for name, gradient in own.items():
+        assert (gradient - others[name]).norm() < 1e-4 * gradient.norm(), name
+    assert not any("forward" in vars(layer) for layer in dequantised.layers_on_cpu(model))
 
 
 def test_an_identity_is_of_the_weights_at_work(recipe, machine):

@@ -1,5 +1,6 @@
 """A trainer of the embedded model with some of TRL's own settings put back: for bench_steps.py."""
 
+import contextlib
 import copy
 import itertools
 import statistics
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.machine import detect
-from helpers.training import decoding, models, private, watching
+from helpers.training import decoding, dequantised, models, private, watching
 from helpers.training.training_run import TrainingRun
 from tests.training.building import BASE, config, trainer_on
 
@@ -34,6 +35,7 @@ class Levers:
     threads: int = 1
     merged: bool = False
     decoded: bool = False
+    dequantised: bool = False
     logged: bool = False
     settings: tuple[tuple[str, object], ...] = ()
 
@@ -72,7 +74,11 @@ class Variant(Clock):
         """Trains from step 1, with the same seed every time."""
         torch.set_num_threads(self.levers.threads)
         set_seed(0)
-        self.trainer.train()
+        training = contextlib.nullcontext()
+        if self.levers.dequantised:
+            training = dequantised.dequantised_weights(self.trainer.model)
+        with training:
+            self.trainer.train()
         torch.set_num_threads(1)
 
     def seconds(self, column: int) -> float:
@@ -109,7 +115,7 @@ def variant(
     if levers.logged:
         watching.watch(trainer, run)
     elif levers.merged:
-        private.wrap(trainer, private.GENERATE, models.merged_weights(model))
+        private.wrap(trainer, private.GENERATE, dequantised.merged_weights(model))
     if levers.decoded:
         private.wrap(model, "generate", decoding.wrapper(model))
     return Variant(trainer, levers)
