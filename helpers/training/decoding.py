@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -46,6 +46,30 @@ def shared_beginning(prompts: torch.Tensor, seen: torch.Tensor) -> int:
     return min(len(os.path.commonprefix(rows)), min(map(len, rows)) - 1)
 
 
+def read_prompts(model, cache, ids: torch.Tensor, seen: torch.Tensor, step: Mapping):
+    """Fills an empty cache with all prompts; the last logits, and where the cache has tokens.
+
+    ids, seen: padded on the left, and where there are tokens, shape (rows, tokens). What all
+    begin with is read once, then the rest of each once, for all its replies: padding is between.
+    """
+    distinct, of_row = torch.unique(torch.cat([ids, seen], dim=1), dim=0, return_inverse=True)
+    prompts, seen = distinct.chunk(2, dim=1)
+    begun = 0
+    if not any(cache.is_sliding):  # such a layer counts the padding between as tokens
+        begun = shared_beginning(prompts, seen)
+    if begun:
+        own = prompts[-1:, -seen[-1].sum() :]
+        model(input_ids=own[:, :begun], **step)
+        cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long))
+    missing = ids.shape[1] - seen.sum(-1, keepdim=True)
+    places = torch.arange(ids.shape[1])
+    seen = ((places < begun) | (places >= begun + missing)).long()
+    read = {"input_ids": prompts[:, begun:], "position_ids": positions_of(seen)[:, begun:]}
+    logits = model(**read, attention_mask=seen, **step).logits[of_row]
+    cache.batch_select_indices(of_row)
+    return logits, seen[of_row]
+
+
 def decode(
     model, input_ids, logits_processor, stopping_criteria, generation_config, **given
 ) -> torch.Tensor:
@@ -60,27 +84,12 @@ def decode(
     ids = input_ids.new_full((rows, end), generation_config.pad_token_id)
     ids[:, :width] = input_ids
     step = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-    # 1 read what all prompts begin with, and the rest of each prompt once
-    pairs = torch.cat([input_ids, given["attention_mask"]], dim=1)
-    distinct, of_row = torch.unique(pairs, dim=0, return_inverse=True)
-    prompts, seen = distinct.chunk(2, dim=1)
-    begun = 0
-    if not any(cache.is_sliding):  # such a layer counts the padding between as tokens
-        begun = shared_beginning(prompts, seen)
-    if begun:
-        model(input_ids=prompts[-1:, -seen[-1].sum() :][:, :begun], **step)
-        cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long))
-    padded = torch.arange(width) < begun + width - seen.sum(-1, keepdim=True)
-    seen = seen.masked_fill(padded, 0)
-    seen[:, :begun] = 1
-    read = {"input_ids": prompts[:, begun:], "position_ids": positions_of(seen)[:, begun:]}
-    logits = model(**read, attention_mask=seen, **step).logits[of_row]
-    cache.batch_select_indices(of_row)
-    mask = torch.nn.functional.pad(seen[of_row], (0, end - width), value=1)
+    logits, seen = read_prompts(model, cache, input_ids, given["attention_mask"], step)
+    mask = torch.nn.functional.pad(seen, (0, end - width), value=1)
     positions = positions_of(mask)
     alive = torch.arange(rows)
     for place in range(width, end):
-        # 2 choose a token for each row that goes on
+        # 1 choose a token for each row that goes on
         scores = logits_processor(ids[alive, :place], logits[:, -1].float())
         if generation_config.do_sample:
             shares = torch.ones(rows, scores.shape[1])  # for all, so that none changes the others'
@@ -89,14 +98,14 @@ def decode(
         else:
             chosen = scores.argmax(-1)
         ids[alive, place] = chosen
-        # 3 drop the rows that have ended
+        # 2 drop the rows that have ended
         going = (~torch.isin(chosen, ends)).nonzero()[:, 0]
         if not len(going):
             break
         if len(going) < len(alive):
             alive = alive[going]
             cache.batch_select_indices(going)
-        # 4 read what was chosen
+        # 3 read what was chosen
         read = {"input_ids": ids[alive, place, None], "attention_mask": mask[alive, : place + 1]}
         logits = model(**read, position_ids=positions[alive, place, None], **step).logits
     return ids[:, : place + 1]

@@ -22,9 +22,9 @@ from transformers import PrinterCallback, TrainerCallback
 from helpers import runs
 from helpers.machine import peak_memory
 from helpers.training import checkpoints, decoding, private
+from helpers.training.dequantised import merged_weights
 from helpers.training.held_out import HeldOut
 from helpers.training.mirroring import mirror
-from helpers.training.dequantised import merged_weights
 from helpers.training.models import progress
 from helpers.training.training_run import TrainingRun
 
