@@ -204,7 +204,7 @@ def generation(recipe: Recipe, shape: Shape, machine: Machine) -> Parts:
         "KV cache": rows * row_length(part) * keys_and_values * width,
         "prompts": rows * part.max_prompt * reading * width,
     }
-    if machine.device == "cpu" and recipe.lora.load_in_4bit:  # see `models.merged_weights`
+    if machine.device == "cpu" and recipe.lora.load_in_4bit:  # see `merged_weights`
         sizes["merged weights"] = shape.linear * width
     return sizes
 
@@ -220,6 +220,8 @@ def estimate(
     width = matrix_width = WIDTH[machine.dtype]
     if recipe.lora.load_in_4bit:
         matrix_width = FOUR_BIT
+        if machine.device == "cpu":  # see `dequantised_weights`
+            matrix_width += width
     # A is r × inputs, B is outputs × r, both float32 on every machine
     sides = sum(sum(shape.projections[name]) for name in recipe.lora.targets)
     lora = 4 * recipe.lora.r * sides * shape.layers
