@@ -44,6 +44,7 @@ CODE = (
     "data/*.py",
     "rewards.py",
     "training/decoding.py",
+    "training/dequantised.py",
     "training/models.py",
     "training/private.py",
     "training/trainers.py",
