@@ -153,7 +153,7 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
     }
     functions = []
     for name, span in recipe.shaping.items():
-        if recipe.rewards and name not in recipe.rewards:
+        if name not in recipe.rewards:
             cure = f"Its rewards are: {', '.join(recipe.rewards)}."
             raise ValueError(
                 f"{recipe.name} has a shaping of {name!r}, which it does not pay for.\n{cure}"

@@ -70,11 +70,13 @@ def test_a_reward_s_column_is_needed_where_it_is_paid_and_nowhere_else(homework)
         reason = data.loading.fault(homework, example, row, ["lines"])
         assert reason == "without 'lines', which a reward asks for"
     hashed = recipes.RECIPES["gsm8k_hash"]
-    paying = replace(hashed, rewards={**hashed.rewards, "r_brief": 0.1})
+    own = {"rewards": {**hashed.rewards, "r_brief": 0.1}, "shaping": {"r_brief": (-1, 0)}}
+    paying = replace(hashed, **own)
     with pytest.raises(ValueError, match="2000 without 'lines', which a reward asks for"):
         data.load(paying, "embedded", "cpu")
     assert len(data.load_further(paying, None, "cpu").examples) > 100
-    assert not rewards.columns_of(replace(homework, rewards={}))  # an export asks, and pays nothing
+    asking = replace(homework, rewards={}, shaping={})  # as an export does: it pays nothing
+    assert not rewards.columns_of(asking)
 
 
 def test_a_reward_that_asks_for_one_prompt_is_told(homework, monkeypatch):

@@ -96,7 +96,8 @@ def load(recipe: Recipe, dataset: str | None, device: str) -> dict[str, Split]:
 
 def load_further(recipe: Recipe, dataset: str | None, device: str) -> Split:
     """The test split of the recipe's second held-out dataset (`recipe.further`)."""
-    further = replace(recipe, read_row=recipe.read_further, source=recipe.further, rewards={})
+    further = replace(recipe, read_row=recipe.read_further, source=recipe.further)
+    further = replace(further, rewards={}, shaping={})  # which may ask for other columns
     rows = rows_of(further.source, dataset, device)
     return to_examples(further, rows.get("test", rows["train"]), "test")
 

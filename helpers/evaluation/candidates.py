@@ -54,7 +54,7 @@ def find_candidates(
     """What the names mean: folders with an adapter, which know their base, or whole models.
 
     Labels are the run's name for `…/grpo/adapter`, else the last part of a path or id.
-    use_4bit: None for an adapter's base as the recipe trained it, and for a whole model as stored.
+    use_4bit: None for an adapter's base as it was trained on, and for a whole model as stored.
     base: where the adapters' base lies now, if elsewhere. with_base: the base of the first adapter
     is a candidate, too. Raises ValueError for no adapter.
     """
@@ -126,7 +126,8 @@ def learned_from(
     if own == place or not os.path.exists(own):
         return 0
     try:
-        rows = data.load(replace(recipe, rewards={}), own, "cpu")["train"].examples
+        plain = replace(recipe, rewards={}, shaping={})  # questions alone
+        rows = data.load(plain, own, "cpu")["train"].examples
     except ValueError:  # they are of another recipe
         return 0
     known = {data.question_key(example.question) for example in rows}

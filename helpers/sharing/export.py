@@ -121,9 +121,13 @@ def hashes_of(folder: Path) -> dict[str, str | None]:
     return found
 
 
-def check_unchanged(folder: Path) -> None:
-    """Raises ValueError if a file is not what the export wrote: nobody has proved that one."""
-    for name, written in Export.read(folder).origin.get("sha256", {}).items():
+def check_proved(folder: Path) -> None:
+    """Raises ValueError if nobody has proved this export, or a file is not what it wrote."""
+    origin = Export.read(folder).origin
+    if origin.get("proved") is False:
+        cure = "Export it again to its end: notebook 04, or python -m helpers export."
+        raise ValueError(f"{folder} was never proved to be the trained model.\n{cure}")
+    for name, written in origin.get("sha256", {}).items():
         file = folder / name
         if written and (not file.is_file() or file_hash(file) != written):
             what = f"{file} is not what the export wrote"
@@ -174,6 +178,7 @@ def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str 
         "recipe": manifest.get("recipe"),
         "stage": manifest.get("stage"),
         "run": adapter.run.hash if adapter.run else None,
+        "proved": False,  # until `prove_all` has read it back
         "versions": versions(),
     }
     write_json(made / EXPORT_FILE, origin)

@@ -90,7 +90,9 @@ def to_gguf(
             write_file(file, [*command, file, "--outtype", kind])
         text = modelfile(merged, recipe, file.name)
         (made / "Modelfile").write_text(text, encoding="utf-8")
-        write_json(made / EXPORT_FILE, merged.origin | {"form": "gguf", "precision": kind})
+        origin = merged.origin | {"form": "gguf", "precision": kind}
+        origin.pop("proved", None)  # what it replies is said instead
+        write_json(made / EXPORT_FILE, origin)
         print(f"{file.name}: {first_reply(file, merged, recipe)}")
     return Export.read(folder)
 

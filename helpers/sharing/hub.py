@@ -37,7 +37,7 @@ from helpers.machine import file_hash, place
 from helpers.runs import read_object
 from helpers.settings import check_repo
 from helpers.sharing.card import OWNER
-from helpers.sharing.export import EXPORT_FILE, check_unchanged, foreign_files
+from helpers.sharing.export import EXPORT_FILE, check_proved, foreign_files
 
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
 # What a loader would mix with new weights, or read beside them
@@ -110,7 +110,7 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
         files[name] = (folder / name).stat().st_size / 1e6
     foreign = []
     if (folder / EXPORT_FILE).is_file():
-        check_unchanged(folder)
+        check_proved(folder)
         foreign = foreign_files(folder)
     return Plan(repo, private, files, foreign)
 

@@ -11,8 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.runs import free_name, read_object
-from helpers.sharing.export import Export, foreign_files, generation_settings, longest_text
+from helpers.machine import make_readable
+from helpers.runs import free_name, read_object, write_json
+from helpers.sharing.export import (
+    EXPORT_FILE,
+    Export,
+    foreign_files,
+    generation_settings,
+    longest_text,
+)
 from helpers.training import Adapter
 
 # The largest relative difference of two models that are the same, measured on the embedded model
@@ -67,8 +74,9 @@ def prove_all(
     """Reads each export in a fresh process and compares it with base + adapter.
 
     base: Hub id or folder of unquantised weights. prompts: texts with the chat template applied.
-    An export without a proof is renamed. Raises ValueError, naming each such export and what is
-    wrong with it, unless all are the trained model; RuntimeError if it cannot be found out.
+    What has a proof says so in its export.json; what has none is renamed. Raises ValueError, naming
+    each such export and what is wrong with it, unless all are the trained model; RuntimeError if it
+    cannot be found out.
     """
     try:
         trained = expected(base, adapter, prompts, max_new_tokens)
@@ -87,6 +95,9 @@ def prove_all(
         for name, proof in proofs.items():
             print(f"proven: {exports[name].folder}: {proof}")
         raise ValueError("\n".join(faults))
+    for export in exports.values():
+        write_json(export.folder / EXPORT_FILE, export.origin | {"proved": True})
+        make_readable(export.folder)
     return proofs
 
 

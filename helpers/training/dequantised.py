@@ -46,14 +46,14 @@ def dequantised_weights(model) -> Iterator[None]:
 
 
 def with_lora(layer: LoRALinear4bit, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """x(W + sBA)ᵀ."""
+    """`x(W + sBA)ᵀ`."""
     for name in adapters(layer):
         weight = weight + layer.get_delta_weight(name).to(weight.dtype)
     return linear(x, weight)
 
 
 def beside_lora(layer: LoRALinear4bit, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """xWᵀ + s(xAᵀ)Bᵀ, the second term in the type of A and B."""
+    """`xWᵀ + s(xAᵀ)Bᵀ`, the second term in the type of A and B."""
     result = linear(x, weight)
     for name in adapters(layer):
         inner = layer.lora_A[name](x.to(layer.lora_A[name].weight.dtype))

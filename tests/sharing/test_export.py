@@ -81,7 +81,12 @@ def change_index(folder, files):
 
 
 def test_every_export_is_the_trained_model(exports, trained, prompts):
+    for export in exports.values():
+        with pytest.raises(ValueError, match="never proved .*\nExport it again"):
+            sharing.plan_push(export.folder, None)
     found = sharing.prove_all(exports, BASE, trained, prompts, 48)
+    for export in exports.values():
+        assert "export.json" in sharing.plan_push(export.folder, None).files
     for name, shown in found.items():
         assert (shown.prompts, shown.computed_in, shown.same_rounded) == (16, "float32", 16), name
         assert shown.same_text == 16 or name in ("bf16", "fp16")  # those may part at a tie
@@ -101,7 +106,7 @@ def test_an_export_says_what_it_is_and_names_no_folder_of_this_machine(exports, 
         assert config["dtype"] == str(dtype).removeprefix("torch.")
         assert (export.form, export.precision) == ("merged", kind)
     for export in exports.values():
-        assert export == sharing.Export.read(export.folder)
+        assert sharing.Export.read(export.folder).origin | {"proved": False} == export.origin
         assert export.origin["base"] == "helpers/tiny/model"
         assert export.origin["adapter_sha256"] == trained.hash
         assert export.folder.stat().st_mode & 0o777 == 0o755

@@ -33,6 +33,7 @@ recipe, adapter = RECIPES["gsm8k_xml"], Adapter.read(place / "grpo" / "adapter",
 results = json.loads((place / "summary.json").read_text())
 exports = {"adapter": sharing.copy_adapter(base, adapter, place / "adapter")}
 exports["merged"] = sharing.merge(base, adapter, place / "merged", "bf16")
+sharing.prove_all(exports, base, adapter, ["3 + 4?"], 8)
 for export in exports.values():
     sharing.write_card(export, recipe, adapter.run, results, "me/taught")
 print(sharing.push(exports["merged"].folder, "me/taught"))

@@ -251,6 +251,7 @@ def test_a_public_repository_is_not_taken_for_private(server, folder):
 
 UNSOUND = [  # a file, what it holds, and what is said of it
     ("export.json", "{", "export.json is damaged"),
+    ("export.json", '{"form": "merged", "proved": false}', "never proved .*\nExport it again"),
     ("README.md", "your-name/m", "whose the model is.\nSet"),
     ("adapter_config.json", ADAPTER % "/home/me/base", "of this machine as its .*\nPush the copy"),
 ]
