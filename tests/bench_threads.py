@@ -21,8 +21,8 @@ from tests.bench import Row, show
 import torch  # isort: skip  (after Unsloth)
 
 PROMPTS = 32
-GENERATED = 64  # tokens a prompt
-TRAINED = (8, 192)  # rows of so many tokens
+GENERATED = 32  # tokens a prompt
+TRAINED = (4, 192)  # rows of so many tokens
 BUSY = "while True: pass"
 
 
@@ -61,7 +61,7 @@ def speeds(name: str, here: machine.Machine) -> dict[tuple[str, int], tuple[floa
         model = training.add_lora(model, recipe, here, 0)
         examples = data.load(recipe, "embedded", "cpu")["test"].examples[:PROMPTS]
         prompts = [data.prompt_text(recipe, tokenizer, one.question) for one in examples]
-        ids = torch.randint(1000, 2000, TRAINED)
+        ids = torch.randint(model.config.vocab_size, TRAINED)
         for threads in (1, here.cores):
             torch.set_num_threads(threads)
             generated(model, tokenizer, prompts[:2])  # warm
