@@ -2,7 +2,8 @@
 
 MODEL: SmolLM2-135M's folder, as `python -m helpers smollm2` leaves it. Tokens a second, generated
 and trained on, in both number types, with one thread and with all; then the same beside a process
-that keeps one core busy; and what `machine.for_size` chooses each time. All in one run.
+that keeps one core busy; and what `machine.for_size` chooses each time. All in one run, on a
+machine that is otherwise idle.
 """
 
 from __future__ import annotations
