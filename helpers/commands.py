@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from helpers import machine, notebooks
@@ -44,7 +44,7 @@ def both(settings: Settings) -> None:
     """SFT, where the recipe has it, and then GRPO."""
     first, second = settings.sft_output, settings.grpo_output
     names = ["grpo"]
-    if get_recipe(settings.recipe or DEFAULT_RECIPE).sft and not settings.adapter:
+    if not settings.adapter and get_recipe(settings.recipe or DEFAULT_RECIPE).sft:
         names = ["sft", "grpo"]
     elif first:
         raise ValueError("There is no SFT here, and so no --sft_output.\nLeave it out.")
@@ -61,8 +61,12 @@ def train(names: Sequence[str], settings: Settings) -> None:
         check_place(place)
     from accelerate.utils.memory import clear_device_cache
 
+    from helpers import evaluation
     from helpers.training import stages
 
+    if settings.adapter and not settings.recipe:
+        learned = evaluation.recipes_of([adapter_of(settings.adapter)])
+        settings = replace(settings, recipe=next(iter(learned), DEFAULT_RECIPE))
     job = stages.open_job(settings, names)
     if not job.machine.main:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  the first one speaks
@@ -256,7 +260,7 @@ def plot(runs: Sequence[str], settings: Settings) -> None:
 
 def export(settings: Settings) -> None:
     """Merges an adapter (by default the last one) into one model, and proves it."""
-    from helpers import data, evaluation, runs, sharing, training
+    from helpers import data, evaluation, sharing, training
 
     folder = adapter_of(settings.adapter) if settings.adapter else last_adapter(settings.recipe)
     adapter = training.Adapter.read(folder, settings.model or None)
@@ -271,17 +275,16 @@ def export(settings: Settings) -> None:
     results = adapter.run.folder.parent if adapter.run else Path("outputs", name)
     place = Path(settings.out or results / "export" / f"merged-{settings.precision}")
     staging = settings.staging or None
-    shown = place.with_name(f"{place.name}-proof.json")
-    shown.unlink(missing_ok=True)  # of an export before
     generated = data.load(get_recipe(DEFAULT_RECIPE), data.EMBEDDED, "cpu")
     examples = generated["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
     limit = min(256, recipe.grpo.max_completion)
+    print(f"adapter  {adapter.folder}", flush=True)
     merged = sharing.merge(base, adapter, place, settings.precision, staging)
-    print(f"adapter  {adapter.folder}\nmerged   {place}, {merged.megabytes:.2f} MB")
-    print("proving  it in a fresh process; minutes, where the model is large", flush=True)
+    print(f"merged   {place}, {merged.megabytes:.2f} MB", flush=True)
+    if not merged.origin["proved"]:
+        print("proving  it in a fresh process; minutes, where the model is large", flush=True)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
-    runs.write_json(shown, asdict(proof))
     print(f"proved   {proof}")
     if sharing.local_base(base):
         print(f"base     {sharing.local_base(base)}")

@@ -264,7 +264,7 @@ def check_paid(name: str, rewards, count: int, span: tuple[float, float]) -> Non
             raise ValueError(f"{name} returned {reward!r:.80} for a completion.\n{cure}")
         if reward is not None and not min(span) - NEAR <= reward <= max(span) + NEAR:
             what = f"{name} returned {reward:g}; by the recipe it pays {span[0]:g} to {span[1]:g}"
-            cure = f"Pay 0 to 1, with a weight, or give its range: shaping={{{name!r}: (…, …)}}."
+            cure = f"Pay within that, or set its range in shaping={{{name!r}: (…, …)}}."
             raise ValueError(f"{what}.\n{cure}")
 
 

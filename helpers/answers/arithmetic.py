@@ -1,5 +1,6 @@
 """The equations that a text states, and whether a reply makes a number up."""
 
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -155,6 +156,7 @@ def said(answer: Fraction, text: str) -> bool:
     return False
 
 
+@functools.lru_cache(maxsize=2**14)  # several tables are of the same replies
 def hallucinates(question: str, completion: str) -> bool:
     """Our operational definition: a stated equation is false, or the answer is a number that
     neither the question holds nor anything in the reply comes to.

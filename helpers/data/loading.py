@@ -158,7 +158,7 @@ def to_examples(
 
 def nothing_usable(recipe: Recipe, split: str, found: Split, row: Mapping) -> str:
     """Cause and cure, where each row was left out; row: the last of them."""
-    columns = ", ".join(map(str, row))[:150]
+    columns = ", ".join(dict.fromkeys(str(name).strip().lower() for name in row))[:150]
     what = f"The {split} split has no usable row ({found.left_out}; its columns: {columns})."
     if any("a reward asks for" in reason for reason in found.dropped):
         cure = "Add that column, or take the reward that asks for it out of the recipe."
@@ -182,7 +182,7 @@ def fault(
     if CONTROL.search("\n".join((example.question, example.solution, example.answer))):
         return "with a control token of the chat template"
     if recipe.score(example.answer, example.answer) != 1.0:
-        return "with an answer that does not verify"
+        return "with an answer that the recipe's score cannot read"
     try:
         recipe.format.write(example.solution or "…", example.answer)
     except ValueError:

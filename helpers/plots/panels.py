@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from math import ceil
 from pathlib import Path
@@ -111,8 +112,18 @@ def legends(axes) -> None:
             legend(axis, 0.22)
 
 
-def save(figure: Figure, path: str | Path) -> Figure:
-    """Writes the figure as PNG and returns it."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure's PNG file, which a notebook shows without drawing it again."""
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+def save(figure: Figure, path: str | Path) -> Picture:
+    """Writes the figure as PNG."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
-    return figure
+    return Picture(Path(path))

@@ -77,7 +77,8 @@ def steps_trained(run: Run) -> dict[str, int]:
     """How many steps each stage took on the way to a run, by its name."""
     found = {}
     while run:
-        found[run.manifest["stage"]] = run.manifest.get("steps")
+        stage, steps = run.manifest["stage"], run.manifest.get("steps")
+        found[stage] = found.get(stage, 0) + (steps or 0)  # one can go on from another
         learned, parent = run.manifest.get("parent_hash"), run.manifest.get("parent")
         run = Run.read(Path(parent).parent) if parent else None
         if run and run.manifest.get("adapter_hash") != learned:  # that has been trained anew

@@ -10,7 +10,14 @@ from pathlib import Path
 from helpers.machine import file_hash, make_readable, versions, writable_folder
 from helpers.runs import read_object, write_json
 from helpers.tiny import TINY, is_embedded
-from helpers.training import Adapter, lock_folder, neutral_settings, save_config, save_tokenizer
+from helpers.training import (
+    Adapter,
+    folder_identity,
+    lock_folder,
+    neutral_settings,
+    save_config,
+    save_tokenizer,
+)
 
 from transformers import AutoConfig, GenerationConfig  # isort: skip  (after Unsloth)
 from transformers.models.auto.tokenization_auto import get_tokenizer_config  # isort: skip
@@ -50,10 +57,12 @@ class Export:
 
 def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
     """Writes the adapter as others can load it: its configuration names no folder of here."""
-    with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
-        shutil.copy(adapter.weights, made)
-        save_config(adapter.config, public_name(base), made)
-        complete(made, base, adapter, "adapter", None)
+    origin = origin_of(base, adapter, "adapter", None)
+    if not proved_before(folder, origin):
+        with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
+            shutil.copy(adapter.weights, made)
+            save_config(adapter.config, public_name(base), made)
+            complete(made, base, adapter, origin)
     note = local_base(base)
     if note:
         print(note)
@@ -125,13 +134,25 @@ def check_proved(folder: Path) -> None:
     """Raises ValueError if nobody has proved this export, or a file is not what it wrote."""
     origin = Export.read(folder).origin
     if origin.get("proved") is False:
-        cure = "Export it again to its end: notebook 04, or python -m helpers export."
+        cure = "Run that export again, to its end: notebook 04, or python -m helpers export."
         raise ValueError(f"{folder} was never proved to be the trained model.\n{cure}")
     for name, written in origin.get("sha256", {}).items():
         file = folder / name
         if written and (not file.is_file() or file_hash(file) != written):
             what = f"{file} is not what the export wrote"
             raise ValueError(f"{what}.\nExport again, or push it from a folder of its own.")
+
+
+def proved_before(folder: str | Path, origin: dict) -> bool:
+    """Whether the export of just this origin lies there, proved, and each file as it was written.
+
+    It need be neither made nor proved again.
+    """
+    with contextlib.suppress(FileNotFoundError, ValueError):  # there is none, or another one
+        found = Export.read(folder).origin
+        check_proved(Path(folder))
+        return found.items() >= (origin | {"proved": True}).items() and not foreign_files(folder)
+    return False
 
 
 def tell_replaced(folder: Path, origin: dict) -> None:
@@ -141,8 +162,9 @@ def tell_replaced(folder: Path, origin: dict) -> None:
         print(f"replaced  the export of another adapter in {folder}")
 
 
-def foreign_files(folder: Path) -> list[str]:
+def foreign_files(folder: str | Path) -> list[str]:
     """What lies there, or is there in place of a folder, that neither export nor card wrote."""
+    folder = Path(folder)
     if folder.is_file():
         return [folder.name]
     found = []
@@ -163,17 +185,23 @@ def remove(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str | None) -> None:
+def complete(made: Path, base: str, adapter: Adapter, origin: dict) -> None:
     """Adds tokenizer, generation settings and `export.json`, without names of this machine."""
     tokenizer = adapter.tokenizer
     tokenizer.model_max_length = longest_text(base)
     save_tokenizer(tokenizer, made)
     generation_settings(base, adapter).save_pretrained(made)
+    write_json(made / EXPORT_FILE, origin)
+
+
+def origin_of(base: str, adapter: Adapter, form: str, precision: str | None) -> dict:
+    """What export.json says of an export that nobody has proved yet."""
     manifest = adapter.run.manifest if adapter.run else {}
-    origin = {
+    return {
         "form": form,
         "precision": precision,
         "base": public_name(base),
+        "base_weights": folder_identity(base) if Path(base).is_dir() else "",
         "adapter_sha256": adapter.hash,
         "recipe": manifest.get("recipe"),
         "stage": manifest.get("stage"),
@@ -181,7 +209,6 @@ def complete(made: Path, base: str, adapter: Adapter, form: str, precision: str 
         "proved": False,  # until `prove_all` has read it back
         "versions": versions(),
     }
-    write_json(made / EXPORT_FILE, origin)
 
 
 def longest_text(base: str) -> int:

@@ -77,6 +77,8 @@ class Plan:
             foreign = "  (not from the export)" if name in self.foreign else ""
             lines.append(f"{megabytes:12.3f} MB  {name}{foreign}")
         lines.append(f"{sum(self.files.values()):12.3f} MB  in {len(self.files)} files")
+        if "README.md" not in self.files:
+            lines.append("no card: one that lies there stays, and tells of what was pushed before")
         return "\n".join(lines)
 
 
@@ -88,12 +90,14 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
     check_repo(repo)
     folder = Path(folder)
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.gguf")):
-        raise FileNotFoundError(
-            f"There is no folder {folder} with weights (.safetensors or .gguf) to push.\n"
-            "Export first: notebook 04, or python -m helpers export."
-        )
+        exports = [str(path.parent) for path in sorted(folder.glob(f"*/{EXPORT_FILE}"))]
+        cure = "Export first: notebook 04, or python -m helpers export."
+        if exports:
+            cure = f"Name one of the exports in it: {', '.join(exports)}."
+        what = f"There is no folder {folder} with weights (.safetensors or .gguf) to push"
+        raise FileNotFoundError(f"{what}.\n{cure}")
     if UNPROVED.search(folder.resolve().name):
-        raise ValueError(f"{folder} was not what it should be.\nExport it again, and push that.")
+        raise ValueError(f"{folder} was not proved.\nExport again, and push what that makes.")
     config = folder / "adapter_config.json"
     if config.is_file():
         base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers.machine import checked_downloads
 from helpers.runs import write_json
-from helpers.sharing.export import Export, complete, staged
+from helpers.sharing.export import Export, complete, origin_of, proved_before, staged
 from helpers.training import Adapter, quiet, whole_weights
 
 import torch  # isort: skip  (after Unsloth, as all below)
@@ -60,6 +60,9 @@ def merge(
     """
     adapter.tokenizer  # noqa: B018  raises where there is none, before all the work
     weights = folder_of(base)
+    origin = origin_of(base, adapter, "merged", precision)
+    if proved_before(folder, origin):
+        return Export.read(folder)
     config = AutoConfig.from_pretrained(weights)
     if getattr(config, "quantization_config", None):
         what = f"The weights of {base} are quantised; a merge would round the adapter away"
@@ -83,7 +86,7 @@ def merge(
         if shards.is_sharded:
             index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
             write_json(made / "model.safetensors.index.json", index)
-        complete(made, base, adapter, "merged", precision)
+        complete(made, base, adapter, origin)
     return Export.read(folder)
 
 

@@ -3,12 +3,13 @@
 `reader.py` measures there; here it is judged.
 """
 
+import hashlib
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helpers.machine import make_readable
@@ -19,6 +20,7 @@ from helpers.sharing.export import (
     foreign_files,
     generation_settings,
     longest_text,
+    proved_before,
 )
 from helpers.training import Adapter
 
@@ -74,19 +76,23 @@ def prove_all(
     """Reads each export in a fresh process and compares it with base + adapter.
 
     base: Hub id or folder of unquantised weights. prompts: texts with the chat template applied.
-    What has a proof says so in its export.json; what has none is renamed. Raises ValueError, naming
-    each such export and what is wrong with it, unless all are the trained model; RuntimeError if it
-    cannot be found out.
+    What has a proof says so in its export.json, and is not read again unless something changed;
+    what has none is renamed. Raises ValueError, naming each such export and what is wrong with it,
+    unless all are the trained model; RuntimeError if it cannot be found out.
     """
+    trained = expected(base, adapter, prompts, max_new_tokens)
+    asked = hashlib.sha256(json.dumps(trained).encode()).hexdigest()
+    earlier = {name: earlier_proof(export, asked) for name, export in exports.items()}
+    proofs = {name: proof for name, proof in earlier.items() if proof}
+    unproved = {name: export for name, export in exports.items() if name not in proofs}
     try:
-        trained = expected(base, adapter, prompts, max_new_tokens)
-        found = read_back(exports, trained)
+        found = read_back(unproved, trained) if unproved else {}
     except BaseException:  # Ctrl-C, too
-        for export in exports.values():
+        for export in unproved.values():
             print(f"{export.folder} is not proven. {set_aside(export)}")
         raise
-    proofs, faults = {}, []
-    for name, export in exports.items():
+    faults = []
+    for name, export in unproved.items():
         try:
             proofs[name] = judge(export, found[name])
         except ValueError as error:
@@ -95,10 +101,27 @@ def prove_all(
         for name, proof in proofs.items():
             print(f"proven: {exports[name].folder}: {proof}")
         raise ValueError("\n".join(faults))
-    for export in exports.values():
+    for name, export in unproved.items():
+        files = {"asked": asked, "files": export.origin["sha256"]}
+        write_json(proof_file(export), asdict(proofs[name]) | files)
         write_json(export.folder / EXPORT_FILE, export.origin | {"proved": True})
         make_readable(export.folder)
-    return proofs
+    return {name: proofs[name] for name in exports}
+
+
+def proof_file(export: Export) -> Path:
+    """Where the proof of an export lies: beside it, so that it is not given away with it."""
+    return export.folder.with_name(f"{export.folder.name}-proof.json")
+
+
+def earlier_proof(export: Export, asked: str) -> Proof | None:
+    """The proof that lies there, if it is of these very files, by the same questions."""
+    if not proved_before(export.folder, export.origin):
+        return None
+    found = read_object(proof_file(export), {}, "Delete it.") or {}
+    if (found.pop("asked", ""), found.pop("files", {})) == (asked, export.origin["sha256"]):
+        return Proof(**found)
+    return None
 
 
 def expected(base: str, adapter: Adapter, prompts: Sequence[str], max_new_tokens: int) -> dict:
@@ -124,7 +147,8 @@ def set_aside(export: Export) -> str:
         return "It is not there."
     aside = free_name(export.folder, "unproved")
     export.folder.rename(aside)
-    return f"It is called {aside.name} now."
+    proof_file(export).unlink(missing_ok=True)
+    return f"It is called {aside.name} now, and can be deleted."
 
 
 def wrong_files(export: Export, generation: Mapping) -> str:

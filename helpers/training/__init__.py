@@ -5,7 +5,7 @@ add_lora           freezes a base and adds the recipe's LoRA matrices
 count_parameters   how many parameters train, and how many there are
 Adapter            the noun: folder, base, rank, tokenizer and run of a trained adapter
 save_config        writes an adapter's configuration; save_tokenizer a tokenizer's files
-whole_weights      says which file of a base is damaged
+whole_weights      says which file of a base is damaged; folder_identity is its weights' hash
 is_adapter         whether a folder holds an adapter, rather than a whole model
 generate           continues prompts; in_batches does so batch by batch
 ask                answers a question on the screen, word by word
@@ -40,6 +40,7 @@ from helpers.training.unsloth_first import quiet  # isort: skip  (before all tha
 from helpers.rewards import REWARDS, group_advantages, reward_functions, reward_table, written
 from helpers.training.adapter import (
     Adapter,
+    folder_identity,
     identity,
     is_adapter,
     save_config,

@@ -27,7 +27,7 @@ from helpers.machine import (
     shape_of,
     writable_folder,
 )
-from helpers.recipes import SUPERVISED, Recipe, for_model, get_recipe
+from helpers.recipes import SUPERVISED, Recipe, for_model, get_recipe, in_words
 from helpers.rewards import columns, reward_functions, reward_table, written
 from helpers.rows import Example
 from helpers.runs import Run, duration, few_groups
@@ -39,6 +39,7 @@ from helpers.training.mirroring import restore
 from helpers.training.models import add_lora, generate, load
 from helpers.training.trainers import (
     check_group,
+    check_start,
     check_tracker,
     grpo_config,
     sft_config,
@@ -110,13 +111,19 @@ def open_job(settings: Settings, names: Sequence[str] = ("sft", "grpo")) -> Job:
         raise ValueError(NO_BEST)
     base = settings.model or default_base(recipe, machine)
     machine = for_size(machine, shape_of(base).parameters)
+    published = in_words(recipe)
     recipe = for_model(recipe, is_embedded(base), machine.device, settings.budget)
+    if not is_embedded(base):  # whose settings are its own
+        for what, words in in_words(recipe).items():
+            if words != published[what]:
+                print(f"on a CPU  {what}: {words} (BUDGET = published: {published[what]})")
     set_seed(settings.seed)
     seam = data.fit(changed(recipe, settings), data.load_tokenizer(base), base)
     for line in seam.mended:
         print(f"mended    {line}")
     job = Job(settings, seam.recipe, machine, base)
     if "grpo" in names:
+        check_start(job.recipe, settings.output, settings.adapter)
         check_group(job.recipe.grpo.batch, job.recipe.grpo.generations)
     if data.note_rows(base, job.place):  # then it shows that they go through, and no more
         job = replace(job, settings=replace(settings, force=True))
@@ -268,6 +275,8 @@ def preflight(
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
     print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
     print(f"{steps} steps will take about {duration(minutes)}")
+    if 0.5 < cut < 1:
+        print("most replies are cut off: more SFT, or a larger MAX_COMPLETION, lets them end")
     if flat < 1 and few_groups(flat, recipe):
         print("few groups a step differ: it is mostly chance; a larger batch, or a lower rate")
     reason = ""

@@ -85,6 +85,14 @@ def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -
     return min(steps, max_steps) if max_steps else steps
 
 
+def check_start(recipe: Recipe, output: str | Path, adapter: str) -> None:
+    """Raises ValueError if GRPO would replace the run that it is to go on from."""
+    own = Path(output, recipe.name, "grpo").resolve()
+    if adapter and Path(adapter).resolve().is_relative_to(own):
+        what = f"GRPO would put its run in the place of {adapter}, from which it is to go on"
+        raise ValueError(f"{what}.\nSet OUTPUT to another folder.")
+
+
 def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -> Adapter | None:
     """The adapter that GRPO goes on from: the one given, else that of the SFT run, else None.
 

@@ -46,7 +46,7 @@ def test_a_draw_is_the_same_for_a_seed_and_all_where_too_many_are_asked_for(reci
 
 MISSING = "without 'question'"
 NO_ANSWER, TYPE = "without an answer or a verified solution", "with a field of the wrong type"
-UNVERIFIED, NO_QUESTION = "with an answer that does not verify", "without a question"
+UNVERIFIED, NO_QUESTION = "with an answer that the recipe's score cannot read", "without a question"
 REPEATED, CONTROL = (
     "repeating a question that is read once",
     "with a control token of the chat template",

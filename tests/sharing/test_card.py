@@ -155,3 +155,6 @@ def test_only_steps_of_the_adapter_that_it_went_on_from_are_told(write, tmp_path
     for learned, told in (("a", True), ("b", False)):
         text = write(recipe, parent=str(folder / "adapter"), parent_hash=learned).content
         assert ("| sft | 9 steps trained; " in text) is told
+    (folder / "run.json").write_text(json.dumps(made | {"stage": "grpo"}))
+    text = write(recipe, parent=str(folder / "adapter"), parent_hash="a").content
+    assert "| grpo | 14 steps trained; " in text  # 9 and, going on from there, 5

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -80,9 +81,9 @@ def change_index(folder, files):
     change_json(path, weight_map=index["weight_map"] | files)
 
 
-def test_every_export_is_the_trained_model(exports, trained, prompts):
+def test_every_export_is_the_trained_model(exports, trained, prompts, tmp_path):
     for export in exports.values():
-        with pytest.raises(ValueError, match="never proved .*\nExport it again"):
+        with pytest.raises(ValueError, match="never proved .*\nRun that export again"):
             sharing.plan_push(export.folder, None)
     found = sharing.prove_all(exports, BASE, trained, prompts, 48)
     for export in exports.values():
@@ -95,6 +96,18 @@ def test_every_export_is_the_trained_model(exports, trained, prompts):
     assert found["fp32"].relative <= 1e-5 < found["fp16"].relative < found["bf16"].relative < 0.05
     assert found["fp16"].megabytes < 0.6 * found["fp32"].megabytes
     assert len(list(exports["sharded"].folder.glob("model-*.safetensors"))) >= 5
+    with mock.patch.object(proof, "read_back", side_effect=LookupError):  # is not asked again
+        assert sharing.prove_all(exports, BASE, trained, prompts, 48) == found
+        again = sharing.merge(BASE, trained, exports["fp32"].folder)
+        assert again.origin == exports["fp32"].origin | {"proved": True}
+        for change, limit in ((b"", 47), (b" ", 48)):  # but for a longer reply, or another file
+            copy = tmp_path / f"{limit}"
+            shutil.copytree(again.folder, copy)
+            shutil.copy(proof.proof_file(again), tmp_path / f"{limit}-proof.json")
+            with open(copy / "tokenizer.json", "ab") as file:
+                file.write(change)
+            with pytest.raises(LookupError):
+                sharing.prove(replace(again, folder=copy), BASE, trained, prompts, limit)
 
 
 def test_an_export_says_what_it_is_and_names_no_folder_of_this_machine(exports, trained):
@@ -222,6 +235,18 @@ def test_an_export_that_is_wrong_is_caught(fault, spoiled):
     assert len(str(caught.value).split("\n")) == 2
 
 
+def test_the_reader_ends_with_the_process_that_asked_it():
+    """A kill leaves nobody who holds a model's memory."""
+    reader = "import os, reader; parent = os.getppid(); print(1, flush=True); "
+    reader += "reader.end_with(parent)"
+    asking = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {reader!r}])"
+    options = {"cwd": ROOT / "helpers" / "sharing", "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", asking], **options) as asked:
+        assert asked.stdout.readline() == b"1\n"
+        asked.kill()
+        assert not asked.communicate(timeout=60)[0]  # the reader has this end of the pipe, too
+
+
 def test_where_nothing_is_found_out_nothing_looks_proven(exports, trained, tmp_path, capsys):
     made = {"fp32": replace(exports["fp32"], folder=tmp_path / "fp32")}
     shutil.copytree(exports["fp32"].folder, tmp_path / "fp32")
@@ -230,7 +255,7 @@ def test_where_nothing_is_found_out_nothing_looks_proven(exports, trained, tmp_p
     with pytest.raises(RuntimeError, match="ended .*base.*\nLook whether the base"):
         sharing.prove_all(made, str(tmp_path / "base"), trained, ["3 + 4?"], 8)
     assert {path.name for path in tmp_path.iterdir()} == {"base", "fp32-unproved"}
-    assert "It is called fp32-unproved now." in capsys.readouterr().out
+    assert "It is called fp32-unproved now, and" in capsys.readouterr().out
 
 
 def add_head(weights):
@@ -329,7 +354,7 @@ def test_a_base_with_other_settings(base, trained, prompts, tmp_path, capsys):
     spoiled = shutil.copytree(tmp_path / "merged", tmp_path / "spoiled")
     (spoiled / "mine.txt").write_text("years")
     bad = {"spoiled": replace(made["merged"], folder=spoiled)}
-    with pytest.raises(ValueError, match="spoiled .*mine.txt.*\n.*called spoiled-unproved now.$"):
+    with pytest.raises(ValueError, match="spoiled .*mine.txt.*\n.*called spoiled-unproved now"):
         sharing.prove_all(bad | made, str(base), adapter, prompts[:4], 24)
     assert capsys.readouterr().out.count(": 4 of 4 greedy replies are those of base + ad") == 2
     assert (tmp_path / "spoiled-unproved" / "mine.txt").read_text() == "years"

@@ -1,12 +1,14 @@
 """`python -m helpers export`: which adapter, which evaluation, and what it says of neither."""
 
 import os
+from unittest import mock
 
 import pytest
 
 from helpers import commands, sharing
 from helpers.runs import Run, write_json
-from helpers.training import Adapter
+from helpers.settings import Settings
+from helpers.training import Adapter, stages
 from tests.conftest import fails
 from tests.sharing.test_card import results
 from tests.sharing.test_export import BASE, make_adapter
@@ -80,5 +82,18 @@ def test_a_merge_of_an_untrained_adapter_is_not_left_in_place(
     make_adapter(BASE, tmp_path / "untrained", recipe, machine, 0)
     write_json(tmp_path / "merged-proof.json", {})
     said = fails("did nothing", "export", tmp_path / "untrained", "--out", tmp_path / "merged")
-    assert "logits of the base model" in said and "It is called merged-unproved now." in said
+    assert "logits of the base model" in said and "It is called merged-unproved now, and" in said
     assert {path.name for path in tmp_path.iterdir()} == {"untrained", "merged-unproved"}
+
+
+def test_grpo_from_an_adapter_is_of_the_recipe_of_its_run(recipe, machine, tmp_path, monkeypatch):
+    """Without --recipe, as with evaluate and export."""
+    folder = make_adapter(BASE, tmp_path / "run" / "adapter", recipe, machine, 0).folder
+    write_json(tmp_path / "run" / "run.json", {"status": "finished", "recipe": "gsm8k_hash"})
+    opened = mock.Mock(side_effect=InterruptedError)
+    monkeypatch.setattr(stages, "open_job", opened)
+    for given, learned in (("", "gsm8k_hash"), ("dapo_think", "dapo_think")):
+        for place in (folder, folder.parent):
+            with pytest.raises(InterruptedError):
+                commands.grpo(Settings(adapter=str(place), recipe=given))
+            assert opened.call_args.args[0].recipe == learned

@@ -251,7 +251,7 @@ def test_a_public_repository_is_not_taken_for_private(server, folder):
 
 UNSOUND = [  # a file, what it holds, and what is said of it
     ("export.json", "{", "export.json is damaged"),
-    ("export.json", '{"form": "merged", "proved": false}', "never proved .*\nExport it again"),
+    ("export.json", '{"form": "merged", "proved": false}', "never proved .*\nRun that export"),
     ("README.md", "your-name/m", "whose the model is.\nSet"),
     ("adapter_config.json", ADAPTER % "/home/me/base", "of this machine as its .*\nPush the copy"),
 ]
@@ -274,8 +274,12 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     assert "PUBLIC" in str(sharing.plan_push(folder, REPO, private=False))
     with pytest.raises(FileNotFoundError, match="no folder .*\nExport first"):
         sharing.plan_push(folder / "none", None)
+    (folder / "export.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=f"Name one of the exports in it: {folder}\\.$"):
+        sharing.plan_push(folder.parent, None)
+    assert ("no card: " in said) is ("README.md" not in FILES)
     unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
-    with pytest.raises(ValueError, match="merged-unproved-2 was not what it should be"):
+    with pytest.raises(ValueError, match="merged-unproved-2 was not proved"):
         sharing.plan_push(unproved, REPO)
     export = {"form": "merged", "sha256": dict.fromkeys(FILES)}
     (folder / "export.json").write_text(json.dumps(export))

@@ -1,6 +1,7 @@
 """Settings as TRL gets them, two short runs on the tiny model, and the look before GRPO."""
 
 import math
+import shutil
 from dataclasses import replace
 from statistics import mean, stdev
 
@@ -69,6 +70,22 @@ def test_grpo_from_an_adapter_of_another_rank_is_refused(recipe, machine, tmp_pa
     assert training.start_of_grpo(small, *given).folder == adapter.folder
     with pytest.raises(ValueError, match="rank 2, and the recipe's is 64.\nSet LORA_RANK to 2.$"):
         training.start_of_grpo(recipe, *given)
+
+
+def test_grpo_does_not_replace_the_run_that_it_goes_on_from(tmp_path):
+    """Cut off, it would find no adapter there to begin from again."""
+    settings = Settings(output=str(tmp_path), adapter=f"{tmp_path}/gsm8k_xml/sft/../grpo/adapter")
+    with pytest.raises(ValueError, match="place of .*from which it is to go on.\nSet OUTPUT to"):
+        stages.open_job(settings)
+    stages.open_job(settings, [])  # evaluation and export may read it
+    stages.open_job(replace(settings, output=str(tmp_path / "more")))
+
+
+def test_what_is_shorter_on_a_cpu_than_the_recipe_is_said(tmp_path, capsys):
+    base = shutil.copytree(BASE, tmp_path / "base")
+    for budget, count in (("published", 0), ("quick", 3)):
+        stages.open_job(Settings(output=str(tmp_path), model=str(base), budget=budget))
+        assert capsys.readouterr().out.count("on a CPU  ") == count
 
 
 def test_who_generates(recipe, machine):
