@@ -40,6 +40,10 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
     if settings.adapter and not any(map(Path.is_file, places)):
         cure = "Set ADAPTER to a trained adapter's folder, or leave it out."
         raise FileNotFoundError(f"There is no adapter in {settings.adapter}.\n{cure}")
+    if settings.adapter:
+        from helpers.runs import check_start
+
+        check_start(Path(settings.output, recipe.name, "grpo"), settings.adapter)
     place = ROOT
     if write and "OUTPUT" not in given:
         place = Path(tempfile.mkdtemp(prefix="write-"))

@@ -19,6 +19,7 @@ def model() -> str:
         pytest.skip(str(error))
 
 
+@pytest.mark.soak
 def test_a_few_steps_of_a_real_model(model, tmp_path, monkeypatch):
     here = machine.for_size(machine.detect(), machine.shape_of(model).parameters)
     recipe = for_model(RECIPES["gsm8k_hash"], False, "cpu")

@@ -1,6 +1,7 @@
 """A stage's folder: what was written there, and whether the run was healthy.
 
 Run                a stage's folder, read: manifest, log, samples, adapter
+check_start        refuses a run in the place of the one that it is to go on from
 read_lines         the lines of a JSONL file; append_lines, write_lines and keep_steps write them
 read_object        the object in a JSON file; write_json writes one
 read_summary       what an evaluation's folder says
@@ -25,6 +26,7 @@ from helpers.runs.completions import figures
 from helpers.runs.files import (
     Run,
     append_lines,
+    check_start,
     finite,
     free_name,
     keep_steps,

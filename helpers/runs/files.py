@@ -169,6 +169,13 @@ def writing(what: object) -> Iterator[None]:
         raise OSError(f"{what} could not be written ({cause}).\n{cure}") from error
 
 
+def check_start(folder: Path, adapter: str | Path) -> None:
+    """Raises ValueError if a run in `folder` would replace the one that it is to go on from."""
+    if Path(adapter).resolve().is_relative_to(folder.resolve()):
+        what = f"The run in {folder} would take the place of {adapter}, from which it is to go on"
+        raise ValueError(f"{what}.\nSet OUTPUT to another folder.")
+
+
 def free_name(path: Path, word: str = "before") -> Path:
     """Where something is kept that gives way to a new one: `sft-before`, `sft-before-2`, …"""
     place = path.with_name(f"{path.stem}-{word}{path.suffix}")

@@ -39,7 +39,6 @@ from helpers.training.mirroring import restore
 from helpers.training.models import add_lora, generate, load
 from helpers.training.trainers import (
     check_group,
-    check_start,
     check_tracker,
     grpo_config,
     sft_config,
@@ -123,7 +122,6 @@ def open_job(settings: Settings, names: Sequence[str] = ("sft", "grpo")) -> Job:
         print(f"mended    {line}")
     job = Job(settings, seam.recipe, machine, base)
     if "grpo" in names:
-        check_start(job.recipe, settings.output, settings.adapter)
         check_group(job.recipe.grpo.batch, job.recipe.grpo.generations)
     if data.note_rows(base, job.place):  # then it shows that they go through, and no more
         job = replace(job, settings=replace(settings, force=True))

@@ -25,7 +25,7 @@ from helpers import machine as machines
 from helpers.machine import Machine, make_readable
 from helpers.recipes import Recipe
 from helpers.rows import Example
-from helpers.runs import Run, part_of, writing
+from helpers.runs import Run, check_start, part_of, writing
 from helpers.settings import AFRESH
 from helpers.tiny import is_embedded
 from helpers.training import checkpoints, private
@@ -85,14 +85,6 @@ def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -
     return min(steps, max_steps) if max_steps else steps
 
 
-def check_start(recipe: Recipe, output: str | Path, adapter: str) -> None:
-    """Raises ValueError if GRPO would replace the run that it is to go on from."""
-    own = Path(output, recipe.name, "grpo").resolve()
-    if adapter and Path(adapter).resolve().is_relative_to(own):
-        what = f"GRPO would put its run in the place of {adapter}, from which it is to go on"
-        raise ValueError(f"{what}.\nSet OUTPUT to another folder.")
-
-
 def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -> Adapter | None:
     """The adapter that GRPO goes on from: the one given, else that of the SFT run, else None.
 
@@ -103,6 +95,7 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
     if not adapter:
         cure = "Run 01_sft.ipynb first, or set ADAPTER (in a terminal: python -m helpers sft)."
         adapter = Run.read_finished(Path(output) / recipe.name / "sft", cure).adapter
+    check_start(Path(output, recipe.name, "grpo"), adapter)
     start = Adapter.read(adapter, base)
     rank = start.config.r
     if rank != recipe.lora.r:

@@ -12,7 +12,7 @@ from tests.answers.labelled import labelled
 
 FORMATS = (XML, HASH, BOXED, THINK_BOXED)
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="<>#\\{}"), min_size=1)
-SOLUTIONS = PLAIN.filter(lambda text: any(c.isalnum() for c in text)).map("so {}".format)
+SOLUTIONS = PLAIN.filter(lambda text: any(c.isalnum() for c in text)).map("because {}".format)
 NUMBERS = st.from_regex(r"-?[0-9]{1,7}(\.[0-9]{1,3})?", fullmatch=True)
 FORMULAS = (
     r"\frac{1}{2} \left(3,\frac{\pi}{2}\right) \{1,2\} \text{Evelyn} \sqrt{1+\frac{1}{\sqrt{2}}}"

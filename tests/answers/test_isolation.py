@@ -53,6 +53,7 @@ def grade_all(found):
                 found.append((name, score.__name__, value, late))
 
 
+@pytest.mark.soak
 def test_hostile_texts_from_a_thread():
     assert len(HOSTILE) >= 60
     isolation.close()

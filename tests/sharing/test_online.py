@@ -121,6 +121,7 @@ def test_the_base_comes_from_the_hub_and_the_result_goes_there(pushed):
     check_no_token(folder / "merged")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("form", ["merged", "adapter"])
 def test_the_snippets_of_the_card_run_as_they_stand(pushed, form, tmp_path):
     """With nothing of this project on the path; all print the same answer."""

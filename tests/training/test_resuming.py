@@ -113,6 +113,7 @@ def lines(path) -> int:
     return path.read_text().count("\n") if path.is_file() else 0
 
 
+@pytest.mark.soak
 def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path):
     """gsm8k_hash: SFT, then GRPO with a reference adapter (beta > 0), then records."""
     main("gsm8k_hash", tmp_path / "undisturbed")

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from helpers import data, rewards, runs
+from helpers import data, notebooks, rewards, runs
 from helpers.recipes import RECIPES, for_model
 from helpers.runs import Run
 from helpers.settings import Settings
@@ -72,13 +72,15 @@ def test_grpo_from_an_adapter_of_another_rank_is_refused(recipe, machine, tmp_pa
         training.start_of_grpo(recipe, *given)
 
 
-def test_grpo_does_not_replace_the_run_that_it_goes_on_from(tmp_path):
+def test_grpo_does_not_replace_the_run_that_it_goes_on_from(recipe, machine, tmp_path):
     """Cut off, it would find no adapter there to begin from again."""
-    settings = Settings(output=str(tmp_path), adapter=f"{tmp_path}/gsm8k_xml/sft/../grpo/adapter")
-    with pytest.raises(ValueError, match="place of .*from which it is to go on.\nSet OUTPUT to"):
-        stages.open_job(settings)
-    stages.open_job(settings, [])  # evaluation and export may read it
-    stages.open_job(replace(settings, output=str(tmp_path / "more")))
+    folder = make_adapter(BASE, tmp_path / "gsm8k_xml/grpo/adapter", recipe, machine, 0.02).folder
+    said = "place of .*from which it is to go on.\nSet OUTPUT to"
+    with pytest.raises(ValueError, match=said):
+        training.start_of_grpo(recipe, tmp_path, str(folder), BASE)
+    with pytest.raises(ValueError, match=said):
+        notebooks.run({"ADAPTER": f"{folder}/..", "OUTPUT": str(tmp_path)})
+    training.start_of_grpo(recipe, tmp_path / "more", str(folder), BASE)
 
 
 def test_what_is_shorter_on_a_cpu_than_the_recipe_is_said(tmp_path, capsys):

@@ -69,6 +69,7 @@ def runs(found, out):
     return {name: run_of(out, name) for name in ("whole", "cut", "given", "without", "trl")}
 
 
+@pytest.mark.soak
 def test_the_log_of_unsloths_gpu_trainer_has_the_published_keys(found, out, runs):
     """Its real trainers, patched as on a GPU; the figures are those of its samples."""
     classes = [found["resume"][stage]["class"] for stage in ("sft", "grpo")]
@@ -88,6 +89,7 @@ def test_the_log_of_unsloths_gpu_trainer_has_the_published_keys(found, out, runs
     assert (expected.SFT_KEYS - {"tokens_per_second"}).issubset(line)  # which it does not count
 
 
+@pytest.mark.soak
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(found, out):
     for stage in ("sft", "grpo"):
         whole, cut = (run_of(out, name, stage) for name in ("whole", "cut"))
@@ -97,6 +99,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(found, out):
     assert whole.read_samples() == cut.read_samples()
 
 
+@pytest.mark.soak
 def test_a_run_that_goes_on_has_its_reference_and_saves_it_with_nothing(found, out, runs):
     resumed = found["resume"]
     assert resumed["grpo"]["adapters"] == ["default", "ref"]
@@ -107,6 +110,7 @@ def test_a_run_that_goes_on_has_its_reference_and_saves_it_with_nothing(found, o
     assert not [path for path in runs["cut"].adapter.iterdir() if path.is_dir()]
 
 
+@pytest.mark.soak
 def test_unsloths_gpu_trainer_learns_what_trls_does_held_to_the_starting_adapter(out, runs):
     """With the same replies. The logged kl differs, by 12 %: Unsloth's weighs completions alike."""
     given, trl, without = (runs[name].read_log() for name in ("given", "trl", "without"))
@@ -127,6 +131,7 @@ def test_unsloths_gpu_trainer_learns_what_trls_does_held_to_the_starting_adapter
     assert (ours - theirs).norm() < 2e-3 * (start - theirs).norm()
 
 
+@pytest.mark.soak
 def test_every_setting_arrives_in_unsloths_configuration_as_it_is_written(found):
     assert len(found["settings"]) == 2 * sum(len(recipe.stages) for recipe in RECIPES.values())
     for case in found["settings"]:
@@ -147,6 +152,7 @@ def test_every_setting_arrives_in_unsloths_configuration_as_it_is_written(found)
             assert built["generation_batch_size"] == batch, where
 
 
+@pytest.mark.soak
 def test_unsloths_trainers_change_no_setting_and_complain_of_none(found):
     """What it says about KL is advice that the recipes with a beta do not follow."""
     for case in found["settings"]:
@@ -161,6 +167,7 @@ def test_unsloths_trainers_change_no_setting_and_complain_of_none(found):
         assert not beta or f"You have set it to {beta}" in said, said
 
 
+@pytest.mark.soak
 def test_what_nobody_writes_is_the_same_in_unsloth_and_trl_or_does_not_matter(found, tmp_path):
     for case in found["settings"]:
         place = (RECIPES[case["recipe"]], case["stage"], case["card"])
@@ -171,6 +178,7 @@ def test_what_nobody_writes_is_the_same_in_unsloth_and_trl_or_does_not_matter(fo
         assert different <= MAY_DIFFER, (place, different)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_the_model_gets_the_dtype_of_the_trainer(dtype, machine, found):
     """Unsloth refuses the other half; of float16 its loader makes what this CPU can compute in."""
@@ -186,6 +194,7 @@ def test_the_model_gets_the_dtype_of_the_trainer(dtype, machine, found):
     assert found["mismatch"].startswith(said)
 
 
+@pytest.mark.soak
 def test_nothing_asks_for_vllm_unless_it_is_told_to(found):
     """Only the engine, when it is made; test_candidates has `evaluate --vllm` without it."""
     assert importlib.util.find_spec("vllm") or found["vllm"] == []
