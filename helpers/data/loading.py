@@ -32,6 +32,7 @@ FILE = re.compile(r".*\.(json|parquet|csv|tsv)l?(\.gz)?", re.IGNORECASE)  # and 
 REPEATED = "repeating a question that is read once"
 CONTRADICTING = "repeating a question with another answer"
 SEPARATORS = ",;\t"
+SURPLUS = "(beyond the header)"  # begins the names of a CSV's fields that have no column
 # Of chat templates: Qwen and Llama, DeepSeek, Gemma, the first Llamas and Mistrals
 CONTROL = re.compile(r"<[|｜][\w▁]{3,}[|｜]>|<(start|end)_of_turn>|</?s>|\[/?INST\]")
 
@@ -192,6 +193,8 @@ def fault(
 
 def read(recipe: Recipe, row: Mapping) -> tuple[Example | None, str | None]:
     """What the recipe's reader makes of a row, or the reason why it makes nothing of it."""
+    if any(value for name, value in row.items() if name.startswith(SURPLUS)):
+        return None, "with more fields than the header has (quote a text that holds the separator)"
     try:
         example = recipe.read_row(row)
     except KeyError as error:
@@ -346,9 +349,11 @@ def read_file(path: str, where: str) -> Iterable[Mapping]:
     try:
         if kind in ("csv", "tsv"):
             kind = "csv"
-            columns, separator = header_of(path)
-            features = Features({name: Value("string") for name in columns if name})
+            columns, surplus, separator = header_of(path)
+            features = Features({name: Value("string") for name in columns + surplus if name})
             options = {"sep": separator, "features": features, "index_col": False}
+            if surplus:
+                options |= {"names": columns + surplus, "header": None, "skiprows": 1}
         return load_dataset(kind, data_files=glob.escape(path), split="train", **options)
     except Exception as error:
         raise ValueError(not_loaded(where, broken_line(path) or error)) from error
@@ -367,18 +372,16 @@ def broken_line(path: str) -> ValueError | None:
     return None
 
 
-def header_of(path: str) -> tuple[list[str], str]:
-    """The columns of a CSV, and what stands between them: a comma, a semicolon or a tab.
+def header_of(path: str) -> tuple[list[str], list[str], str]:
+    """The columns of a CSV, names for what its longest row has beyond them, and what is between.
 
-    Raises ValueError where the first row has more: pandas would move its fields to other columns.
+    That is a comma, a semicolon or a tab.
     """
+    csv.field_size_limit(2**31 - 1)
     opened = gzip.open if path.lower().endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         line = file.readline()
         separator = max(SEPARATORS, key=line.count)
         columns = next(csv.reader([line], delimiter=separator))
-        first = next(csv.reader(file, delimiter=separator), [])
-    if any(first[len(columns) :]):
-        what = f"{len(first)} fields in the first row, {len(columns)} in the header"
-        raise ValueError(f"{what}; a text with {separator!r} goes between double quotes")
-    return columns, separator
+        longest = max(map(len, csv.reader(file, delimiter=separator)), default=0)
+    return columns, [f"{SURPLUS} {place}" for place in range(len(columns), longest)], separator

@@ -14,6 +14,7 @@ import pandas as pd
 from helpers.answers import hallucinates
 from helpers.evaluation import statistics
 from helpers.evaluation.generating import Record
+from helpers.recipes import Recipe
 
 OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
 RIGHT = 0  # the vote of a right answer
@@ -42,10 +43,15 @@ def per_problem(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(float).groupby(ids).mean()
 
 
-def summarise(records: Records) -> dict:
-    """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate."""
+def summarise(records: Records, spans: Mapping[str, tuple[float, float]] | None = None) -> dict:
+    """n problems, shares and mean rewards with intervals, outcomes, tokens, hallucination rate.
+
+    spans: the least and the most of rewards that are not from 0 to 1.
+    """
+    shares = {}
     problems = per_problem(records)
-    shares = problems.apply(statistics.share).to_dict()
+    for name, values in problems.items():
+        shares[name] = statistics.share(values, (spans or {}).get(name, (0, 1)))
     rewards = {name: shares.pop(name) for name in records[0].rewards}
     tokens = pd.Series([float(record.tokens) for record in records])
     by_outcome = tokens.groupby([record.outcome for record in records])
@@ -137,12 +143,14 @@ def agreement(records: Records, same: Same) -> dict:
     return {"levels": levels}
 
 
-def results(found: Mapping[str, Answers], same: Same) -> dict:
+def results(found: Mapping[str, Answers], recipe: Recipe) -> dict:
     """What summary.json holds of each model's records, and of each against the one before."""
+    same = recipe.score
+    spans = {name: recipe.span(name) for name in recipe.rewards} | {"reward": recipe.bounds}
     held = {"greedy": {}, "sampled": {}, "tries": {}, "agreement": {}, "compare": {}}
     for name, (greedy, sampled) in found.items():
-        held["greedy"][name] = summarise(greedy)
-        held["sampled"][name] = summarise(sampled)
+        held["greedy"][name] = summarise(greedy, spans)
+        held["sampled"][name] = summarise(sampled, spans)
         held["tries"][name] = tries(sampled, same)
         *_, vote = held["tries"][name]["majority"].values()
         held["sampled"][name]["vote"] = vote  # of all samples: what else costs no training

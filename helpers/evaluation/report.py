@@ -36,7 +36,7 @@ def conclude(
         greedy[name] = [record.line for record in answers[0]]
         sampled[name] = answers[1]
         weights |= adapter_hash(name, folder)
-    results = records.results(found, recipe.score)
+    results = records.results(found, recipe)
     results |= {"recipe": recipe.name, "data": where, "weights": weights}
     if remembered:
         results["control"] = remembered

@@ -35,30 +35,35 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval_of_mean(values: Sequence[float], least: float = 0.0) -> tuple[float, float]:
+def interval_of_mean(
+    values: Sequence[float], least: float = 0.0, most: float = 1.0
+) -> tuple[float, float]:
     """The 95 % bootstrap interval of a mean over problems.
 
     A bootstrap takes equal values for certain. Theirs is what a share of unlike problems that n
-    tries can miss would change, for values from `least` to 1.
+    tries can miss would change, for values from `least` to `most`.
     """
     values = np.asarray(values, dtype=float)
     if np.ptp(values) == 0:
         value = float(values.mean())
         missed = 1 - 0.025 ** (1 / len(values))
         low = value - missed * (value - min(value, least))
-        return low, value + missed * (max(value, 1.0) - value)
+        return low, value + missed * (max(value, most) - value)
     rng = np.random.default_rng(0)
     found = stats.bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
     low, high = found.confidence_interval
     return float(low), float(high)
 
 
-def share(values: Sequence[float]) -> dict[str, float]:
-    """A mean over problems: Wilson's interval where each counts 0 or 1, else a bootstrap."""
-    if set(values) <= {0.0, 1.0}:
+def share(values: Sequence[float], span: tuple[float, float] = (0, 1)) -> dict[str, float]:
+    """A mean over problems: Wilson's interval where each counts 0 or 1, else a bootstrap.
+
+    span: the least and the most that a value can be.
+    """
+    if span == (0, 1) and set(values) <= {0.0, 1.0}:
         low, high = wilson(int(sum(values)), len(values))
     else:
-        low, high = interval_of_mean(values)
+        low, high = interval_of_mean(values, *span)
     return {"value": float(np.mean(values)), "low": low, "high": high}
 
 

@@ -43,7 +43,7 @@ def write_card(
     Raises ValueError if the results do not hold the run's stage, or are of another adapter.
     """
     check_repo(repo)
-    stage = run.manifest["stage"]
+    stage = run.folder.name  # the stage's; `grpo-before` of a run that was put aside
     trained = run.manifest.get("adapter_hash")
     cure = f"Run 03_eval.ipynb again, or in a terminal: python -m helpers evaluate {run.adapter}"
     if stage not in results["sampled"]:
@@ -58,6 +58,7 @@ def write_card(
         export=export,
         recipe=recipe,
         run=run,
+        stage=stage,
         steps=steps_trained(run),
         results=results,
         own=own,

@@ -134,7 +134,7 @@ def check_proved(folder: Path) -> None:
     """Raises ValueError if nobody has proved this export, or a file is not what it wrote."""
     origin = Export.read(folder).origin
     if origin.get("proved") is False:
-        cure = "Run that export again, to its end: notebook 04, or python -m helpers export."
+        cure = "Run that export again, to its end: notebook 04, or the same command."
         raise ValueError(f"{folder} was never proved to be the trained model.\n{cure}")
     for name, written in origin.get("sha256", {}).items():
         file = folder / name
@@ -230,7 +230,7 @@ def local_base(base: str) -> str:
     name = public_name(base)
     if name == TINY or is_hub_id(name):
         return ""
-    return f"{name} is a folder here: put the base's Hub id in place of that name in the export"
+    return f"{name} is a folder here: put its Hub id in place of that name in what you push"
 
 
 def public_name(base: str) -> str:

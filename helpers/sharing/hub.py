@@ -90,7 +90,8 @@ def plan_push(folder: str | Path, repo: str | None, private: bool = True) -> Pla
     check_repo(repo)
     folder = Path(folder)
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.gguf")):
-        exports = [str(path.parent) for path in sorted(folder.glob(f"*/{EXPORT_FILE}"))]
+        inside = sorted(path.parent for path in folder.glob(f"*/{EXPORT_FILE}"))
+        exports = [str(path) for path in inside if not UNPROVED.search(path.name)]
         cure = "Export first: notebook 04, or python -m helpers export."
         if exports:
             cure = f"Name one of the exports in it: {', '.join(exports)}."
@@ -148,6 +149,8 @@ def push(folder: str | Path, repo: str, private: bool = True, endpoint: str | No
     """
     folder = Path(folder)
     plan = plan_push(folder, repo, private)
+    if repo.startswith(OWNER):
+        raise ValueError(f"{repo} is an example.\nGive your own name on the Hub in its place.")
     check_card(folder)
     origin = read_object(folder / EXPORT_FILE, {}, "Export it again.") or {}
     api = HfApi(endpoint, token())

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -175,7 +176,7 @@ def read_back(exports: Mapping[str, Export], trained: dict) -> dict[str, dict | 
     folders = {name: str(each.folder) for name, each in exports.items() if not wrong[name]}
     request = json.dumps({"trained": trained, "folders": folders})
     # -P: this folder is not where Python looks for modules first
-    command = [sys.executable, "-P", Path(__file__).with_name("reader.py")]
+    command = [sys.executable, "-P", Path(__file__).with_name("reader.py"), str(os.getpid())]
     done = subprocess.run(command, input=request, capture_output=True, text=True, errors="replace")
     if done.returncode:
         cause = done.stderr.strip().rpartition("\n")[2][:300]

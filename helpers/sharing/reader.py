@@ -1,6 +1,6 @@
 """Reads exports back in a fresh process, with plain transformers and PEFT, as others will.
 
-    python -P reader.py < REQUEST, in JSON; the last line that it prints is the answer, in JSON
+    python -P reader.py PARENT < REQUEST, in JSON; the answer, in JSON, is the last line it prints
 
 It imports nothing of this project, so that no Unsloth is loaded; `proof.py` judges what it finds.
 One model at a time: first the base with the adapter on it, not merged; then each export, which gets
@@ -159,7 +159,10 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process, whatever it does, when the one that asked is gone, as after a kill."""
+    """Ends this process, whatever it does, when the one that asked is gone, as after a kill.
+
+    parent: its number, which `getppid` no longer gives if it was killed while this one started.
+    """
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -167,7 +170,7 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     """Measures every export of the request; what is wrong with one is told in words."""
-    threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
+    threading.Thread(target=end_with, args=[int(sys.argv[1])], daemon=True).start()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     asked = json.load(sys.stdin)

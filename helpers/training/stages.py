@@ -110,14 +110,15 @@ def open_job(settings: Settings, names: Sequence[str] = ("sft", "grpo")) -> Job:
         raise ValueError(NO_BEST)
     base = settings.model or default_base(recipe, machine)
     machine = for_size(machine, shape_of(base).parameters)
-    published = in_words(recipe)
+    published = in_words(changed(recipe, settings))
     recipe = for_model(recipe, is_embedded(base), machine.device, settings.budget)
+    recipe = changed(recipe, settings)
     if not is_embedded(base):  # whose settings are its own
         for what, words in in_words(recipe).items():
             if words != published[what]:
-                print(f"on a CPU  {what}: {words} (BUDGET = published: {published[what]})")
+                print(f"on a CPU  {what}: {words} (published: {published[what]})")
     set_seed(settings.seed)
-    seam = data.fit(changed(recipe, settings), data.load_tokenizer(base), base)
+    seam = data.fit(recipe, data.load_tokenizer(base), base)
     for line in seam.mended:
         print(f"mended    {line}")
     job = Job(settings, seam.recipe, machine, base)

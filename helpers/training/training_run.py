@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.machine import Machine, check_mirror, versions, writable_folder
-from helpers.recipes import Recipe
+from helpers.recipes import SUPERVISED, Recipe
 from helpers.runs import PUBLISHED, Run, append_lines, finite, free_name, keep_steps, write_json
 from helpers.training.adapter import Adapter, folder_identity
 
@@ -72,7 +72,7 @@ class TrainingRun(Run):
         self.manifest = {
             "recipe": self.recipe.name,
             "stage": self.stage,
-            "settings": settings_of(self.recipe),
+            "settings": settings_of(self.recipe) | self.taught_with(),
             "seed": self.seed,
             "model": self.base,
             "dataset": self.dataset,
@@ -88,6 +88,12 @@ class TrainingRun(Run):
             "status": "running",
         }
         self.write_manifest()
+
+    def taught_with(self) -> dict:
+        """The settings of the stages before, which may have had other flags, by their runs."""
+        run = self.parent.run if self.parent else None
+        held = run.manifest.get("settings", {}) if run else {}
+        return {stage: held[stage] for stage in SUPERVISED if stage in held and stage != self.stage}
 
     def go_on(self, manifest: Mapping, step: int) -> None:
         """Takes up a run that was cut off: log and samples are kept up to the checkpoint's step."""

@@ -37,6 +37,8 @@ HALVES.append({"question": "half?", "answer": "1/2"})
 EXCEL = 'question;answer;id\r\n"3, or\r\n4?";3,5;1\r\n3 + 4?;7;1\r\n1 + 1?;2;\r\n'
 INDEXED = ",question,answer\n0,3 + 4?,7.0\n1,1 + 1?,2.0\n2,and?,\n"
 POINTS = "messages,answer\n[3 points] 3 + 4?,7\n[a] or (b)?,2\n"
+RAGGED = 'question,answer\nWell, 3?,3\n3 + 4?,7,,\n"one\n?"\n1 + 1?,2\n4?,4,5,6\n'
+MORE_FIELDS = "with more fields than the header has (quote a text that holds the separator)"
 READ_SUMS = {"3 + 4?": "7", "1 + 1?": "2"}
 MATH = [{"problem": f"{n}?", "solution": f"It is $\\boxed{{{n}}}$."} for n in range(2)]
 FILES = [  # the name, the content, what is read, what is left out
@@ -50,6 +52,7 @@ FILES = [  # the name, the content, what is read, what is left out
         {"3 + 4?": "7", "1 + 1?": "2"},
         {},
     ),
+    ("ragged.csv", RAGGED.encode(), READ_SUMS, {MORE_FIELDS: 2, NO_ANSWER: 1}),
     ("late.csv", csv(*HALVES), {row["question"]: str(row["answer"]) for row in HALVES}, {}),
     ("points.csv", POINTS.encode(), {"[3 points] 3 + 4?": "7", "[a] or (b)?": "2"}, {}),
     ("python.csv", csv(*TALKS), {LONG_TALK: "7", "3?": "3"}, {}),
@@ -108,8 +111,6 @@ def test_all_rows_are_read_or_counted(recipe, tmp_path, name, content, kept, dro
 ALPACA = {"instruction": "3?", "input": "", "output": "3"}
 UNREADABLE = [
     ("latin.csv", "question,answer\nHöhe?,3\n".encode("latin-1"), "'utf-8' codec can't decode"),
-    ("commas.csv", b"question,answer\nWell, 3?,3\n4?,4\n", "3 fields in the first row, 2 in the"),
-    ("commas.csv", b"question,answer\n3?,3\nWell, 4?,4\n", "Expected 2 fields in line 3, saw 3"),
     ("slash.jsonl", spoiled(r"\alpha"), "line 1, character 31: Invalid \\escape"),
     ("alpaca.jsonl", jsonl(ALPACA), "1 in alpaca's form without 'answer'"),
     (

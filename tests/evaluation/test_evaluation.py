@@ -142,7 +142,7 @@ def test_results_hold_all_that_is_read_later(recipe, graded):
     for name, right in (("base", 3), ("grpo", 4)):
         greedy = graded([GOOD] * right + [WRONG] * (4 - right))
         found[name] = (greedy, [replace(record, sample=0) for record in greedy])
-    results = evaluation.results(found, recipe.score)
+    results = evaluation.results(found, recipe)
     assert set(results) == {"greedy", "sampled", "tries", "agreement", "compare"}
     assert list(results["compare"]) == ["base → grpo"]
     assert json.loads(json.dumps(results)) == results

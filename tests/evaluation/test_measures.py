@@ -101,6 +101,11 @@ def test_one_problem_and_equal_problems_are_not_taken_for_certain():
     same = measures.paired(equal, equal)  # as likely worse as better
     assert same["difference"] == 0 and same["low"] == pytest.approx(-same["high"])
     assert same["high"] == pytest.approx(0.522, abs=1e-3)
+    assert measures.share([0.0] * 5, (-1, 0)) == {
+        "value": 0,
+        "low": pytest.approx(-0.522, abs=1e-3),
+        "high": 0,
+    }
     negative = measures.interval_of_mean([-1.0] * 5)
     assert [round(x, 2) for x in negative] == [-1.0, 0.04]
 

@@ -26,7 +26,7 @@ def results(recipe, data="embedded"):
         greedy.append(evaluation.grade(recipe, example, text, 9, True))
     sampled = [replace(record, sample=sample) for sample in range(4) for record in greedy]
     found = dict.fromkeys(("base", "grpo"), (greedy, sampled))
-    return evaluation.results(found, recipe.score) | {"data": data, "recipe": recipe.name}
+    return evaluation.results(found, recipe) | {"data": data, "recipe": recipe.name}
 
 
 def snippets(card, form):
@@ -40,11 +40,20 @@ def snippets(card, form):
 def write(tmp_path):
     """Writes a card as `write_card`; the manifest can be changed."""
 
-    def card(recipe, form="merged", found=None, repo="me/model", own=None, precision=None, **more):
+    def card(
+        recipe,
+        form="merged",
+        found=None,
+        repo="me/model",
+        own=None,
+        precision=None,
+        folder="grpo",
+        **more,
+    ):
         manifest = {"model": "Qwen/Qwen3-4B", "stage": "grpo", "seed": 0, "commit": None}
         manifest |= {"settings": settings_of(recipe), "versions": {"trl": "1.15.0"}}
         manifest |= {"fingerprint": {"lr": 1}, "steps": 5} | more
-        run = Run(tmp_path / recipe.name / "grpo", manifest)
+        run = Run(tmp_path / recipe.name / folder, manifest)
         origin = {"base": public_name(manifest["model"])}
         export = sharing.Export(tmp_path / "export", form, precision, origin)
         export.folder.mkdir(exist_ok=True)
@@ -120,7 +129,15 @@ def test_a_card_shows_no_other_models_numbers(recipe, write):
         with pytest.raises(ValueError, match="of another grpo adapter than this run's.\nRun 03_"):
             write(recipe, found=found | {"weights": weights}, adapter_hash="0a")
     with pytest.raises(ValueError, match="no results of sft.\nRun 03_eval"):
-        write(recipe, stage="sft")
+        write(recipe, folder="sft")
+    for part in ("greedy", "sampled"):  # a run that was put aside and evaluated there
+        found[part]["grpo-before"] = found[part].pop("grpo")
+    assert write(
+        recipe,
+        found=found | {"weights": {"grpo-before": "0a"}},
+        folder="grpo-before",
+        adapter_hash="0a",
+    )
 
 
 def test_the_pictures_come_along_and_old_ones_go(recipe, write, tmp_path):

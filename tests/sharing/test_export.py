@@ -237,9 +237,10 @@ def test_an_export_that_is_wrong_is_caught(fault, spoiled):
 
 def test_the_reader_ends_with_the_process_that_asked_it():
     """A kill leaves nobody who holds a model's memory."""
-    reader = "import os, reader; parent = os.getppid(); print(1, flush=True); "
-    reader += "reader.end_with(parent)"
-    asking = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {reader!r}])"
+    reader = "import reader, sys, time; print(1, flush=True); time.sleep(1); "
+    reader += "reader.end_with(int(sys.argv[1]))"  # also where it was gone before this began
+    asking = "import os, subprocess, sys; me = str(os.getpid()); "
+    asking += f"subprocess.run([sys.executable, '-c', {reader!r}, me])"
     options = {"cwd": ROOT / "helpers" / "sharing", "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", asking], **options) as asked:
         assert asked.stdout.readline() == b"1\n"
@@ -384,7 +385,7 @@ def test_what_others_must_put_in_is_said(trained, base, tmp_path, capsys):
     adapter = variant(trained, tmp_path / "adapter", base)
     sharing.copy_adapter(str(base), adapter, tmp_path / "out")
     assert capsys.readouterr().out == f"{sharing.local_base(str(base))}\n"
-    assert sharing.local_base(str(base)).startswith("base is a folder here: put the base's Hub id")
+    assert sharing.local_base(str(base)).startswith("base is a folder here: put its Hub id")
     assert sharing.local_base(BASE) == sharing.local_base("Qwen/Qwen3-4B") == ""
 
 

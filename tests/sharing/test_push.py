@@ -278,6 +278,8 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     with pytest.raises(FileNotFoundError, match=f"Name one of the exports in it: {folder}\\.$"):
         sharing.plan_push(folder.parent, None)
     assert ("no card: " in said) is ("README.md" not in FILES)
+    with pytest.raises(ValueError, match="your-name/m is an example.\nGive your own name"):
+        sharing.push(folder, "your-name/m")
     unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
     with pytest.raises(ValueError, match="merged-unproved-2 was not proved"):
         sharing.plan_push(unproved, REPO)

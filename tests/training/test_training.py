@@ -90,6 +90,16 @@ def test_what_is_shorter_on_a_cpu_than_the_recipe_is_said(tmp_path, capsys):
         assert capsys.readouterr().out.count("on a CPU  ") == count
 
 
+def test_a_run_tells_the_settings_of_the_stages_before_it(trained, recipe, machine, tmp_path):
+    """Not those that this one's flags would have given them."""
+    sft = training.Adapter.read(trained[1].adapter)
+    other = replace(recipe, sft=replace(recipe.sft, batch=2), grpo=replace(recipe.grpo, batch=8))
+    run = TrainingRun(tmp_path, other, "grpo", machine, 0, BASE, sft)
+    run.start_afresh({})
+    told = run.manifest["settings"]
+    assert (told["sft"]["batch"], told["grpo"]["batch"]) == (recipe.sft.batch, 8)
+
+
 def test_who_generates(recipe, machine):
     said = "vLLM is not installed.*\npip install vllm .*leave VLLM empty"
     with pytest.raises(ImportError, match=said):
