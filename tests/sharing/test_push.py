@@ -278,8 +278,6 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     with pytest.raises(FileNotFoundError, match=f"Name one of the exports in it: {folder}\\.$"):
         sharing.plan_push(folder.parent, None)
     assert ("no card: " in said) is ("README.md" not in FILES)
-    with pytest.raises(ValueError, match="your-name/m is an example.\nGive your own name"):
-        sharing.push(folder, "your-name/m")
     unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
     with pytest.raises(ValueError, match="merged-unproved-2 was not proved"):
         sharing.plan_push(unproved, REPO)
@@ -291,6 +289,8 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     (folder / "notes.txt").unlink()
     (folder / "adapter_config.json").write_text(ADAPTER % "helpers/tiny/model")
     assert set(sharing.plan_push(folder, None).files) == FILES | {"adapter_config.json"}
+    with pytest.raises(ValueError, match="your-name/m is an example.\nGive your own name"):
+        sharing.push(folder, "your-name/m")
 
 
 @pytest.mark.parametrize("change", [b"swapped", None])
