@@ -144,7 +144,7 @@ class Recipe:
     system_turn: bool = True  # False: the instruction stands in the user's turn
     opened: str = ""  # what it has begun of the reply: "<think>"
 
-    def whole(self, text: str) -> str:
+    def with_opening(self, text: str) -> str:
         """A reply as format and rewards read it: with the thinking that the template opened.
 
         Thinking that was closed at once counts as none.

@@ -6,10 +6,11 @@ form together weigh as much. `accuracy_reward` and `format_reward` read a reply 
 own format and score, as evaluation does. Recipes hold the weights.
 
 A reward of your own is a function here, an entry in `REWARDS`, and its name with a weight in a
-recipe. `completions`, `prompts`, `answer` and `id` always come; any other parameter without a
-default is a column of your rows. It pays 0 to 1, and 1 to a right reply (`training.check_golds`);
-one that only shapes, or takes away, stands in the recipe's `shaping` with its range. None leaves
-the reward out for that reply.
+recipe. What is in `GIVEN` always comes; any other parameter without a default is a column of your
+rows. It pays 0 to 1, and 1 to a right reply (`training.check_golds`); one that only shapes, or
+takes away (negative numbers, with a positive weight), stands in the recipe's `shaping` with its
+range, as those of `r_length` and `r_repeat` in `recipes.PENALTIES`. None leaves the reward out for
+that reply.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[
 
 
 def format_reward(completions, *, format: Format, **_) -> list[float]:
-    r"""1 if the format's parts are there, filled and closed, with one answer.
+    r"""1 if the format's parts are there, filled and closed, with one answer (`Format.holds`).
+
+    Strict accuracy asks for more: nothing after them, say (`Format.follows`).
 
     >>> from helpers.answers import THINK_BOXED
     >>> format_reward([r"<think>so</think> \boxed{7}", r"\boxed{7}"], format=THINK_BOXED)
@@ -170,12 +173,12 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
             function = functools.partial(function, **needs[name])
             function.__name__ = name  # TRL logs it under its name
         if recipe.opened:
-            function = PayWhole(name, function, recipe)
+            function = WithOpening(name, function, recipe)
         functions.append(function)
     return functions, list(recipe.rewards.values())
 
 
-class PayWhole:
+class WithOpening:
     """A reward that reads replies with the thinking that the chat template opened.
 
     No `functools.partial`: TRL would log it under the name of what stands inside.
@@ -187,14 +190,14 @@ class PayWhole:
         self.recipe = recipe
 
     def __call__(self, completions, **columns) -> list[float | None]:
-        replies = [self.recipe.whole(text) for text in texts(completions)]
+        replies = [self.recipe.with_opening(text) for text in texts(completions)]
         return self.func(completions=replies, **columns)
 
 
 def asks_for(function: Reward) -> list[str]:
     """The parameters of a reward without a default."""
     found = []
-    inner = function.func if isinstance(function, PayWhole) else function
+    inner = function.func if isinstance(function, WithOpening) else function
     for name, parameter in inspect.signature(inner).parameters.items():
         if parameter.default is parameter.empty and parameter.kind < parameter.VAR_KEYWORD:
             found.append(name)

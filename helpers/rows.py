@@ -1,7 +1,7 @@
 """From one row of a dataset to an `Example`: a reader for each published schema.
 
-A reader returns None for a row without a gold, or without the verified solution that the recipe
-learns from; the loader counts those. Every reader also takes anyone's own rows (see `read_own`).
+A reader returns None for a row without a gold (its right answer), or without the verified solution
+that the recipe learns from; the loader counts those. With `or_own` it takes anyone's own rows, too.
 """
 
 import ast

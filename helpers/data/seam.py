@@ -104,7 +104,7 @@ def fit(recipe: Recipe, tokenizer, name: str = "this model") -> Seam:
     reply = recipe.write(SOLUTION, ANSWER) + turn_end(tokenizer)
     [ids] = tokens_of(tokenizer, [reply])
     end = ids.index(tokenizer.eos_token_id)
-    read = recipe.whole(tokenizer.decode(ids[:end], skip_special_tokens=True))
+    read = recipe.with_opening(tokenizer.decode(ids[:end], skip_special_tokens=True))
     if read.strip() != written or recipe.format.extract(read) != ANSWER:
         what = f"does not give back the format of {recipe.name}: {written!r} comes back as {read!r}"
         raise ValueError(f"The tokenizer of {name} {what}.\nTake another MODEL or RECIPE.")

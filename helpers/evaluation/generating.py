@@ -80,7 +80,7 @@ def grade(recipe: Recipe, example: Example, text: str, tokens: int, finished: bo
     given = {"prompts": [prompt], **columns([example])}
     paid = training.reward_table(recipe, [text], [gold], **given)
     rewards = {name: values[0] for name, values in paid.items()}
-    text = recipe.whole(text)
+    text = recipe.with_opening(text)
     extracted = recipe.format.extract(text)
     flexible = recipe.format.extract_flexible(text)
     score = recipe.score(extracted, gold) or 0.0

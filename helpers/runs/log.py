@@ -1,6 +1,6 @@
 """The log's names, and what is shown of a log: the console's line, a summary, completions.
 
-`log.jsonl` has a line a step. All its keys, by the file that writes them; what is unknown is
+`log.jsonl` has a line a step. All its keys, by the file that supplies them; what is unknown is
 absent, never 0:
 
 here, `rename`, from what the trainer logs
@@ -22,9 +22,10 @@ training/watching.py, `on_log`
     tokens_generated                  by GRPO; tokens_per_second: those, or what SFT reads
     memory_gb                         the most held so far, GiB
     held_out                          every few steps: share of held-out problems answered right;
-                                      held_out_time_s: its seconds, beside those of the step
+                                      held_out_time_s: its seconds, not among the step's
 runs/completions.py, `figures`, for GRPO
     correct, score, follows, distinct, repetition, reward_gap, reward_length_corr
+                                      what the replies say, explained there
 training/training_run.py, `record`
     timestamp_iso, device, seed       when and where
     not_finite                        the keys of what was NaN or infinite, which is null

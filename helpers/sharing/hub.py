@@ -262,6 +262,7 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
             "Push it as it is there (private, or in a terminal --public), change it on the Hub, or "
             "choose another REPO."
         )
+    # its missing_paths are on the Hub and not here, its extra_paths here and not on the Hub
     found = api.verify_repo_checksums(plan.repo, local_dir=folder, revision=there.sha)
     stale = GGUF if any(folder.glob("*.gguf")) else WEIGHTS
     operations: list = []
@@ -283,7 +284,7 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
 
 
 def check_arrived(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Raises RuntimeError if a file did not arrive whole; the client compares sizes only."""
+    """Raises RuntimeError if a file did not arrive whole; uploading compares sizes only."""
     lost = []
     for name in plan.files:
         if hash_there(api, plan.repo, name, commit) != file_hash(folder / name):

@@ -57,7 +57,7 @@ class HeldOut:
         with quiet():
             for places, completions in in_batches(model, tokenizer, prompts, *settings):
                 for place, completion in zip(places, completions, strict=True):
-                    text = recipe.whole(completion.text)
+                    text = recipe.with_opening(completion.text)
                     score = recipe.score(recipe.format.extract(text), self.examples[place].answer)
                     right += completion.finished and recipe.format.follows(text) and score == 1.0
         FastLanguageModel.for_training(model)

@@ -57,12 +57,12 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
     if not Path(name).exists():
         print(f"fetching {name} from the Hub, or from its cache", flush=True)
     try:
-        with contextlib.ExitStack() as held:
-            held.enter_context(quiet())
-            held.enter_context(torch.enable_grad())  # Unsloth tries whether 4-bit layers train
+        with contextlib.ExitStack() as cleanup:
+            cleanup.enter_context(quiet())
+            cleanup.enter_context(torch.enable_grad())  # Unsloth tries whether 4-bit layers train
             place = name
             if isinstance(model, Adapter):
-                place = str(held.enter_context(model.on_its_base()))
+                place = str(cleanup.enter_context(model.on_its_base()))
             loaded, tokenizer = FastLanguageModel.from_pretrained(
                 place,
                 max_seq_length=max(lengths),
@@ -185,7 +185,7 @@ def ask(model, tokenizer, recipe: Recipe, question: str) -> str:
             custom_generate=None,
         )
     reply = output[0, rows["input_ids"].shape[1] :]
-    return recipe.whole(tokenizer.decode(reply, skip_special_tokens=True))
+    return recipe.with_opening(tokenizer.decode(reply, skip_special_tokens=True))
 
 
 def in_batches(

@@ -222,18 +222,18 @@ def train(
     """Trains, saves the adapter with its tokenizer, and only then marks the run as finished.
 
     A kill leaves an unfinished run with its checkpoints, of which the newest whole one is what the
-    same call goes on from, so that it ends as if it had never been killed. Of a finished run it
-    loads the adapter. If settings, data, code or versions are not as they were, a finished run is
-    kept beside the new one, and for an unfinished one ValueError says what differs. resume=False
-    starts afresh. held_out: problems that are asked every few steps; keep_best: the adapter that
-    was best on them is saved, in place of the last.
+    same call goes on from (before the first, afresh), so that it ends as if never killed. Of a
+    finished run it loads the adapter. If settings, data, code or versions are not as they were, a
+    finished run is kept beside the new one, and for an unfinished one ValueError says what differs.
+    resume=False starts afresh. held_out: problems that are asked every few steps; keep_best: the
+    adapter that was best on them is saved, in place of the last.
     """
     watched = watch_held_out(trainer, run, held_out, keep_best)
     start = starting_adapter(trainer.model, run.stage)
     checkpoint = None
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as cleanup:
         if run.machine.main:
-            held.enter_context(checkpoints.lock_folder(run.folder, "training in"))
+            cleanup.enter_context(checkpoints.lock_folder(run.folder, "training in"))
             made_of = checkpoints.fingerprint(trainer, run, budget, start)
             made_of["keep_best"] = keep_best
             checkpoint = checkpoints.begin(run, made_of, resume)
@@ -251,7 +251,7 @@ def train(
                 for name, weights in start.items():
                     trainer.model.get_parameter(name).data.copy_(weights)
                 trainer.optimizer = trainer.lr_scheduler = None  # the trainer makes new ones
-            go(trainer, run, budget, checkpoint, watched)
+            train_to_end(trainer, run, budget, checkpoint, watched)
         if run.machine.main:  # a finished run needs no checkpoints, here and in its mirror
             shutil.rmtree(run.checkpoints, ignore_errors=True)
             mirror(run)
@@ -279,7 +279,7 @@ def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
     return kept[stage]
 
 
-def go(
+def train_to_end(
     trainer, run: TrainingRun, budget: str, checkpoint: Path | None, held_out: HeldOut | None
 ) -> None:
     """One process's part of a run, from its start or a checkpoint to its adapter."""
@@ -305,7 +305,7 @@ def go(
             file = run.adapter / "adapter_model.safetensors"
             run.finish("finished", steps=steps, adapter_hash=machines.file_hash(file))
     except (Exception, KeyboardInterrupt) as error:  # the run must not pass for whole
-        callback.held.close()  # the curves stay
+        callback.cleanup.close()  # the curves stay
         if run.machine.main:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(OSError):  # of a full disk; the error itself says so

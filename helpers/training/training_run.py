@@ -60,7 +60,7 @@ class TrainingRun(Run):
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to go on with, or to read."""
+        """Whether there is something to go on with, or to read, unless it was made otherwise."""
         return self.adapter.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
 
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:

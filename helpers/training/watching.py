@@ -42,7 +42,7 @@ class LogCallback(TrainerCallback):
         self.recipe = run.recipe
         self.machine = run.machine
         self.trainer = trainer
-        self.held = contextlib.ExitStack()  # progress bar and interrupts, until training ends
+        self.cleanup = contextlib.ExitStack()  # progress bar and interrupts, until training ends
         self.live = None
         self.log = []  # the lines so far
         self.warned = set()  # the verdicts that were printed
@@ -80,7 +80,7 @@ class LogCallback(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **_):
         before = signal.signal(signal.SIGINT, self.interrupt)
-        self.held.callback(signal.signal, signal.SIGINT, before)
+        self.cleanup.callback(signal.signal, signal.SIGINT, before)
         self.saved = time.perf_counter()
         if not self.machine.main:
             return
@@ -88,7 +88,7 @@ class LogCallback(TrainerCallback):
             self.log = self.run.read_log()
         self.warned = {verdict.name for verdict in runs.verdicts(self.log, self.recipe)}
         bar = progress(state.max_steps, self.run.stage, state.global_step)
-        self.bar = self.held.enter_context(bar)
+        self.bar = self.cleanup.enter_context(bar)
         if is_notebook():
             self.live = LiveCurves(self.run)
 
@@ -165,7 +165,7 @@ class LogCallback(TrainerCallback):
                 question = question.removeprefix(self.recipe.system).lstrip()
             row = {
                 "question": question,
-                "completion": self.recipe.whole(completion[-1]["content"]),
+                "completion": self.recipe.with_opening(completion[-1]["content"]),
                 "answer": self.answers[place],
                 "tokens": self.lengths[place],
                 "advantage": step["advantages"][place],
@@ -209,7 +209,7 @@ class LogCallback(TrainerCallback):
         self.saved = time.perf_counter()
 
     def on_train_end(self, *_, **__):
-        self.held.close()
+        self.cleanup.close()
         if self.live:
             self.live.clear()
 

@@ -61,7 +61,7 @@ def test_a_right_reply_is_paid_in_full(name, said, recipe, tmp_path):
     text = tokenizer.decode(learned[:end], skip_special_tokens=True)
     paid = training.reward_table(recipe, [text], ["7"], prompts=[data.messages(recipe, "")])
     assert paid["total"] == [pytest.approx(recipe.maximum)]
-    assert recipe.format.follows(recipe.whole(text))
+    assert recipe.format.follows(recipe.with_opening(text))
 
 
 @pytest.mark.parametrize(("name", "said"), REFUSED.items())
@@ -74,8 +74,8 @@ def test_the_rest_is_refused_in_two_lines(name, said, tmp_path):
 def test_a_box_in_an_open_thinking_part_is_no_answer(tmp_path):
     recipe = seam_of("opens_thinking", "dapo_think", tmp_path / "model")[0].recipe
     cut, whole = r"perhaps \boxed{7}", "so\n</think>\n\n" + r"It is \boxed{7}."
-    assert recipe.format.extract(recipe.whole(cut)) is None
-    assert recipe.format.extract(recipe.whole(whole)) == "7"
+    assert recipe.format.extract(recipe.with_opening(cut)) is None
+    assert recipe.format.extract(recipe.with_opening(whole)) == "7"
     paid = training.reward_table(recipe, [cut, whole], ["7", "7"])
     assert paid["accuracy_reward"] == [0.0, 1.0] and paid["format_reward"] == [0.0, 1.0]
 
