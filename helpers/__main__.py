@@ -3,8 +3,6 @@
 All flags are settings, from the one list in `settings.py`.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

@@ -3,8 +3,6 @@
 What is heavy is imported where it is used, so that the light commands answer at once.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shlex

@@ -1,7 +1,5 @@
 """The work of `python -m helpers plot`: reads a run's log back, also one made elsewhere."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -69,11 +67,7 @@ def read_log(run: Path) -> list[dict]:
         raise ValueError(f"{path} holds no steps.\nGive the log of a run that has begun.")
     found = []
     for line in lines:
-        numbers = {}
-        for key, value in line.items():
-            if value is None:
-                value = math.nan
-            if isinstance(value, int | float):
-                numbers[key] = value
+        values = {key: math.nan if value is None else value for key, value in line.items()}
+        numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
         found.append(runs.finite(numbers))
     return found

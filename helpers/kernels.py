@@ -4,8 +4,6 @@ Its import takes ten seconds, most of them in torch, transformers and Unsloth. O
 a fork is safe after that, and not beside a GPU, which a forked process cannot use.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Runs the notebooks from outside, as `make run` does, and stores them executed."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

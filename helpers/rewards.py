@@ -13,9 +13,6 @@ range, as those of `r_length` and `r_repeat` in `recipes.PENALTIES`. None leaves
 that reply.
 """
 
-from __future__ import annotations
-
-import functools
 import inspect
 import math
 import traceback
@@ -69,10 +66,8 @@ def r_correctness(completions, answer, **_) -> list[float | None]:
 
     None, which TRL leaves out, if the gold cannot be read.
     """
-    rewards = []
-    for text, gold in zip(texts(completions), answer, strict=True):
-        rewards.append(same_number(last_number(after_thinking(text)), gold))
-    return rewards
+    pairs = zip(texts(completions), answer, strict=True)
+    return [same_number(last_number(after_thinking(text)), gold) for text, gold in pairs]
 
 
 def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[float | None]:
@@ -168,46 +163,40 @@ def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
         if name not in REWARDS:
             known = ", ".join(REWARDS)
             raise ValueError(f"{recipe.name} pays for {name!r}.\nThe rewards are: {known}.")
-        function = REWARDS[name]
-        if name in needs:
-            function = functools.partial(function, **needs[name])
-            function.__name__ = name  # TRL logs it under its name
-        if recipe.opened:
-            function = WithOpening(name, function, recipe)
-        functions.append(function)
+        functions.append(Paid(name, recipe, needs.get(name, {})))
     return functions, list(recipe.rewards.values())
 
 
-class WithOpening:
-    """A reward that reads replies with the thinking that the chat template opened.
+class Paid:
+    """A recipe's reward under its name there, by which TRL logs it, with what it needs of it.
 
-    No `functools.partial`: TRL would log it under the name of what stands inside.
+    It reads replies with the thinking that the chat template opened.
     """
 
-    def __init__(self, name: str, function: Reward, recipe: Recipe):
+    def __init__(self, name: str, recipe: Recipe, needs: dict):
         self.__name__ = name
-        self.func = function
+        self.func = REWARDS[name]
         self.recipe = recipe
+        self.needs = needs
 
     def __call__(self, completions, **columns) -> list[float | None]:
         replies = [self.recipe.with_opening(text) for text in texts(completions)]
-        return self.func(completions=replies, **columns)
+        return self.func(completions=replies, **self.needs, **columns)
 
-
-def asks_for(function: Reward) -> list[str]:
-    """The parameters of a reward without a default."""
-    found = []
-    inner = function.func if isinstance(function, WithOpening) else function
-    for name, parameter in inspect.signature(inner).parameters.items():
-        if parameter.default is parameter.empty and parameter.kind < parameter.VAR_KEYWORD:
-            found.append(name)
-    return found
+    @property
+    def asks_for(self) -> list[str]:
+        """Its other parameters without a default."""
+        found = []
+        for name, parameter in inspect.signature(self.func).parameters.items():
+            if parameter.default is parameter.empty and parameter.kind < parameter.VAR_KEYWORD:
+                found.append(name)
+        return [name for name in found if name not in self.needs]
 
 
 def columns_of(recipe: Recipe) -> list[str]:
     """The columns of a row that the recipe's rewards ask for, beside what always comes."""
     functions, _ = reward_functions(recipe)
-    asked = [name for function in functions for name in asks_for(function)]
+    asked = [name for function in functions for name in function.asks_for]
     for name in {"prompt", "completion"} & set(asked):
         raise ValueError(f"A reward asks for {name!r}.\nIt gets {name}s, all of them at once.")
     return [name for name in dict.fromkeys(asked) if name not in GIVEN]
@@ -234,7 +223,7 @@ def reward_table(
     total = [0] * len(completions)
     for function, weight in zip(functions, weights, strict=True):
         name = function.__name__
-        if not {"completions", "answer", *more}.issuperset(asks_for(function)):
+        if not {"completions", "answer", *more}.issuperset(function.asks_for):
             continue
         table[name] = paid_by(function, completions=completions, answer=answers, **more)
         check_paid(name, table[name], len(completions), recipe.span(name))
@@ -250,7 +239,7 @@ def paid_by(function: Reward, **columns) -> list[float | None]:
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         cure = f"See line {where.lineno} of {where.filename}."
-        if where.name == "paid_by":  # it was not begun
+        if where.name == "__call__":  # it was not begun
             cure = "Let its parameters end with **_: it gets more than it asks for."
         what = f"{function.__name__} raised {type(error).__name__}: {error}"
         raise ValueError(f"{what}\n{cure}") from error

@@ -129,9 +129,7 @@ def names() -> list[str]:
 
 def read_value(field: Field, name: str, value):
     """What a value stands for: a number, a switch, one of some words, or a text."""
-    text = ""
-    if value is not None:
-        text = str(value).strip()
+    text = "" if value is None else str(value).strip()
     kind = field.type.removesuffix(" | None")
     if not text and (kind == "str" or field.default is None):
         return field.default

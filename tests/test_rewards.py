@@ -223,3 +223,19 @@ def test_weights_of_phybench_and_its_parts(reply, total):
     prompt = [{"role": "user", "content": STEPS}]
     table = reward_table(get_recipe("phybench_eed"), [reply], ["mgh"], prompts=[prompt])
     assert table["total"] == [pytest.approx(total)]
+
+
+def test_a_reward_has_the_name_that_the_recipe_calls_it_by(recipe, monkeypatch):
+    """Its function may be called otherwise; its range and its column in the logs are found."""
+
+    def r_brief(completions, **_):
+        return [-0.5] * len(completions)
+
+    monkeypatch.setitem(REWARDS, "brief", r_brief)
+    own = dataclasses.replace(recipe, rewards={"brief": 1.0}, shaping={"brief": (-1, 0)})
+    assert [function.__name__ for function in reward_functions(own)[0]] == ["brief"]
+    assert reward_table(own, ["a"], ["7"]) == {"brief": [-0.5], "total": [-0.5]}
+    monkeypatch.setitem(REWARDS, "brief", lambda completions: [0.0])
+    opened = dataclasses.replace(own, opened="<think>")
+    with pytest.raises(ValueError, match="Let its parameters end with"):
+        reward_table(opened, ["a"], ["7"], lines=[1])

@@ -6,8 +6,6 @@ somewhere, as in f(x), I(0), P(X = 2), or if it usually is one and stands nowher
 is a factor, and so is a usual variable that stands by itself, too: x(3/5).
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from helpers.answers.tree import Node, changed, found, number, symbol, walk

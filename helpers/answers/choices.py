@@ -1,7 +1,5 @@
 """Answers that are letters: choices such as `(B)`, with or without their text, orders, words."""
 
-from __future__ import annotations
-
 import re
 
 from helpers.answers.vocabulary import words

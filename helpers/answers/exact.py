@@ -6,6 +6,7 @@ are equal just if their remainders modulo large primes are, with random numbers 
 they like, and letters need no algebra system.
 """
 
+import functools
 import hashlib
 import math
 from fractions import Fraction
@@ -71,10 +72,8 @@ def remainder(node: Node, prime: int) -> int:
             inside = [remainder(part, prime) for part in parts]
             return drawn(f"{name} of {inside}", prime)
         case ("call", "factorial", of) if whole(of) in range(LARGEST_PRODUCT):
-            product = 1
-            for factor in range(2, whole(of) + 1):
-                product = product * factor % prime
-            return product
+            factors = range(2, whole(of) + 1)
+            return functools.reduce(lambda product, factor: product * factor % prime, factors, 1)
     raise TypeError
 
 

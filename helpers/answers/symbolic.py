@@ -134,9 +134,7 @@ def stand_in(*args: sympy.Expr) -> sympy.Expr:
 def vanishes(difference: sympy.Expr, point: dict, digits: int) -> bool | None:
     """Whether the parts of a sum cancel at a point; None where one has no finite value."""
     try:
-        parts = []
-        for part in sympy.Add.make_args(difference):
-            parts.append(sympy.N(part, digits, subs=point))
+        parts = [sympy.N(p, digits, subs=point) for p in sympy.Add.make_args(difference)]
         if not all(part.is_number and part.is_finite for part in parts):
             return None
         ten, largest = sympy.Float(10), max(map(abs, parts))

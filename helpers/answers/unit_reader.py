@@ -1,7 +1,5 @@
 """Reads the unit behind a value: its words, fonts, exponents and quotients."""
 
-from __future__ import annotations
-
 import re
 
 from helpers.answers.tokens import Cursor

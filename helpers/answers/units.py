@@ -1,7 +1,5 @@
 """The units behind a number: which words are some, and which convert into which."""
 
-from __future__ import annotations
-
 import functools
 import math
 import re

@@ -5,8 +5,6 @@ training goes on and teaches nothing. So one prompt is rendered by the tokenizer
 a right reply is put after it, as training does it. What is safe is mended, and said.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

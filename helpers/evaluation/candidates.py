@@ -1,7 +1,5 @@
 """`python -m helpers evaluate`: adapters, merged folders and Hub ids on the same problems."""
 
-from __future__ import annotations
-
 import gc
 import itertools
 import os

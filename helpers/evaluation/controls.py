@@ -9,8 +9,6 @@ these. (A drop can also mean that the new problems are harder: read some.)
 ('Mia has 24 pens and buys 6 boxes of 6. How many has she?', '60')
 """
 
-from __future__ import annotations
-
 import math
 import random
 import re

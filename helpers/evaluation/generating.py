@@ -4,8 +4,6 @@ Beside the records, `<name>.jsonl`, lies `<name>.json`: what they are made of. U
 `<name>.replies` gets a line a batch: its replies, and where the random numbers stand after it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os
@@ -18,13 +16,7 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
 from helpers import runs, training
-from helpers.data import (
-    load_tokenizer,
-    messages,
-    prompt_text,
-    settle_tokenizer,
-    tokens_of,
-)
+from helpers.data import load_tokenizer, messages, prompt_text, settle_tokenizer, tokens_of
 from helpers.machine import Machine, random_state, set_random_state, versions
 from helpers.recipes import Recipe
 from helpers.rewards import columns

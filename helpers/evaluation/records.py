@@ -3,8 +3,6 @@
 The unit is the problem: its drawn answers are averaged first.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence

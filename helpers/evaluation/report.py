@@ -3,8 +3,6 @@
 Replies are a model's text: a script shows them as text, and they never reach the page as HTML.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping

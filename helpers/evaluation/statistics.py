@@ -5,8 +5,6 @@ unit and pairs; Zou and Donner (2008) for sets of different problems; Chen et al
 Connor (1987) for the size of a paired comparison.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import Counter

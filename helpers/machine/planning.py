@@ -15,13 +15,7 @@ from pathlib import Path
 
 from helpers.machine.computer import GIB, Machine
 from helpers.machine.folders import check_path, hint
-from helpers.recipes import (
-    ALL_PROJECTIONS,
-    GRPOSettings,
-    Recipe,
-    SFTSettings,
-    for_model,
-)
+from helpers.recipes import ALL_PROJECTIONS, GRPOSettings, Recipe, SFTSettings, for_model
 from helpers.tiny import TINY_MODEL, is_embedded
 
 Parts = dict[str, float]  # GiB

@@ -1,7 +1,5 @@
 """Figures from evaluation: summaries and records of each model, under the models' names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

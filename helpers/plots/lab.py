@@ -5,8 +5,6 @@ seed 0. A run is its cause in words, its verdict (of `runs.RULES`; "" for none) 
 was there, and a line a step.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

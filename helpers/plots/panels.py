@@ -4,8 +4,6 @@
 line of a panel is what `line` takes: key of the log, colour, label, stroke, key of its band.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

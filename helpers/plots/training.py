@@ -1,7 +1,5 @@
 """Figures from a run's log. Each function returns the figure; `save_all` writes all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 

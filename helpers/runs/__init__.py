@@ -38,13 +38,5 @@ from helpers.runs.files import (
     write_lines,
     writing,
 )
-from helpers.runs.health import (
-    RULES,
-    few_groups,
-    history,
-    means,
-    report,
-    stop_if_ruined,
-    verdicts,
-)
+from helpers.runs.health import RULES, few_groups, history, means, report, stop_if_ruined, verdicts
 from helpers.runs.log import PUBLISHED, completions_table, console, duration, rename, summary

@@ -4,8 +4,6 @@ A question is answered before the step learns from it, so in a run's first epoch
 questions that GRPO has not seen (SFT may have).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

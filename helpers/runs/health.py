@@ -6,8 +6,6 @@ there is none, a function below decides). A verdict reads the log only: figures 
 window of steps at its end.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

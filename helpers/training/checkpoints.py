@@ -6,8 +6,6 @@ A checkpoint counts only with its marker, which is written last and lists every 
 So whatever a kill leaves half written, or half deleted, is never read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import inspect
@@ -189,20 +187,15 @@ def source_hash(function: Callable) -> str | None:
 
 def differences(before: Mapping, now: Mapping) -> list[str]:
     """One readable line for each value that is not as it was."""
-    lines = []
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
-            lines.append(f"{name}: {before.get(name)} → {now.get(name)}")
-    return lines
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return [f"{name}: {before.get(name)} → {now.get(name)}" for name in changed]
 
 
 def sizes(checkpoint: Path) -> dict[str, int]:
     """Its files, but for the marker, and their bytes."""
-    found = {}
-    for path in sorted(checkpoint.rglob("*")):
-        if path.is_file() and path.name != MARKER:
-            found[str(path.relative_to(checkpoint))] = path.stat().st_size
-    return found
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+    own = [path for path in files if path.name != MARKER]
+    return {str(path.relative_to(checkpoint)): path.stat().st_size for path in own}
 
 
 def mark_whole(checkpoint: Path) -> None:

@@ -5,8 +5,6 @@ the recipe's instruction, again for each; and it computes on for replies that ha
 longest has. The replies are the same: the random numbers are drawn for all rows.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ These live only inside a `with`. On a GPU Unsloth's own kernels do better, and n
 W is a layer's matrix, A and B are LoRA's, s is α/r.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ also after a kill. TRL's own evaluation draws, and gives rewards where this give
 strict accuracy.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Sequence
@@ -46,11 +44,8 @@ class HeldOut:
 
     def accuracy(self) -> float:
         """The share of the problems that are answered right, in the format, to the end."""
-        model, tokenizer, recipe = (
-            self.trainer.model,
-            self.trainer.processing_class,
-            self.run.recipe,
-        )
+        model, tokenizer = self.trainer.model, self.trainer.processing_class
+        recipe = self.run.recipe
         prompts = [data.prompt_text(recipe, tokenizer, e.question) for e in self.examples]
         settings = (recipe.grpo.max_completion, 0.0, recipe.evaluation.batch, "held-out")
         right = 0

@@ -1,7 +1,5 @@
 """A copy of a run's folder elsewhere, such as on Google Drive, and the way back from it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Loads a base with Unsloth, adds LoRA to it, and generates in batches."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import re

@@ -4,8 +4,6 @@ Read in TRL 1.15.0, transformers 5.17.0 and unsloth 2026.10.9. tests/training/te
 when one of these names has moved.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import shutil

@@ -3,8 +3,6 @@
 And what stands before GRPO: a look at eight groups.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,15 +16,7 @@ from trl import GRPOTrainer, SFTTrainer
 
 from helpers import data
 from helpers.data import Split
-from helpers.machine import (
-    Machine,
-    default_base,
-    detect,
-    for_size,
-    plan,
-    shape_of,
-    writable_folder,
-)
+from helpers.machine import Machine, default_base, detect, for_size, plan, shape_of, writable_folder
 from helpers.recipes import SUPERVISED, Recipe, for_model, get_recipe, in_words
 from helpers.rewards import columns, reward_functions, reward_table, written
 from helpers.rows import Example
@@ -131,21 +121,16 @@ def open_job(settings: Settings, names: Sequence[str] = ("sft", "grpo")) -> Job:
 
 def changed(recipe: Recipe, settings: Settings) -> Recipe:
     """The recipe with what the settings change; `batch` is the effective batch."""
-    given = given_of(settings, "epochs", "batch", "learning_rate")
+    given = given_of(settings, "epochs", "batch", "learning_rate", "rows")
     own = given_of(settings, "generations", "max_prompt", "max_completion", "temperature")
+    if settings.epochs is not None:
+        own["steps"] = None
+    length = given_of(settings, "max_length")
     for stage in recipe.stages:
-        part = replace(getattr(recipe, stage), **given)
-        if stage in SUPERVISED:
-            part = replace(part, **given_of(settings, "max_length"))
-        if settings.rows is not None:
-            rows = settings.rows
-            if stage == "priming":
-                rows = min(rows, part.rows)  # it keeps to its few
-            part = replace(part, rows=rows)
-        if stage == "grpo":
-            part = replace(part, **own)
-            if settings.epochs is not None:
-                part = replace(part, steps=None)
+        before = getattr(recipe, stage)
+        part = replace(before, **given, **(length if stage in SUPERVISED else own))
+        if stage == "priming" and before.rows and part.rows:
+            part = replace(part, rows=min(before.rows, part.rows))  # it keeps to its few
         recipe = replace(recipe, **{stage: part})
     if settings.file:
         recipe = replace(recipe, source=replace(recipe.source, files=settings.file))

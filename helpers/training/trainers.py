@@ -5,8 +5,6 @@ accumulation × processes. The trainers are built in the notebooks, in full view
 in `stages.py`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A run that is being trained: it opens a stage's folder, writes a line a step, and ends it."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping

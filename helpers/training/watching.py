@@ -3,8 +3,6 @@
 It reads TRL's trainers and Unsloth's patched ones alike.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import signal

@@ -84,12 +84,7 @@ FILES = [  # the name, the content, what is read, what is left out
     ("math.jsonl", jsonl(*MATH), {"0?": "0", "1?": "1"}, {}),
     ("boxed.jsonl", spoiled(r"$\\boxed{5}$", r"\\boxed{7}"), {"0?": "5", "1?": "7"}, {}),
     ("nulls.jsonl", jsonl(*SUMS, {"question": "q", "answer": None}), READ, {NO_ANSWER: 1}),
-    (
-        "windows.jsonl",
-        b"\xef\xbb\xbf" + jsonl(*SUMS).replace(b"\n", b"\r\n") + b"\r\n",
-        READ,
-        {},
-    ),
+    ("windows.jsonl", b"\xef\xbb\xbf" + jsonl(*SUMS).replace(b"\n", b"\r\n") + b"\r\n", READ, {}),
 ]
 
 

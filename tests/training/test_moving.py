@@ -68,11 +68,7 @@ def go_on(stages, base) -> str:
     return weights(run)
 
 
-MOVED = {
-    "the project": "base",
-    "the base": "../models/mine",
-    "the machine": "{place}/models/mine",
-}
+MOVED = {"the project": "base", "the base": "../models/mine", "the machine": "{place}/models/mine"}
 
 
 @pytest.mark.parametrize("moved", MOVED)

@@ -100,6 +100,13 @@ def test_a_run_tells_the_settings_of_the_stages_before_it(trained, recipe, machi
     assert (told["sft"]["batch"], told["grpo"]["batch"]) == (recipe.sft.batch, 8)
 
 
+def test_priming_keeps_to_its_few_rows():
+    few = RECIPES["openr1_boxed"]
+    all_of_them = replace(few, priming=replace(few.priming, rows=None))
+    for recipe, asked, rows in ((few, 10**6, few.priming.rows), (few, 5, 5), (all_of_them, 5, 5)):
+        assert stages.changed(recipe, Settings(rows=asked)).priming.rows == rows
+
+
 def test_who_generates(recipe, machine):
     said = "vLLM is not installed.*\npip install vllm .*leave VLLM empty"
     with pytest.raises(ImportError, match=said):
