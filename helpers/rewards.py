@@ -180,8 +180,9 @@ class Paid:
         self.needs = needs
 
     def __call__(self, completions, **columns) -> list[float | None]:
-        replies = [self.recipe.with_opening(text) for text in texts(completions)]
-        return self.func(completions=replies, **self.needs, **columns)
+        if self.recipe.opened:
+            completions = [self.recipe.with_opening(text) for text in texts(completions)]
+        return self.func(completions=completions, **self.needs, **columns)
 
     @property
     def asks_for(self) -> list[str]:
