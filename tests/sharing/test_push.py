@@ -277,7 +277,11 @@ def test_the_plan_lists_every_file_and_asks_nobody(server, folder):
     (folder / "export.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=f"Name one of the exports in it: {folder}\\.$"):
         sharing.plan_push(folder.parent, None)
-    assert ("no card: " in said) is ("README.md" not in FILES)
+    assert "no card: " not in said
+    bare = shutil.copytree(
+        folder, folder.with_name("bare"), ignore=lambda *_: ["README.md", "export.json"]
+    )
+    assert "no card: one that lies there stays" in str(sharing.plan_push(bare, None))
     unproved = shutil.copytree(folder, folder.with_name("merged-unproved-2"))
     with pytest.raises(ValueError, match="merged-unproved-2 was not proved"):
         sharing.plan_push(unproved, REPO)
