@@ -142,7 +142,7 @@ REWARDS: dict[str, Reward] = {
 }
 
 
-def reward_functions(recipe: Recipe) -> tuple[list[Reward], list[float]]:
+def reward_functions(recipe: Recipe) -> tuple[list["Paid"], list[float]]:
     """A recipe's functions, with what they need of it, and their weights, for GRPOTrainer."""
     needs = {
         "r_length": {"max_completion_length": recipe.grpo.max_completion},
@@ -233,14 +233,14 @@ def reward_table(
     return table | {"total": total}
 
 
-def paid_by(function: Reward, **columns) -> list[float | None]:
+def paid_by(function: Paid, **columns) -> list[float | None]:
     """What a reward returns. Raises ValueError that says where it failed, if it raises."""
     try:
         return function(**columns)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        cure = f"See line {where.lineno} of {where.filename}."
-        if where.name == "__call__":  # it was not begun
+        frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+        cure = f"See line {line} of {frame.f_code.co_filename}."
+        if frame.f_code is Paid.__call__.__code__:  # the reward itself was not begun
             cure = "Let its parameters end with **_: it gets more than it asks for."
         what = f"{function.__name__} raised {type(error).__name__}: {error}"
         raise ValueError(f"{what}\n{cure}") from error

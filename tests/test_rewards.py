@@ -125,6 +125,15 @@ def without_more(completions):
     return [1.0 for _ in completions]
 
 
+class Object:
+    """A reward with a state, say."""
+
+    __name__ = "an_object"
+
+    def __call__(self, completions, **_):
+        return [1 / 0 for _ in completions]
+
+
 @pytest.mark.parametrize(
     ("own", "shaping", "bounds", "said"),
     [
@@ -135,6 +144,7 @@ def without_more(completions):
         (brevity, {"brevity": (-0.1, 0)}, None, "^brevity returned -0.* it pays -0.1 to 0.\n"),
         (brevity, {"brevity": 0}, None, "has 0 as the shaping of brevity.\nGive the least and"),
         (brevity, {"brevty": (-1, 0)}, None, "a shaping of 'brevty', which it does not pay for"),
+        (Object(), {}, None, "^an_object raised ZeroDivisionError: .*\nSee line .* of "),
         (without_more, {}, None, r"unexpected keyword.*\nLet its parameters end with \*\*_"),
         (one_for_all, {}, None, "^one_for_all returned 1 values for 2 completions.\n.*a list"),
         (a_number, {}, None, "^a_number returned float for 2 completions.\n"),

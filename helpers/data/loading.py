@@ -16,9 +16,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import chain, islice
 from pathlib import Path
 
+import pandas as pd
 from tqdm.std import tqdm
 
 from helpers.machine import check_path, hint
@@ -350,7 +352,7 @@ def read_file(path: str, where: str) -> Iterable[Mapping]:
         if kind in ("csv", "tsv"):
             kind = "csv"
             columns, surplus, separator = header_of(path)
-            features = Features({name: Value("string") for name in columns + surplus if name})
+            features = Features({name: Value("string") for name in columns + surplus})
             options = {"sep": separator, "features": features, "index_col": False}
             if surplus:
                 options |= {"names": columns + surplus, "header": None, "skiprows": 1}
@@ -375,13 +377,13 @@ def broken_line(path: str) -> ValueError | None:
 def header_of(path: str) -> tuple[list[str], list[str], str]:
     """The columns of a CSV, names for what its longest row has beyond them, and what is between.
 
-    That is a comma, a semicolon or a tab.
+    That is a comma, a semicolon or a tab. Columns without a name, or twice of one, get pandas' own.
     """
     csv.field_size_limit(2**31 - 1)
     opened = gzip.open if path.lower().endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         line = file.readline()
         separator = max(SEPARATORS, key=line.count)
-        columns = next(csv.reader([line], delimiter=separator))
+        columns = list(pd.read_csv(StringIO(line), sep=separator, index_col=False))
         longest = max(map(len, csv.reader(file, delimiter=separator)), default=0)
     return columns, [f"{SURPLUS} {place}" for place in range(len(columns), longest)], separator

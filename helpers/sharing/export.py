@@ -57,6 +57,7 @@ class Export:
 
 def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
     """Writes the adapter as others can load it: its configuration names no folder of here."""
+    folder = Path(folder)
     origin = origin_of(base, adapter, "adapter", None)
     if not proved_before(folder, origin):
         with staged(folder, adapter.folder, adapter.weights.stat().st_size) as made:
@@ -113,11 +114,17 @@ def staged(
                 shutil.move(made, new)  # copies, where staging is on another disk
             if folder.exists():
                 tell_replaced(folder, origin)
+                proof_file(folder).unlink(missing_ok=True)
                 folder.rename(old)
             new.rename(folder)
             remove(old)
         finally:
             remove(made, new)
+
+
+def proof_file(folder: Path) -> Path:
+    """Where the proof of an export lies: beside it, so that it is not given away with it."""
+    return folder.with_name(f"{folder.name}-proof.json")
 
 
 def hashes_of(folder: Path) -> dict[str, str | None]:
@@ -143,14 +150,14 @@ def check_proved(folder: Path) -> None:
             raise ValueError(f"{what}.\nExport again, or push it from a folder of its own.")
 
 
-def proved_before(folder: str | Path, origin: dict) -> bool:
+def proved_before(folder: Path, origin: dict) -> bool:
     """Whether the export of just this origin lies there, proved, and each file as it was written.
 
     It need be neither made nor proved again.
     """
     with contextlib.suppress(FileNotFoundError, ValueError):  # there is none, or another one
         found = Export.read(folder).origin
-        check_proved(Path(folder))
+        check_proved(folder)
         return found.items() >= (origin | {"proved": True}).items() and not foreign_files(folder)
     return False
 
@@ -162,9 +169,8 @@ def tell_replaced(folder: Path, origin: dict) -> None:
         print(f"replaced  the export of another adapter in {folder}")
 
 
-def foreign_files(folder: str | Path) -> list[str]:
+def foreign_files(folder: Path) -> list[str]:
     """What lies there, or is there in place of a folder, that neither export nor card wrote."""
-    folder = Path(folder)
     if folder.is_file():
         return [folder.name]
     found = []

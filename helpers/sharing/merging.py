@@ -59,6 +59,7 @@ def merge(
     Raises ValueError (not this base, or nothing that can be merged) or OSError (no base, no room).
     """
     adapter.tokenizer  # noqa: B018  raises where there is none, before all the work
+    folder = Path(folder)
     weights = folder_of(base)
     origin = origin_of(base, adapter, "merged", precision)
     if proved_before(folder, origin):

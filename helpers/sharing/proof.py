@@ -21,6 +21,7 @@ from helpers.sharing.export import (
     foreign_files,
     generation_settings,
     longest_text,
+    proof_file,
     proved_before,
 )
 from helpers.training import Adapter
@@ -81,16 +82,17 @@ def prove_all(
     what has none is renamed. Raises ValueError, naming each such export and what is wrong with it,
     unless all are the trained model; RuntimeError if it cannot be found out.
     """
-    trained = expected(base, adapter, prompts, max_new_tokens)
-    asked = hashlib.sha256(json.dumps(trained).encode()).hexdigest()
-    earlier = {name: earlier_proof(export, asked) for name, export in exports.items()}
-    proofs = {name: proof for name, proof in earlier.items() if proof}
-    unproved = {name: export for name, export in exports.items() if name not in proofs}
     try:
+        trained = expected(base, adapter, prompts, max_new_tokens)
+        asked = hashlib.sha256(json.dumps(trained).encode()).hexdigest()
+        earlier = {name: earlier_proof(export, asked) for name, export in exports.items()}
+        proofs = {name: proof for name, proof in earlier.items() if proof}
+        unproved = {name: export for name, export in exports.items() if name not in proofs}
         found = read_back(unproved, trained) if unproved else {}
     except BaseException:  # Ctrl-C, too
-        for export in unproved.values():
-            print(f"{export.folder} is not proven. {set_aside(export)}")
+        for export in exports.values():
+            if not export.origin.get("proved"):
+                print(f"{export.folder} is not proven. {set_aside(export)}")
         raise
     faults = []
     for name, export in unproved.items():
@@ -104,22 +106,17 @@ def prove_all(
         raise ValueError("\n".join(faults))
     for name, export in unproved.items():
         files = {"asked": asked, "files": export.origin["sha256"]}
-        write_json(proof_file(export), asdict(proofs[name]) | files)
+        write_json(proof_file(export.folder), asdict(proofs[name]) | files)
         write_json(export.folder / EXPORT_FILE, export.origin | {"proved": True})
         make_readable(export.folder)
     return {name: proofs[name] for name in exports}
-
-
-def proof_file(export: Export) -> Path:
-    """Where the proof of an export lies: beside it, so that it is not given away with it."""
-    return export.folder.with_name(f"{export.folder.name}-proof.json")
 
 
 def earlier_proof(export: Export, asked: str) -> Proof | None:
     """The proof that lies there, if it is of these very files, by the same questions."""
     if not proved_before(export.folder, export.origin):
         return None
-    found = read_object(proof_file(export), {}, "Delete it.") or {}
+    found = read_object(proof_file(export.folder), {}, "Delete it.") or {}
     if (found.pop("asked", ""), found.pop("files", {})) == (asked, export.origin["sha256"]):
         return Proof(**found)
     return None
@@ -148,7 +145,6 @@ def set_aside(export: Export) -> str:
         return "It is not there."
     aside = free_name(export.folder, "unproved")
     export.folder.rename(aside)
-    proof_file(export).unlink(missing_ok=True)
     return f"It is called {aside.name} now, and can be deleted."
 
 

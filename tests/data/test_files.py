@@ -38,6 +38,7 @@ EXCEL = 'question;answer;id\r\n"3, or\r\n4?";3,5;1\r\n3 + 4?;7;1\r\n1 + 1?;2;\r\
 INDEXED = ",question,answer\n0,3 + 4?,7.0\n1,1 + 1?,2.0\n2,and?,\n"
 POINTS = "messages,answer\n[3 points] 3 + 4?,7\n[a] or (b)?,2\n"
 RAGGED = 'question,answer\nWell, 3?,3\n3 + 4?,7,,\n"one\n?"\n1 + 1?,2\n4?,4,5,6\n'
+UNNAMED = "question,answer,,,answer\n3 + 4?,7,,\n1 + 1?,2\n4?,4,,,,,5\n"
 MORE_FIELDS = "with more fields than the header has (quote a text that holds the separator)"
 READ_SUMS = {"3 + 4?": "7", "1 + 1?": "2"}
 MATH = [{"problem": f"{n}?", "solution": f"It is $\\boxed{{{n}}}$."} for n in range(2)]
@@ -53,6 +54,7 @@ FILES = [  # the name, the content, what is read, what is left out
         {},
     ),
     ("ragged.csv", RAGGED.encode(), READ_SUMS, {MORE_FIELDS: 2, NO_ANSWER: 1}),
+    ("unnamed.csv", UNNAMED.encode(), READ_SUMS, {MORE_FIELDS: 1}),
     ("late.csv", csv(*HALVES), {row["question"]: str(row["answer"]) for row in HALVES}, {}),
     ("points.csv", POINTS.encode(), {"[3 points] 3 + 4?": "7", "[a] or (b)?": "2"}, {}),
     ("python.csv", csv(*TALKS), {LONG_TALK: "7", "3?": "3"}, {}),

@@ -103,7 +103,7 @@ def test_every_export_is_the_trained_model(exports, trained, prompts, tmp_path):
         for change, limit in ((b"", 47), (b" ", 48)):  # but for a longer reply, or another file
             copy = tmp_path / f"{limit}"
             shutil.copytree(again.folder, copy)
-            shutil.copy(proof.proof_file(again), tmp_path / f"{limit}-proof.json")
+            shutil.copy(proof.proof_file(again.folder), tmp_path / f"{limit}-proof.json")
             with open(copy / "tokenizer.json", "ab") as file:
                 file.write(change)
             with pytest.raises(LookupError):
@@ -248,14 +248,28 @@ def test_the_reader_ends_with_the_process_that_asked_it():
         assert not asked.communicate(timeout=60)[0]  # the reader has this end of the pipe, too
 
 
-def test_where_nothing_is_found_out_nothing_looks_proven(exports, trained, tmp_path, capsys):
-    made = {"fp32": replace(exports["fp32"], folder=tmp_path / "fp32")}
+@pytest.mark.parametrize(
+    ("lost", "error", "said"),
+    [
+        ("model.safetensors", RuntimeError, "ended .*base.*\nLook whether the base"),
+        ("", OSError, "base"),  # all of it: nothing can be asked
+    ],
+)
+def test_where_nothing_is_found_out_nothing_looks_proven(
+    lost, error, said, exports, trained, tmp_path, capsys
+):
+    export = exports["fp32"]
+    unproved = export.origin | {"proved": False}
+    made = {"fp32": replace(export, folder=tmp_path / "fp32", origin=unproved)}
     shutil.copytree(exports["fp32"].folder, tmp_path / "fp32")
     shutil.copytree(TINY_MODEL, tmp_path / "base")
-    (tmp_path / "base" / "model.safetensors").unlink()
-    with pytest.raises(RuntimeError, match="ended .*base.*\nLook whether the base"):
+    if lost:
+        (tmp_path / "base" / lost).unlink()
+    else:
+        (tmp_path / "base").rename(tmp_path / "gone")
+    with pytest.raises(error, match=said):
         sharing.prove_all(made, str(tmp_path / "base"), trained, ["3 + 4?"], 8)
-    assert {path.name for path in tmp_path.iterdir()} == {"base", "fp32-unproved"}
+    assert {path.name for path in tmp_path.iterdir()} - {"base", "gone"} == {"fp32-unproved"}
     assert "It is called fp32-unproved now, and" in capsys.readouterr().out
 
 

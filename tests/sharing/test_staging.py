@@ -54,6 +54,17 @@ def test_another_adapters_export_is_not_replaced_without_a_word(tmp_path, capsys
         assert capsys.readouterr().out == said
 
 
+def test_the_proof_of_an_export_goes_with_it(tmp_path):
+    make(tmp_path / "m")
+    proof = staging.proof_file(tmp_path / "m")
+    proof.write_text("{}")
+    with pytest.raises(ZeroDivisionError):
+        make(tmp_path / "m", end=lambda: 1 / 0)
+    assert proof.exists()
+    make(tmp_path / "m")
+    assert not proof.exists()
+
+
 def test_what_breaks_off_leaves_the_earlier_export(tmp_path):
     final, staging = tmp_path / "final", tmp_path / "staging"
     make(final / "m", staging)
