@@ -18,6 +18,7 @@ OUTCOMES = ("correct", "right_wrong_format", "wrong", "no_answer", "truncated")
 RIGHT = 0  # the vote of a right answer
 Same = Callable[[str, str], float | None]  # a recipe's score: 1.0 where two answers say the same
 Records = Sequence[Record]
+Votes = Mapping[str, list[int | None]]  # of a problem's answers, by its id
 Answers = tuple[Records, Records]  # greedy and drawn ones
 
 
@@ -77,7 +78,7 @@ def compare(before: Records, after: Records, key: str = "strict") -> dict:
     return statistics.paired(per_problem(before)[key], per_problem(after)[key])
 
 
-def votes(records: Records, same: Same) -> dict[str, list[int | None]]:
+def votes(records: Records, same: Same) -> Votes:
     """For each problem the votes of its answers: 0 for right ones, 1, 2, … for each other one.
 
     None where a reply is cut off, out of shape or without an answer. Right ones stand alone because
@@ -103,33 +104,31 @@ def vote(record: Record, wrong: list[str], same: Same) -> int | None:
     return len(wrong)
 
 
-def tries(records: Records, same: Same) -> dict[str, dict[str, dict]]:
+def tries(voted: Votes) -> dict[str, dict[str, dict]]:
     """`pass` and `majority` at k = "1", "2", …, each with its 95 % interval over problems.
 
     pass: at least one of k answers is strictly right. majority: the most frequent answer of k is.
     """
     passes, majorities = {}, {}
-    correct = Counter(record.id for record in records if record.outcome == "correct")
-    voted = sorted(votes(records, same).items())
-    samples = len(voted[0][1])
+    samples = len(next(iter(voted.values())))
     for k in range(1, samples + 1):
         passed, agreed = [], []
-        for problem, answers in voted:
-            passed.append(statistics.pass_at_k(samples, correct[problem], k))
+        for _, answers in sorted(voted.items()):
+            passed.append(statistics.pass_at_k(samples, answers.count(RIGHT), k))
             agreed.append(statistics.majority_at_k(answers, RIGHT.__eq__, k))
         passes[str(k)] = statistics.share(passed)
         majorities[str(k)] = statistics.share(agreed)
     return {"pass": passes, "majority": majorities}
 
 
-def agreement(records: Records, same: Same) -> dict:
+def agreement(voted: Votes) -> dict:
     """Whether agreement among a problem's samples tells that its most frequent answer is right.
 
     `levels`: for each share of agreeing samples n, and the share of right answers, ties by their
     share, with the Wilson interval of the nearest whole number of right ones.
     """
     agreeing, right = [], []
-    for answers in votes(records, same).values():
+    for answers in voted.values():
         counts = Counter(answer for answer in answers if answer is not None)
         agreeing.append(max(counts.values(), default=0) / len(answers))
         right.append(statistics.majority_at_k(answers, RIGHT.__eq__, len(answers)))
@@ -143,16 +142,16 @@ def agreement(records: Records, same: Same) -> dict:
 
 def results(found: Mapping[str, Answers], recipe: Recipe) -> dict:
     """What summary.json holds of each model's records, and of each against the one before."""
-    same = recipe.score
     spans = {name: recipe.span(name) for name in recipe.rewards} | {"reward": recipe.bounds}
     held = {"greedy": {}, "sampled": {}, "tries": {}, "agreement": {}, "compare": {}}
     for name, (greedy, sampled) in found.items():
         held["greedy"][name] = summarise(greedy, spans)
         held["sampled"][name] = summarise(sampled, spans)
-        held["tries"][name] = tries(sampled, same)
+        voted = votes(sampled, recipe.score)
+        held["tries"][name] = tries(voted)
         *_, vote = held["tries"][name]["majority"].values()
         held["sampled"][name]["vote"] = vote  # of all samples: what else costs no training
-        held["agreement"][name] = agreement(sampled, same)
+        held["agreement"][name] = agreement(voted)
     for before, after in itertools.pairwise(found):
         held["compare"][f"{before} → {after}"] = compare(found[before][1], found[after][1])
     return held

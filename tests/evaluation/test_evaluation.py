@@ -112,7 +112,7 @@ def test_outcomes_sum_to_the_completions_whatever_is_said(recipe, seed):
 def test_tries_by_hand(recipe, graded):
     """One problem with answers 7, 7.0, 8 and a bare 7 out of its place; another never right."""
     first = graded([GOOD, GOOD.replace("7.\n", "7.0.\n"), WRONG, "7"], "p")
-    found = records.tries(first + graded([WRONG] * 4, "q"), recipe.score)
+    found = records.tries(records.votes(first + graded([WRONG] * 4, "q"), recipe.score))
     passed, agreed = found["pass"], found["majority"]
     assert passed["1"]["value"] == agreed["1"]["value"] == 0.25  # two of four, and none
     assert passed["4"]["value"] == passed["3"]["value"] == 0.5
@@ -132,7 +132,7 @@ def test_right_answers_vote_together_and_for_themselves(graded):
 def test_agreement_by_hand(recipe, graded):
     answers = graded([GOOD] * 4, "a") + graded([WRONG] * 4, "b") + graded([""] * 4, "c")
     answers += graded([GOOD, GOOD, WRONG, ""], "d") + graded([GOOD, WRONG, "", ""], "e")
-    found = records.agreement(answers, recipe.score)
+    found = records.agreement(records.votes(answers, recipe.score))
     levels = [(level["agreement"], level["n"], level["right"]) for level in found["levels"]]
     assert levels == [(0.0, 1, 0.0), (0.25, 1, 0.5), (0.5, 1, 1.0), (1.0, 2, 0.5)]
 
