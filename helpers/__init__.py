@@ -3,7 +3,7 @@
 Read it in this order; a room imports only what stands above it, and recipes.py is the menu:
 
     answers/      reads an answer out of a text and judges it: formats, numbers, formulas, EED
-    rows.py       one row of a published dataset becomes an Example
+    rows.py       one row of a dataset, published or yours, becomes an Example
     recipes.py    the five systems, as data
     rewards.py    what GRPO pays for
     settings.py   everything that a user can set

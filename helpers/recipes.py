@@ -284,7 +284,7 @@ DAPO_THINK = Recipe(
     thinking=True,
     format=THINK_BOXED,
     score=same_math,
-    rewards={"accuracy_reward": 1.0, "format_reward": 0.5},
+    rewards={"accuracy_reward": 1.0, "format_reward": 0.5},  # as published
     lora=LoRASettings(r=32, alpha=32),  # ours
     grpo=GRPOSettings(
         batch=8, generations=8, learning_rate=1e-6, max_prompt=512, max_completion=2048, epochs=1

@@ -6,11 +6,12 @@ form together weigh as much. `accuracy_reward` and `format_reward` read a reply 
 own format and score, as evaluation does. Recipes hold the weights.
 
 A reward of your own is a function here, an entry in `REWARDS`, and its name with a weight in a
-recipe. What is in `GIVEN` always comes; any other parameter without a default is a column of your
-rows. It pays 0 to 1, and 1 to a right reply (`training.check_golds`); one that only shapes, or
-takes away (negative numbers, with a positive weight), stands in the recipe's `shaping` with its
-range, as those of `r_length` and `r_repeat` in `recipes.PENALTIES`. None leaves the reward out for
-that reply.
+recipe. Its parameters end with `**_`: what is in `GIVEN` always comes. Any other without a default
+is a column of your rows (`format` and `score` come to the two below only: import what yours needs).
+It pays 0 to 1, and 1 to a right reply, else the row is left out before GRPO (`check_golds` in
+training/stages.py); one that only shapes, or takes away (negative numbers, with a positive weight),
+stands in the recipe's `shaping` with its range, as those of `r_length` and `r_repeat` in
+`recipes.PENALTIES`. None leaves the reward out for that reply.
 """
 
 import inspect
@@ -71,7 +72,9 @@ def r_correctness(completions, answer, **_) -> list[float | None]:
 
 
 def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[float | None]:
-    r"""The score, 0 to 1, of the answer in its place; None if the gold cannot be read.
+    r"""The score, 0 to 1, of the answer where the format has it, after any thinking.
+
+    None, which TRL leaves out, if the gold cannot be read.
 
     >>> from helpers.answers import BOXED, same_math
     >>> replies = [r"so \boxed{\frac12}", "so 0.5"]
@@ -83,9 +86,10 @@ def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[
 
 
 def format_reward(completions, *, format: Format, **_) -> list[float]:
-    r"""1 if the format's parts are there, filled and closed, with one answer (`Format.holds`).
+    r"""1 if the format's parts are there, filled and closed, with one answer.
 
-    Strict accuracy asks for more: nothing after them, say (`Format.follows`).
+    That is the format's `holds`, for boxes in answers/boxes.py, for others in answers/formats.py.
+    Strict accuracy asks for its `follows`: nothing after them, say.
 
     >>> from helpers.answers import THINK_BOXED
     >>> format_reward([r"<think>so</think> \boxed{7}", r"\boxed{7}"], format=THINK_BOXED)
@@ -247,7 +251,7 @@ def paid_by(function: Paid, **columns) -> list[float | None]:
 
 
 def check_paid(name: str, rewards, count: int, span: tuple[float, float]) -> None:
-    """Raises ValueError unless these are `count` numbers in a span, or None for nothing paid."""
+    """Raises ValueError unless these are `count` numbers in a span, or None."""
     cure = "A reward returns a list: one number, or None, a completion."
     if not isinstance(rewards, list) or len(rewards) != count:
         what = f"{len(rewards)} values" if isinstance(rewards, list) else type(rewards).__name__

@@ -110,7 +110,7 @@ class Format:
         return text
 
     def holds(self, text: str) -> bool:
-        """Whether the parts are there at all: what `format_reward` pays for."""
+        """What `format_reward` pays for: `follows`, but where a format is more lenient."""
         return self.follows(text)
 
     def extract_flexible(self, text: str) -> str | None:

@@ -168,7 +168,7 @@ def nothing_usable(recipe: Recipe, split: str, found: Split, row: Mapping) -> st
         return f"{what}\n{cure}"
     return (
         f"{what}\nSet DATASET to rows as {recipe.source.path} has them, or with question or "
-        "messages, answer and, for SFT, answer_text."
+        "messages, answer and, for SFT, answer_text; README: Your own data, for other columns."
     )
 
 

@@ -7,6 +7,7 @@ read_object        the object in a JSON file; write_json writes one
 read_summary       what an evaluation's folder says
 writing            turns what goes wrong while something is written into two lines
 part_of, free_name where a file is made before it has its name, and where an old one is kept
+log.py             lists every key of a log's line, and who supplies it
 finite             a line with null for what is no number
 rename             a trainer's log row under the log's names; PUBLISHED: those of GRPO's second file
 console            a step on one line

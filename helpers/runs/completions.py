@@ -15,7 +15,8 @@ from helpers.recipes import Recipe
 def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str, float]:
     """The figures of a step; one that cannot be had is left out.
 
-    correct, follows, score: shares of the replies and their mean score, judged as in evaluation.
+    correct, follows, score: shares of the replies and their mean score, judged as in evaluation,
+    but that a reply which was cut off after its answer counts as right.
     distinct: different replies of a group, as a share of it.
     repetition: share of three-word sequences that occurred before in the same reply.
     reward_gap: what a right reply earns more than a wrong one of its group, form and length equal.

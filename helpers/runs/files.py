@@ -55,7 +55,8 @@ class Run:
     def hash(self) -> str | None:
         """Twelve hex digits that name a run, of its fingerprint; None for none.
 
-        On one kind of machine, runs with equal hashes have equal weights.
+        On one kind of machine, runs with equal hashes have equal weights, unless the quick budget
+        of a real model counted their steps by the clock.
         """
         fingerprint = self.manifest.get("fingerprint")
         if not fingerprint:

@@ -1,6 +1,7 @@
 """The log's names, and what is shown of a log: the console's line, a summary, completions.
 
-`log.jsonl` has a line a step. All its keys, by the file that supplies them; what is unknown is
+`log.jsonl` has a line a step, which `on_log` in training/watching.py gathers and `record` in
+training/training_run.py appends. All its keys, by the file that supplies them; what is unknown is
 absent, never 0:
 
 here, `rename`, from what the trainer logs
@@ -11,11 +12,12 @@ here, `rename`, from what the trainer logs
     kl                                from where it began, nats per token
     reward_mean, reward_std           of the weighted sum of the rewards
     reward/NAME, reward/NAME_std      of each reward, before its weight
-    zero_std_groups, clip_ratio       share of groups with equal rewards, of tokens clipped
+    zero_std_groups, clip_ratio       share of groups with equal rewards (with GDPO, `figures`
+                                      counts them), of tokens clipped
     completion_mean, completion_max   length in tokens
     truncated                         share of completions cut off at the limit
 training/watching.py, `on_log`
-    step, fp16                        its number; true where the loss is scaled
+    step, fp16                        its number; true where float16 needs the loss scaled
     adv_mean, adv_std, completions    GRPO's advantages, and how many there were
     time_per_step_s                   seconds; its parts are generation_time_s, backward_time_s
                                       and other_time_s

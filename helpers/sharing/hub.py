@@ -23,7 +23,6 @@ from huggingface_hub import (
     get_token,
     hf_hub_url,
 )
-from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import build_hf_headers, filter_repo_objects, hf_raise_for_status, tqdm
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt, wait_exponential
@@ -35,10 +34,10 @@ from helpers.sharing.card import OWNER
 from helpers.sharing.export import EXPORT_FILE, check_proved, foreign_files
 
 STAYS_HERE = (".*", "*/.*", "*.part", "*.part/*", "*.tmp", "*.tmp/*")  # hidden and unfinished
-# What a loader would mix with new weights, or read beside them
-GGUF = ("*.gguf",)
 GIT_FILE = ".gitattributes"  # the Hub's own
 UNPROVED = re.compile(r"-unproved(-[0-9]+)?$")  # what an export is called that failed its proof
+GGUF = ("*.gguf",)
+# What a loader would mix with new weights, or read beside them
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.index.json")
 WEIGHTS += ("config.json", "generation_config.json", "adapter_config.json")
 SILENCE = 60  # seconds without a byte that end a try
@@ -187,7 +186,7 @@ def limits() -> Iterator[None]:
 
 
 def once(ask: Callable[..., httpx.Response], request: httpx.Request, **more) -> httpx.Response:
-    """Makes a request, and raises what the library would try again by itself, inside each try."""
+    """Makes a request once: what the library would repeat is raised, and `again` repeats it."""
     request.extensions["timeout"] = httpx.Timeout(SILENCE).as_dict()  # some calls ask for none
     try:
         answer = ask(request, **more)
@@ -277,7 +276,7 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
 
 
 def check_arrived(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Raises RuntimeError if a file did not arrive whole; uploading compares sizes only."""
+    """Raises RuntimeError if a file did not arrive whole: the client's upload compares sizes."""
     lost = []
     for name in plan.files:
         if hash_there(api, plan.repo, name, commit) != file_hash(folder / name):
@@ -315,7 +314,7 @@ def mark(api: HfApi, repo: str, tag: str, commit: str) -> None:
 def token() -> str:
     """The token from HF_TOKEN, a Colab or Kaggle secret, or the stored login; never printed."""
     found = get_token()
-    if not found and place() == "kaggle" and not HF_HUB_OFFLINE:  # which would take 40 seconds
+    if not found and place() == "kaggle" and not constants.HF_HUB_OFFLINE:  # else 40 seconds
         from kaggle_secrets import UserSecretsClient
 
         with contextlib.suppress(Exception):  # of several kinds: it is not attached, say

@@ -26,7 +26,7 @@ sft_config         SFTTrainer's settings; grpo_config is GRPOTrainer's
 vllm_settings      who generates GRPO's completions; rank_in_vllm: the room for LoRA there
 TrainingRun        a stage's folder while it is trained
 settings_of        a recipe's settings as plain values
-train              trains, or goes on, and returns the adapter
+train              trains, or goes on after a kill (checkpoints.py), and returns the adapter
 lock_folder        holds a folder for one process
 reading            how a recipe reads; code_hash is that of the files in CODE
 open_job           settings, recipe, machine and base together

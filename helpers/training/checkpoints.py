@@ -1,6 +1,10 @@
 """Going on where a run was cut off: whose folder it is, what it was made of, what is whole.
 
-On one kind of machine two runs of one fingerprint give equal weights.
+A kill costs the steps since the last whole checkpoint and the one under way. Log and samples are
+cut there (`TrainingRun.go_on`), so that no step stands in them twice. On a CPU the end is the same
+to the bit, unless the quick budget of a real model counts the steps by the clock.
+
+A fingerprint is what a run was made of: settings, data, code, versions, and where it began.
 
 A checkpoint counts only with its marker, which is written last and lists every file with its size.
 So whatever a kill leaves half written, or half deleted, is never read.

@@ -6,7 +6,6 @@ strict accuracy.
 """
 
 import math
-import shutil
 from collections.abc import Sequence
 
 from peft import get_peft_model_state_dict
@@ -89,4 +88,3 @@ def restore_best(model, run: TrainingRun) -> None:
     """Puts the best adapter of the run back into the model, where one was kept."""
     if "best" in run.manifest:
         private.restore_adapter(model, run.best)
-        shutil.rmtree(run.best)

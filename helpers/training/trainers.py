@@ -105,7 +105,7 @@ def start_of_grpo(recipe: Recipe, output: str | Path, adapter: str, base: str) -
 def common(part, run: TrainingRun, machine: Machine, steps: int, report_to: str) -> dict:
     """The settings that SFT and GRPO share, all written out: Unsloth changes TRL's defaults.
 
-    save_strategy is "no" because the run's own callback says when to save: by the clock.
+    save_strategy is "no" because `watching.LogCallback` says when to save: by the clock.
     """
     # Read by the tracker's callback, if that one is chosen.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
@@ -250,8 +250,9 @@ def train(
                     trainer.model.get_parameter(name).data.copy_(weights)
                 trainer.optimizer = trainer.lr_scheduler = None  # the trainer makes new ones
             train_to_end(trainer, run, budget, checkpoint, watched)
-        if run.machine.main:  # a finished run needs no checkpoints, here and in its mirror
+        if run.machine.main:  # what a finished run needs no more, here and in its mirror
             shutil.rmtree(run.checkpoints, ignore_errors=True)
+            shutil.rmtree(run.best, ignore_errors=True)
             mirror(run)
         wait_for_everyone()
     FastLanguageModel.for_inference(trainer.model)

@@ -26,7 +26,7 @@ from helpers.training.mirroring import mirror
 from helpers.training.models import progress
 from helpers.training.training_run import TrainingRun
 
-# Between two checkpoints, by device: what a disconnect costs at most.
+# After so many, by device, the next whole step is saved: a kill costs these and that step.
 SAVE_SECONDS = {"cpu": 10.0, "cuda": 300.0}
 DRAWING_SHARE = 0.01  # of the time, for live curves
 

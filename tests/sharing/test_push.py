@@ -333,7 +333,7 @@ def test_the_token_can_be_a_secret_of_kaggle(where, secrets, offline, found, fol
     monkeypatch.setitem(sys.modules, "kaggle_secrets", module)
     monkeypatch.setattr(hub, "place", lambda: where)
     monkeypatch.setattr(hub, "get_token", lambda: None)
-    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", offline)
     if found:
         assert hub.token() == found
         return

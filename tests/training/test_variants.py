@@ -1,13 +1,14 @@
 """Variants of GRPO: each arrives in the trainer, and changes what it should, by hand."""
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from helpers import data
 from helpers.runs import Run
-from helpers.training import models
+from helpers.training import models, watching
 from helpers.training import trainers as training
 from tests.training import building
 from tests.training.building import BASE, plain, weights
@@ -153,14 +154,23 @@ def test_each_reward_is_normalised_apart(recipe, machine, loaded, tmp_path):
     assert run.read_log()[0]["zero_std_groups"] == pytest.approx(equal.mean())
 
 
-def test_held_out_accuracy_changes_nothing_but_the_log(recipe, machine, tmp_path):
-    """The same run without it, to the bit; the adapter that was best is the one that is saved."""
+def test_held_out_accuracy_changes_nothing_but_the_log(recipe, machine, tmp_path, monkeypatch):
+    """The same run without it, to the bit; the adapter that was best is the one that is saved.
+
+    Also by a run that was cut off while it was saved.
+    """
+    monkeypatch.setitem(watching.SAVE_SECONDS, "cpu", 0.0)
     recipe = varied(recipe, learning_rate=5e-2)
     recipe = replace(recipe, grpo=replace(recipe.grpo, max_completion=48))
     rows, found = building.questions(recipe, ROWS), {}
     for watched in (False, True):
         trainer, run = building.build("grpo", recipe, machine, tmp_path / str(watched), rows, 4)
         some = rows[-1:] if watched else ()
+        if watched:
+            with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+                cut.setattr(training, "save_adapter", mock.Mock(side_effect=KeyboardInterrupt))
+                training.train(trainer, run, held_out=some, keep_best=True)
+            assert run.best.exists()
         training.train(trainer, run, held_out=some, keep_best=watched)
         found[watched] = plain(run)
     looks = [line.pop("held_out", None) for line in found[True]]
