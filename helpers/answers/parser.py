@@ -16,7 +16,7 @@ from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import Token, tokens
 from helpers.answers.tree import ONE, Node, Unreadable, joined, number, symbol
 from helpers.answers.unit_reader import WHOLE_WORDS, UnitReader
-from helpers.answers.vocabulary import CONSTANTS, FONTS, RELATIONS, words
+from helpers.answers.vocabulary import CONSTANTS, FONTS, RELATIONS, VOCABULARY, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
@@ -28,6 +28,7 @@ SIGNS = ("+", "-", "pm", "mp")
 MARKS = words("marks")
 
 AFTER_MARK = ("!", "}", ")", "]")
+BASES = {word: str(n) for n, word in enumerate(VOCABULARY["numbers"].split())}
 SCALES = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}
 SQUARE = ("mathbb E", "mathbb P", "E", "P", "Pr", "Var")  # functions with square brackets
 
@@ -237,8 +238,9 @@ class Reader(UnitReader):
         match self.take(*MARKS):
             case "_":
                 index = self.subscript()
-                if node.kind == "number" and start.text.isdigit() and index.isdigit():
-                    return Node("base", start.text, index)
+                base = BASES.get(index, index)
+                if node.kind == "number" and start.text.isdigit() and base.isdigit():
+                    return Node("base", start.text, base)
                 return renamed(node, f"_{index}")
             case "^" | "**":
                 return Node("power", node, self.exponent())
