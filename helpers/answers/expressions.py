@@ -4,6 +4,8 @@ A text is typed anew with one sign for each operation, then cut into tokens. Uni
 and operations are passed over; whatever may be no number is "?", and has no value.
 """
 
+import ast
+import operator
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,60 +13,22 @@ from typing import NamedTuple
 
 from helpers.answers.numbers import DASHES, NUMBER
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import FUNCTIONS, VOCABULARY
+from helpers.answers.vocabulary import FUNCTIONS, VOCABULARY, rewritten, rules
 
 LONGEST_TEXT = 50_000  # where arithmetic is searched
 LONGEST = 200  # characters of an expression
 MOST_WORDS = 5  # of a unit
 MOST_BITS = 4096  # of a power
 MOST_TOKENS = 200  # of a stretch without a full stop
-DEEPEST = 10  # brackets in brackets
 MANY = {"dozen", *VOCABULARY["magnitudes"]}
 
 DRESS = (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/"))
 SIGNS = {"×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "⁄": "/", "√": "sqrt", "≈": " ≈ "}
 SIGNS |= dict(zip("{}[]", "()()", strict=True)) | dict.fromkeys("$€£¢°", "") | {"&": " "}
+SIGNS |= dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
 SIGNS = str.maketrans(SIGNS)
-HIGH = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-HALVES = {"½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
-IN_TEX = (  # in order, each in linear time
-    ("[½¼¾]", lambda found: HALVES[found[0]]),
-    (f"[{HIGH}]+", lambda found: "^" + "".join(str(HIGH.index(digit)) for digit in found[0])),
-    (r"\\(?:text|mathrm|textbf|mathbf|boxed) ?\{([^{}]{0,200})\}", r" \1 "),
-    (r"(?<![0-9])([0-9]{1,9}) ?\\[dtc]?frac\{([0-9]{1,9})\}\{([0-9]{1,9})\}", r"(\1+\2/\3)"),
-    (r"\\[dtc]?frac\{([^{}]{1,99})\}\{([^{}]{1,99})\}", r"((\1)/(\2))"),
-    (r"\\\\", "\n"),
-    (r"\\approx", "≈"),
-    (r"\\%", "%"),
-    (r"\\(?:begin|end)\{[a-z]+\*?\}", " "),
-    (r"\\[dtc]?frac ?([0-9])([0-9])", r"((\1)/(\2))"),
-    (
-        r"(?<![0-9.])([0-9]{1,9}\.[0-9]{0,9})\\overline\{([0-9]{1,9})\}",
-        lambda found: found[1] + 3 * found[2],
-    ),
-    (r"\\(?:left|right)(?![a-z])", ""),
-    (r"\\(?:q?quad|displaystyle)(?![a-z])|\\[\[\](),;!: ]", " "),
-)
-AS_TYPED = (
-    (r"(?<=[0-9)]) squared(?![a-z])", "^2"),
-    (r"(?<=[0-9)]) cubed(?![a-z])", "^3"),
-    (r" ?\(?,? ?(?:with )?(?:a )?(?:remainder|rem\.?)(?: of)? ?([0-9]{1,9})\)?", r" remainder \1"),
-    (r"(?<=[0-9)])\*\*(?=[0-9(])|(?<=[0-9)] )\*\*(?= [0-9(])", "^"),
-    (r"\*\*", ""),  # bold
-    (r"(?<![0-9.,])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9])", lambda f: f[1].replace(" ", "")),
-    (r"(?<![0-9.,/])([0-9]{1,9}) ([0-9]{1,2}/[0-9]{1,2})(?![0-9/]|[.,][0-9])", r"(\1+\2)"),
-    (r"/ ([0-9]{1,9}/[0-9]{1,9})(?![0-9])", r"/ (\1)"),
-    (r"(?<=[0-9)]/[0-9])(?:th|rd|nd)s?(?![a-z])", ""),
-    (r"(?:(?<=[0-9)%])|(?<=[0-9a-z)%] ))[xX](?= ?[0-9.(])", "*"),
-    (r" ?(?:percent|per cent)(?![a-z])", "%"),
-    (r"(?<=[0-9%)]) of (?=[0-9(])", " * "),
-    (r"(?<= )plus(?= [0-9(])", "+"),
-    (r"(?<= )minus(?= [0-9(])", "-"),
-    (r"(?<= )(?:times|multiplied by)(?= [0-9(])", "*"),
-    (r"(?<= )divided by(?= [0-9(])", "/"),
-    (r"(?<= )(?:equals|is equal to)(?= [0-9(])", "="),
-    (r"\n(?= {0,4}[=≈])", " "),
-)
+IN_TEX, AS_TYPED = rules("arithmetic_in_tex"), rules("arithmetic_as_typed")
+PYTHON = {"^": "**", "%": ".percent"}
 TOKEN = re.compile(
     r"(?P<end>->|[<>=!:]=+>?|=>| - (?=[^\W\d]{2})|(?:because|so|since|that|which|gives)(?!\w))"
     r"|(?P<number>[0-9]+(?:[.,:][0-9]+)*|\.[0-9]+)"
@@ -95,13 +59,8 @@ def plain_arithmetic(text: str) -> str:
 
 def typed(text: str) -> str:
     """The text with one sign for each operation, and fractions and powers as one types them."""
-    text = plain_arithmetic(text[:LONGEST_TEXT])
-    for pattern, new in IN_TEX:
-        text = re.sub(pattern, new, text)
-    text = text[:LONGEST_TEXT].translate(SIGNS)
-    for pattern, new in AS_TYPED:
-        text = re.sub(pattern, new, text)
-    return text
+    text = rewritten(plain_arithmetic(text[:LONGEST_TEXT]), IN_TEX)
+    return rewritten(text[:LONGEST_TEXT].translate(SIGNS), AS_TYPED)
 
 
 def stretches(text: str) -> Iterator[list[Token]]:
@@ -248,69 +207,35 @@ def own_sign(sign: Token, before: Token, after: Token) -> bool:
     return apart and after.start == sign.end
 
 
-class Reader:
-    """Works out an expression; Unreadable if it is none, ZeroDivisionError if it has no value."""
+def python(run: Expression) -> str:
+    """The same in Python, with strings for numbers: `20% * 3` is `('20') .percent * ('3')`.
 
-    def __init__(self, cut: Expression, percent: Fraction):
-        self.cut = cut
-        self.percent = percent
-        self.at = 0
-        self.depth = 0
+    What is no expression is none of Python either.
+    """
+    pieces = []
+    for before, token in zip([NOTHING, *run], run, strict=False):
+        if token.kind == "(" and before.kind in ("number", ")", "%"):
+            pieces.append("*")
+        if token.kind == "number":
+            digits = token.text.replace(",", "")
+            pieces.append(f"('{digits}')")
+        else:
+            pieces.append(PYTHON.get(token.kind, token.kind))
+    return " ".join(pieces)
 
-    def sees(self, *kinds: str) -> bool:
-        return self.at < len(self.cut) and self.cut[self.at].kind in kinds
 
-    def take(self, *kinds: str) -> str | None:
-        if not self.sees(*kinds):
-            return None
-        self.at += 1
-        return self.cut[self.at - 1].text
-
-    def whole(self) -> Fraction:
-        if not self.cut or self.cut[-1].end - self.cut[0].start > LONGEST:
-            raise Unreadable
-        value = self.sum()
-        if self.at < len(self.cut):
-            raise Unreadable
-        return value
-
-    def sum(self) -> Fraction:
-        total = self.product()
-        while sign := self.take("+", "-"):
-            value = self.product()
-            total += value if sign == "+" else -value
-        return total
-
-    def product(self) -> Fraction:
-        value = self.factor()
-        while self.sees("*", "/", "("):  # 3(4 + 5)
-            divided = self.take("*", "/") == "/"
-            other = self.factor()
-            value = value / other if divided else value * other
-        return value
-
-    def factor(self) -> Fraction:
-        sign = 1
-        while self.take("-"):
-            sign = -sign
-        value = self.atom()
-        if self.take("^"):
-            value = power(value, self.factor())
-        if self.take("%"):
-            value *= self.percent
-        return sign * value
-
-    def atom(self) -> Fraction:
-        if text := self.take("number"):
-            return Fraction(text.replace(",", ""))
-        if not self.take("(") or self.depth == DEEPEST:
-            raise Unreadable
-        self.depth += 1
-        value = self.sum()
-        self.depth -= 1
-        if not self.take(")"):
-            raise Unreadable
-        return value
+def value(node: ast.expr, percent: Fraction) -> Fraction:
+    """What Python's tree of an expression comes to. Raises Unreadable or ZeroDivisionError."""
+    match node:
+        case ast.Constant(value=digits):
+            return Fraction(digits)
+        case ast.Attribute(value=share):
+            return value(share, percent) * percent
+        case ast.UnaryOp(op=ast.USub(), operand=inside):
+            return -value(inside, percent)
+        case ast.BinOp(left=left, op=sign, right=right):
+            return OPERATIONS[type(sign)](value(left, percent), value(right, percent))
+    raise Unreadable
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction:
@@ -320,13 +245,30 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
     return base**exponent.numerator
 
 
+OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: power,
+}
+
+
 def values(run: Expression) -> list[Fraction]:
-    """What an expression comes to, with 20 % as 0.2 and as 20; nothing if it divides by zero."""
+    """What an expression comes to, with 20 % as 0.2 and as 20; nothing if it divides by zero.
+
+    Raises Unreadable for what is no expression of plain numbers, or too long.
+    """
+    if not run or run[-1].end - run[0].start > LONGEST:
+        raise Unreadable
     readings = [Fraction(1, 100)]
     if any(token.kind == "%" for token in run):
         readings.append(Fraction(1))
     try:
-        return [Reader(run, percent).whole() for percent in readings]
+        tree = ast.parse(python(run), mode="eval").body
+        return [value(tree, percent) for percent in readings]
+    except SyntaxError:
+        raise Unreadable from None
     except ZeroDivisionError:
         return []
 
