@@ -20,7 +20,6 @@ from helpers.answers.vocabulary import (
     words,
 )
 
-MATRICES = words("matrices")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
 CURRENCIES = words("currencies")
 INVERTIBLE = words("invertible")
@@ -88,8 +87,6 @@ def absolute(reader, bar):
 
 
 def matrix(reader, begin):
-    if begin.text not in MATRICES:
-        reader.fail()
     if begin.text == "array" and reader.sees("{"):
         reader.raw()  # how its columns are set
     rows = [[reader.relation()]]
@@ -99,12 +96,10 @@ def matrix(reader, begin):
         elif not reader.sees("end"):
             rows.append([reader.relation()])
     if begin.text == "cases" or all(len(row) == 1 and row[0].kind == "relation" for row in rows):
-        return joined("list", [pair(row) for row in rows])
+        return joined(
+            "list", [row[0] if len(row) == 1 else Node("group", "(", ")", *row) for row in rows]
+        )
     return Node("matrix", *(Node("row", *row) for row in rows))
-
-
-def pair(row):
-    return row[0] if len(row) == 1 else Node("group", "(", ")", *row)
 
 
 def dollars(reader, token):
@@ -218,8 +213,6 @@ def arguments(reader):
         opener = reader.next()
         node = ATOMS[opener.kind](reader, opener)
         return node.children if node.kind in ("group", "set") else [node]
-    if reader.sees(*FUNCTIONS):
-        return [reader.power()]
     factors = [reader.power()]
     while reader.sees(*ARGUMENTS) and reader.token().text not in FUNCTIONS:
         simple = factors[-1].kind in ("symbol", "number", "constant")

@@ -1,7 +1,7 @@
 """Reads expressions of plain numbers as people type them, and works them out exactly.
 
 A text is typed anew with one sign for each operation, then cut into tokens. Units between numbers
-and operations are passed over; whatever may be no number is "?", and has no value.
+and operations are passed over; whatever may be no number is unknown, and has no value.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from helpers.answers.numbers import DASHES, NUMBER
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import FUNCTIONS, VOCABULARY, rewritten, rules
+from helpers.answers.vocabulary import FUNCTIONS, VOCABULARY, meanings, rewritten, rules
 
 LONGEST_TEXT = 50_000  # where arithmetic is searched
 LONGEST = 200  # characters of an expression
@@ -22,24 +22,22 @@ MOST_BITS = 4096  # of a power
 MOST_TOKENS = 200  # of a stretch without a full stop
 MANY = {"dozen", *VOCABULARY["magnitudes"]}
 
-DRESS = (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/"))
-SIGNS = {"×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "⁄": "/", "√": "sqrt", "≈": " ≈ "}
-SIGNS |= dict(zip("{}[]", "()()", strict=True)) | dict.fromkeys("$€£¢°", "") | {"&": " "}
-SIGNS |= dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
-SIGNS = str.maketrans(SIGNS)
-IN_TEX, AS_TYPED = rules("arithmetic_in_tex"), rules("arithmetic_as_typed")
+SIGNS = str.maketrans(meanings("arithmetic_signs") | dict.fromkeys("$€£¢°", ""))
+DRESS, IN_TEX = rules("arithmetic_dress"), rules("arithmetic_in_tex")
+AS_TYPED = rules("arithmetic_as_typed")
 PYTHON = {"^": "**", "%": ".percent"}
 TOKEN = re.compile(
     r"(?P<end>->|[<>=!:]=+>?|=>| - (?=[^\W\d]{2})|(?:because|so|since|that|which|gives)(?!\w))"
-    r"|(?P<number>[0-9]+(?:[.,:][0-9]+)*|\.[0-9]+)"
+    rf"|(?P<number>(?!0[0-9]){NUMBER.pattern}(?![0-9]|[.,:][0-9]))"
+    r"|(?P<unknown>\.?[0-9]+(?:[.,:][0-9]+)*)"  # 5:30, 1.2.3, 007
     r"|(?P<remainder>(?:with |and )?(?:an? )?remainder(?: of)?(?= [0-9])|[Rr](?= ?[0-9]))"
     r"|(?P<word>[^\W\d]\w*(?:['’-][^\W\d]\w*)*)"
-    r"|(?P<equals>[=≈])|(?P<sign>[-+*/^%()])|(?P<other>[^ ])"
+    r"|(?P<equals>[=≈])|(?P<sign>[-+*/^%()])|[^ ]"
 )
 
 
 class Token(NamedTuple):
-    kind: str  # number, remainder, word, equals, end, "?" for an unknown, or the sign itself
+    kind: str  # number, remainder, word, equals, end, unknown, or the sign itself
     text: str
     start: int
     end: int
@@ -51,10 +49,7 @@ Expression = list[Token]
 
 def plain_arithmetic(text: str) -> str:
     """The text with one kind of minus and blank, and without TeX's dress around numbers."""
-    text = text.translate(DASHES)
-    for dress, bare in DRESS:
-        text = text.replace(dress, bare)
-    return text
+    return rewritten(text.translate(DASHES), DRESS)
 
 
 def typed(text: str) -> str:
@@ -71,7 +66,9 @@ def stretches(text: str) -> Iterator[list[Token]]:
     """
     cut, opened = [], []
     for match in TOKEN.finditer(text):
-        token = Token(kind_of(match), match.group(), *match.span())
+        token = Token(match.lastgroup or "end", match.group(), *match.span())
+        if token.kind == "sign":
+            token = token._replace(kind=token.text)
         if token.kind == "(":
             opened.append(len(cut))
         elif token.kind == ")" and opened:
@@ -87,13 +84,6 @@ def stretches(text: str) -> Iterator[list[Token]]:
             cut = []
     close(cut, opened)
     yield cut
-
-
-def kind_of(match: re.Match) -> str:
-    kind, part = match.lastgroup, match.group()
-    if kind == "number" and (not NUMBER.fullmatch(part) or re.match("0[0-9]", part)):
-        return "?"  # 5:30, 1.2.3, 007
-    return {"sign": part, "other": "end"}.get(kind, kind)
 
 
 def close(cut: list[Token], opened: list[int]):
@@ -122,7 +112,7 @@ def chains(text: str) -> Iterator[list[list[Token]]]:
 
 
 def expressions(side: list[Token]) -> list[Expression]:
-    """What one side holds, without units; with "?" for each thing that may be no plain number."""
+    """What one side holds, without units; what may be no plain number is unknown."""
     scanner = Scanner()
     for before, token, after in zip([NOTHING, *side], side, [*side[1:], NOTHING], strict=False):
         scanner.read(before, token, after)
@@ -142,14 +132,14 @@ class Scanner:
             self.skip = False
         elif token.kind == "word":
             self.word(before, token, after)
-        elif token.kind in ("number", "(", "?"):
+        elif token.kind in ("number", "(", "unknown"):
             self.operand(before, token)
         elif not self.unit(token, after):
             self.sign(before, token, after)
 
     def known(self) -> bool:
         """Whether the last token that was kept ends a number."""
-        return bool(self.found[-1]) and self.found[-1][-1].kind in ("number", ")", "%", "?")
+        return bool(self.found[-1]) and self.found[-1][-1].kind in ("number", ")", "%", "unknown")
 
     def keep(self, token: Token, kind: str = ""):
         self.found[-1].append(token._replace(kind=kind or token.kind))
@@ -157,7 +147,7 @@ class Scanner:
     def word(self, before: Token, word: Token, after: Token):
         self.words += 1
         if self.found[-1] and not (self.known() and self.names_unit(before, word, after)):
-            self.keep(word, "?")
+            self.keep(word, "unknown")
 
     def names_unit(self, before: Token, word: Token, after: Token) -> bool:
         """Whether a word names what is counted, unlike `x`, `dozen`, and `of` after a share."""
@@ -175,7 +165,7 @@ class Scanner:
         if self.known() and (self.words or not tight):
             self.found.append([])
         if before.text in FUNCTIONS or (token.kind == "(" and before.kind == "word" and tight):
-            self.keep(before, "?")
+            self.keep(before, "unknown")
         self.keep(token)
         self.words = 0
 
@@ -192,9 +182,9 @@ class Scanner:
         if not self.found[-1] and not own_sign(sign, before, after):
             if before.kind == "end":
                 return  # a list's mark
-            self.keep(before, "?")
+            self.keep(before, "unknown")
         if self.words > MOST_WORDS:
-            self.keep(before, "?")
+            self.keep(before, "unknown")
         self.keep(sign)
         self.words = 0
 

@@ -19,10 +19,6 @@ XML_TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 SHAPE = re.compile(
     r"\s*<reasoning>(?P<steps>.*)</reasoning>\s*<answer>(?P<answer>.*)</answer>\s*", re.DOTALL
 )
-TAUGHT = re.compile(
-    r"<reasoning>\n.+\n</reasoning>\n<answer>\nThe final answer is [^\n]*\.\n</answer>\s*",
-    re.DOTALL,
-)
 MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
 LM_EVAL = re.compile(r"#### (-?[0-9.,]+)")
 
@@ -151,7 +147,10 @@ def strict_xml(text: str) -> bool:
 
     White space after the end is forgiven.
     """
-    return XML.follows(text) and TAUGHT.fullmatch(text) is not None
+    shape = SHAPE.fullmatch(text)
+    if shape is None or not XML.follows(text):
+        return False
+    return text.rstrip() == XML.target(shape["steps"][1:-1], single_value(shape["answer"]))
 
 
 class Hash(Format):

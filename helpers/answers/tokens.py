@@ -143,13 +143,6 @@ class Cursor:
             return kind
         return None
 
-    def take_all(self, *kinds: str) -> bool:
-        """Steps over the next tokens if they are of these kinds."""
-        follow = self.ahead(*kinds)
-        if follow:
-            self.at += len(kinds)
-        return follow
-
     def need(self, *kinds: str) -> str:
         return self.take(*kinds) or self.fail()
 
