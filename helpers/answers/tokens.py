@@ -1,19 +1,10 @@
 """How a mathematical text is cut into tokens, and a place among them."""
 
 import re
-import unicodedata
 from typing import NamedTuple, NoReturn
 
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import (
-    ALIASES,
-    BETWEEN,
-    FOREIGN,
-    SILENT,
-    SPELLINGS,
-    UNICODE,
-    rewritten,
-)
+from helpers.answers.vocabulary import ALIASES, BETWEEN, SILENT, spelled
 
 TEXT = r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mbox|hbox)\s*\{(?P<text>[^{}\\$]*)\}"
 REPEATING = r"(?P<repeating>([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]+)\})"
@@ -24,27 +15,6 @@ REST = (
     r"\\begin\s*\{(?P<begin>[a-z]+)\}|\\end\s*\{(?P<end>[a-z]+)\}|\\(?P<command>[A-Za-z]+)"
     r"|(?P<word>[A-Za-z]+)|(?P<foreign>[^\W\d_]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
 )
-LARGER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(hours?|hrs?|h|feet|foot|ft|dollars?)\b"
-SMALLER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(minutes?|mins?|inch(?:es)?|in|cents?)"
-BOTH = re.compile(rf"\A\s*{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z")
-PARTS = {"h": 60, "f": 12, "d": 100}  # minutes of an hour, inches of a foot, cents of a dollar
-ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:equation|align|gather|split|center|aligned)\*?\}")
-
-
-def together(found: re.Match) -> str:
-    """`1 hour 30 minutes` in the smaller unit."""
-    total = int(found[1]) * PARTS[found[2][0]] + int(found[3])
-    return f"{total} \\text{{ {found[4]}}}"
-
-
-def spelled(text: str) -> str:
-    """An answer as the reader knows it: one spelling for what Unicode and habits write in many."""
-    if not text.isascii():
-        text = rewritten(text, FOREIGN)
-        text = unicodedata.normalize("NFKC", text.translate(UNICODE))
-    if ALIGNED.search(text):
-        text = ALIGNED.sub("", text).replace("&=", "=").replace("\\\\", ",").strip(" ,&")
-    return BOTH.sub(together, rewritten(text, SPELLINGS)).translate(UNICODE)
 
 
 def token_pattern(digits: str) -> re.Pattern:
