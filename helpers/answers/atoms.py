@@ -62,10 +62,6 @@ def group(reader, opener):
 def members(reader, token):
     if reader.take("\\}"):
         return symbol("emptyset")
-    if reader.sees("begin"):  # \left\{ … \right.
-        node = reader.atom()
-        reader.take("\\}")
-        return node
     condition = 1
     if reader.ahead("word", "in"):
         while reader.kind(condition) not in ("|", ":", "\\}", None):
@@ -96,9 +92,8 @@ def matrix(reader, begin):
         elif not reader.sees("end"):
             rows.append([reader.relation()])
     if begin.text == "cases" or all(len(row) == 1 and row[0].kind == "relation" for row in rows):
-        return joined(
-            "list", [row[0] if len(row) == 1 else Node("group", "(", ")", *row) for row in rows]
-        )
+        cases = [Node("group", "(", ")", *row) if len(row) > 1 else row[0] for row in rows]
+        return joined("list", cases)
     return Node("matrix", *(Node("row", *row) for row in rows))
 
 
