@@ -21,7 +21,6 @@ from helpers.answers.vocabulary import (
 )
 
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
-CURRENCIES = words("currencies")
 INVERTIBLE = words("invertible")
 ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
@@ -29,8 +28,6 @@ ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 def letters(reader, token):
     """A function, a constant, a Greek letter's name, or letters that are multiplied."""
     word = token.text
-    if word in CURRENCIES and reader.sees("number", "\\$"):
-        return Node("unit", reader.power(), word)
     alone = word == "lg" and not reader.starts()  # `\sqrt{lg}`
     if (word in FUNCTIONS and not alone) or (word in TYPED and reader.sees("(", "{")):
         return command(reader, word)
@@ -83,8 +80,6 @@ def absolute(reader, bar):
 
 
 def matrix(reader, begin):
-    if begin.text == "array" and reader.sees("{"):
-        reader.raw()  # how its columns are set
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
@@ -176,8 +171,6 @@ def command(reader, name):
     if name in ("boxed", "fbox") or (reader.sees("{") and long):
         return reader.argument()
     inside = reader.raw()
-    if inside.isdigit():  # `\mathbf 5`
-        return number(inside)
     inside = ALIASES.get(inside, inside)
     if inside in FUNCTIONS or inside in ("sqrt", "e", "i", "pi"):
         return command(reader, inside)
