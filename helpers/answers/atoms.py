@@ -92,12 +92,6 @@ def matrix(reader, begin):
     return Node("matrix", *(Node("row", *row) for row in rows))
 
 
-def dollars(reader, token):
-    minus = reader.take("-")
-    amount = reader.power()
-    return Node("unit", -amount if minus else amount, "dollar")
-
-
 ATOMS = {
     "number": lambda reader, token: number(token.text),
     "word": letters,
@@ -109,7 +103,8 @@ ATOMS = {
     "|": absolute,
     "\\|": absolute,
     "begin": matrix,
-    "\\$": dollars,
+    "\\$": lambda reader, token: Node("unit", reader.power(), "dollar"),
+    "-": lambda reader, token: -reader.power(),
 }
 
 

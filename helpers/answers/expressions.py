@@ -25,6 +25,7 @@ MANY = {"dozen", *VOCABULARY["magnitudes"]}
 SIGNS = str.maketrans(meanings("arithmetic_signs") | dict.fromkeys("$€£¢°", ""))
 DRESS, IN_TEX = rules("arithmetic_dress"), rules("arithmetic_in_tex")
 AS_TYPED = rules("arithmetic_as_typed")
+PERCENTS = (Fraction(1, 100), Fraction(1))
 PYTHON = {"^": "**", "%": ".percent"}
 TOKEN = re.compile(
     r"(?P<end>->|[<>=!:]=+>?|=>| - (?=[^\W\d]{2})|(?:because|so|since|that|which|gives)(?!\w))"
@@ -251,12 +252,9 @@ def values(run: Expression) -> list[Fraction]:
     """
     if not run or run[-1].end - run[0].start > LONGEST:
         raise Unreadable
-    readings = [Fraction(1, 100)]
-    if any(token.kind == "%" for token in run):
-        readings.append(Fraction(1))
     try:
         tree = ast.parse(python(run), mode="eval").body
-        return [value(tree, percent) for percent in readings]
+        return list(dict.fromkeys(value(tree, percent) for percent in PERCENTS))
     except SyntaxError:
         raise Unreadable from None
     except ZeroDivisionError:

@@ -141,10 +141,7 @@ class Reader(UnitReader):
     def term(self) -> Node:
         total = self.product()
         while not self.per_unit() and (sign := self.take("*", "/")):
-            minus = self.take("-")
             factor = self.product()
-            if minus:
-                factor = -factor
             total = total / factor if sign == "/" else total * factor
         return self.with_unit(total)
 
@@ -191,6 +188,8 @@ class Reader(UnitReader):
             return self.bars == 0 or self.before() in BEFORE_BAR
         if kind == "text":
             return self.before() in BEFORE_TEXT
+        if kind == "-":
+            return self.before() in ("*", "/")
         if kind is None or kind in NO_FACTORS:
             return False
         return kind in FACTORS or self.token().kind == "command"
@@ -238,8 +237,6 @@ class Reader(UnitReader):
         return self.raw()
 
     def exponent(self) -> Node:
-        if self.take("-"):
-            return -self.power()
         return self.braces_or_letter() or self.power()
 
     def argument(self) -> Node:
