@@ -20,9 +20,7 @@ from helpers.answers.vocabulary import (
     words,
 )
 
-MATRICES = words("matrices")
 TYPED = ("sqrt", "abs", "binom")  # commands that may lack their backslash before a bracket
-CURRENCIES = words("currencies")
 INVERTIBLE = words("invertible")
 ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 
@@ -30,8 +28,6 @@ ARGUMENTS = NAMES | ACCENTS | {"pi", "word"}  # of a function, without brackets
 def letters(reader, token):
     """A function, a constant, a Greek letter's name, or letters that are multiplied."""
     word = token.text
-    if word in CURRENCIES and reader.sees("number", "\\$"):
-        return Node("unit", reader.power(), word)
     alone = word == "lg" and not reader.starts()  # `\sqrt{lg}`
     if (word in FUNCTIONS and not alone) or (word in TYPED and reader.sees("(", "{")):
         return command(reader, word)
@@ -63,10 +59,6 @@ def group(reader, opener):
 def members(reader, token):
     if reader.take("\\}"):
         return symbol("emptyset")
-    if reader.sees("begin"):  # \left\{ … \right.
-        node = reader.atom()
-        reader.take("\\}")
-        return node
     condition = 1
     if reader.ahead("word", "in"):
         while reader.kind(condition) not in ("|", ":", "\\}", None):
@@ -88,10 +80,6 @@ def absolute(reader, bar):
 
 
 def matrix(reader, begin):
-    if begin.text not in MATRICES:
-        reader.fail()
-    if begin.text == "array" and reader.sees("{"):
-        reader.raw()  # how its columns are set
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
@@ -99,18 +87,9 @@ def matrix(reader, begin):
         elif not reader.sees("end"):
             rows.append([reader.relation()])
     if begin.text == "cases" or all(len(row) == 1 and row[0].kind == "relation" for row in rows):
-        return joined("list", [pair(row) for row in rows])
+        cases = [Node("group", "(", ")", *row) if len(row) > 1 else row[0] for row in rows]
+        return joined("list", cases)
     return Node("matrix", *(Node("row", *row) for row in rows))
-
-
-def pair(row):
-    return row[0] if len(row) == 1 else Node("group", "(", ")", *row)
-
-
-def dollars(reader, token):
-    minus = reader.take("-")
-    amount = reader.power()
-    return Node("unit", -amount if minus else amount, "dollar")
 
 
 ATOMS = {
@@ -124,7 +103,8 @@ ATOMS = {
     "|": absolute,
     "\\|": absolute,
     "begin": matrix,
-    "\\$": dollars,
+    "\\$": lambda reader, token: Node("unit", reader.power(), "dollar"),
+    "-": lambda reader, token: -reader.power(),
 }
 
 
@@ -186,8 +166,6 @@ def command(reader, name):
     if name in ("boxed", "fbox") or (reader.sees("{") and long):
         return reader.argument()
     inside = reader.raw()
-    if inside.isdigit():  # `\mathbf 5`
-        return number(inside)
     inside = ALIASES.get(inside, inside)
     if inside in FUNCTIONS or inside in ("sqrt", "e", "i", "pi"):
         return command(reader, inside)
@@ -218,8 +196,6 @@ def arguments(reader):
         opener = reader.next()
         node = ATOMS[opener.kind](reader, opener)
         return node.children if node.kind in ("group", "set") else [node]
-    if reader.sees(*FUNCTIONS):
-        return [reader.power()]
     factors = [reader.power()]
     while reader.sees(*ARGUMENTS) and reader.token().text not in FUNCTIONS:
         simple = factors[-1].kind in ("symbol", "number", "constant")

@@ -1,9 +1,11 @@
 """Reads expressions of plain numbers as people type them, and works them out exactly.
 
 A text is typed anew with one sign for each operation, then cut into tokens. Units between numbers
-and operations are passed over; whatever may be no number is "?", and has no value.
+and operations are passed over; whatever may be no number is unknown, and has no value.
 """
 
+import ast
+import operator
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,71 +13,32 @@ from typing import NamedTuple
 
 from helpers.answers.numbers import DASHES, NUMBER
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import FUNCTIONS, VOCABULARY
+from helpers.answers.vocabulary import FUNCTIONS, VOCABULARY, meanings, rewritten, rules
 
 LONGEST_TEXT = 50_000  # where arithmetic is searched
 LONGEST = 200  # characters of an expression
 MOST_WORDS = 5  # of a unit
 MOST_BITS = 4096  # of a power
 MOST_TOKENS = 200  # of a stretch without a full stop
-DEEPEST = 10  # brackets in brackets
 MANY = {"dozen", *VOCABULARY["magnitudes"]}
 
-DRESS = (("{,}", ","), ("\\$", "$"), ("\\times", "×"), ("\\cdot", "×"), ("\\div", "/"))
-SIGNS = {"×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "⁄": "/", "√": "sqrt", "≈": " ≈ "}
-SIGNS |= dict(zip("{}[]", "()()", strict=True)) | dict.fromkeys("$€£¢°", "") | {"&": " "}
-SIGNS = str.maketrans(SIGNS)
-HIGH = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-HALVES = {"½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
-IN_TEX = (  # in order, each in linear time
-    ("[½¼¾]", lambda found: HALVES[found[0]]),
-    (f"[{HIGH}]+", lambda found: "^" + "".join(str(HIGH.index(digit)) for digit in found[0])),
-    (r"\\(?:text|mathrm|textbf|mathbf|boxed) ?\{([^{}]{0,200})\}", r" \1 "),
-    (r"(?<![0-9])([0-9]{1,9}) ?\\[dtc]?frac\{([0-9]{1,9})\}\{([0-9]{1,9})\}", r"(\1+\2/\3)"),
-    (r"\\[dtc]?frac\{([^{}]{1,99})\}\{([^{}]{1,99})\}", r"((\1)/(\2))"),
-    (r"\\\\", "\n"),
-    (r"\\approx", "≈"),
-    (r"\\%", "%"),
-    (r"\\(?:begin|end)\{[a-z]+\*?\}", " "),
-    (r"\\[dtc]?frac ?([0-9])([0-9])", r"((\1)/(\2))"),
-    (
-        r"(?<![0-9.])([0-9]{1,9}\.[0-9]{0,9})\\overline\{([0-9]{1,9})\}",
-        lambda found: found[1] + 3 * found[2],
-    ),
-    (r"\\(?:left|right)(?![a-z])", ""),
-    (r"\\(?:q?quad|displaystyle)(?![a-z])|\\[\[\](),;!: ]", " "),
-)
-AS_TYPED = (
-    (r"(?<=[0-9)]) squared(?![a-z])", "^2"),
-    (r"(?<=[0-9)]) cubed(?![a-z])", "^3"),
-    (r" ?\(?,? ?(?:with )?(?:a )?(?:remainder|rem\.?)(?: of)? ?([0-9]{1,9})\)?", r" remainder \1"),
-    (r"(?<=[0-9)])\*\*(?=[0-9(])|(?<=[0-9)] )\*\*(?= [0-9(])", "^"),
-    (r"\*\*", ""),  # bold
-    (r"(?<![0-9.,])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9])", lambda f: f[1].replace(" ", "")),
-    (r"(?<![0-9.,/])([0-9]{1,9}) ([0-9]{1,2}/[0-9]{1,2})(?![0-9/]|[.,][0-9])", r"(\1+\2)"),
-    (r"/ ([0-9]{1,9}/[0-9]{1,9})(?![0-9])", r"/ (\1)"),
-    (r"(?<=[0-9)]/[0-9])(?:th|rd|nd)s?(?![a-z])", ""),
-    (r"(?:(?<=[0-9)%])|(?<=[0-9a-z)%] ))[xX](?= ?[0-9.(])", "*"),
-    (r" ?(?:percent|per cent)(?![a-z])", "%"),
-    (r"(?<=[0-9%)]) of (?=[0-9(])", " * "),
-    (r"(?<= )plus(?= [0-9(])", "+"),
-    (r"(?<= )minus(?= [0-9(])", "-"),
-    (r"(?<= )(?:times|multiplied by)(?= [0-9(])", "*"),
-    (r"(?<= )divided by(?= [0-9(])", "/"),
-    (r"(?<= )(?:equals|is equal to)(?= [0-9(])", "="),
-    (r"\n(?= {0,4}[=≈])", " "),
-)
+SIGNS = str.maketrans(meanings("arithmetic_signs") | dict.fromkeys("$€£¢°", ""))
+DRESS, IN_TEX = rules("arithmetic_dress"), rules("arithmetic_in_tex")
+AS_TYPED = rules("arithmetic_as_typed")
+PERCENTS = (Fraction(1, 100), Fraction(1))
+PYTHON = {"^": "**", "%": ".percent"}
 TOKEN = re.compile(
     r"(?P<end>->|[<>=!:]=+>?|=>| - (?=[^\W\d]{2})|(?:because|so|since|that|which|gives)(?!\w))"
-    r"|(?P<number>[0-9]+(?:[.,:][0-9]+)*|\.[0-9]+)"
+    rf"|(?P<number>(?!0[0-9]){NUMBER.pattern}(?![0-9]|[.,:][0-9]))"
+    r"|(?P<unknown>\.?[0-9]+(?:[.,:][0-9]+)*)"  # 5:30, 1.2.3, 007
     r"|(?P<remainder>(?:with |and )?(?:an? )?remainder(?: of)?(?= [0-9])|[Rr](?= ?[0-9]))"
     r"|(?P<word>[^\W\d]\w*(?:['’-][^\W\d]\w*)*)"
-    r"|(?P<equals>[=≈])|(?P<sign>[-+*/^%()])|(?P<other>[^ ])"
+    r"|(?P<equals>[=≈])|(?P<sign>[-+*/^%()])|[^ ]"
 )
 
 
 class Token(NamedTuple):
-    kind: str  # number, remainder, word, equals, end, "?" for an unknown, or the sign itself
+    kind: str  # number, remainder, word, equals, end, unknown, or the sign itself
     text: str
     start: int
     end: int
@@ -87,21 +50,13 @@ Expression = list[Token]
 
 def plain_arithmetic(text: str) -> str:
     """The text with one kind of minus and blank, and without TeX's dress around numbers."""
-    text = text.translate(DASHES)
-    for dress, bare in DRESS:
-        text = text.replace(dress, bare)
-    return text
+    return rewritten(text.translate(DASHES), DRESS)
 
 
 def typed(text: str) -> str:
     """The text with one sign for each operation, and fractions and powers as one types them."""
-    text = plain_arithmetic(text[:LONGEST_TEXT])
-    for pattern, new in IN_TEX:
-        text = re.sub(pattern, new, text)
-    text = text[:LONGEST_TEXT].translate(SIGNS)
-    for pattern, new in AS_TYPED:
-        text = re.sub(pattern, new, text)
-    return text
+    text = rewritten(plain_arithmetic(text[:LONGEST_TEXT]), IN_TEX)
+    return rewritten(text[:LONGEST_TEXT].translate(SIGNS), AS_TYPED)
 
 
 def stretches(text: str) -> Iterator[list[Token]]:
@@ -112,7 +67,9 @@ def stretches(text: str) -> Iterator[list[Token]]:
     """
     cut, opened = [], []
     for match in TOKEN.finditer(text):
-        token = Token(kind_of(match), match.group(), *match.span())
+        token = Token(match.lastgroup or "end", match.group(), *match.span())
+        if token.kind == "sign":
+            token = token._replace(kind=token.text)
         if token.kind == "(":
             opened.append(len(cut))
         elif token.kind == ")" and opened:
@@ -128,13 +85,6 @@ def stretches(text: str) -> Iterator[list[Token]]:
             cut = []
     close(cut, opened)
     yield cut
-
-
-def kind_of(match: re.Match) -> str:
-    kind, part = match.lastgroup, match.group()
-    if kind == "number" and (not NUMBER.fullmatch(part) or re.match("0[0-9]", part)):
-        return "?"  # 5:30, 1.2.3, 007
-    return {"sign": part, "other": "end"}.get(kind, kind)
 
 
 def close(cut: list[Token], opened: list[int]):
@@ -163,7 +113,7 @@ def chains(text: str) -> Iterator[list[list[Token]]]:
 
 
 def expressions(side: list[Token]) -> list[Expression]:
-    """What one side holds, without units; with "?" for each thing that may be no plain number."""
+    """What one side holds, without units; what may be no plain number is unknown."""
     scanner = Scanner()
     for before, token, after in zip([NOTHING, *side], side, [*side[1:], NOTHING], strict=False):
         scanner.read(before, token, after)
@@ -183,14 +133,14 @@ class Scanner:
             self.skip = False
         elif token.kind == "word":
             self.word(before, token, after)
-        elif token.kind in ("number", "(", "?"):
+        elif token.kind in ("number", "(", "unknown"):
             self.operand(before, token)
         elif not self.unit(token, after):
             self.sign(before, token, after)
 
     def known(self) -> bool:
         """Whether the last token that was kept ends a number."""
-        return bool(self.found[-1]) and self.found[-1][-1].kind in ("number", ")", "%", "?")
+        return bool(self.found[-1]) and self.found[-1][-1].kind in ("number", ")", "%", "unknown")
 
     def keep(self, token: Token, kind: str = ""):
         self.found[-1].append(token._replace(kind=kind or token.kind))
@@ -198,7 +148,7 @@ class Scanner:
     def word(self, before: Token, word: Token, after: Token):
         self.words += 1
         if self.found[-1] and not (self.known() and self.names_unit(before, word, after)):
-            self.keep(word, "?")
+            self.keep(word, "unknown")
 
     def names_unit(self, before: Token, word: Token, after: Token) -> bool:
         """Whether a word names what is counted, unlike `x`, `dozen`, and `of` after a share."""
@@ -216,7 +166,7 @@ class Scanner:
         if self.known() and (self.words or not tight):
             self.found.append([])
         if before.text in FUNCTIONS or (token.kind == "(" and before.kind == "word" and tight):
-            self.keep(before, "?")
+            self.keep(before, "unknown")
         self.keep(token)
         self.words = 0
 
@@ -233,9 +183,9 @@ class Scanner:
         if not self.found[-1] and not own_sign(sign, before, after):
             if before.kind == "end":
                 return  # a list's mark
-            self.keep(before, "?")
+            self.keep(before, "unknown")
         if self.words > MOST_WORDS:
-            self.keep(before, "?")
+            self.keep(before, "unknown")
         self.keep(sign)
         self.words = 0
 
@@ -248,69 +198,35 @@ def own_sign(sign: Token, before: Token, after: Token) -> bool:
     return apart and after.start == sign.end
 
 
-class Reader:
-    """Works out an expression; Unreadable if it is none, ZeroDivisionError if it has no value."""
+def python(run: Expression) -> str:
+    """The same in Python, with strings for numbers: `20% * 3` is `('20') .percent * ('3')`.
 
-    def __init__(self, cut: Expression, percent: Fraction):
-        self.cut = cut
-        self.percent = percent
-        self.at = 0
-        self.depth = 0
+    What is no expression is none of Python either.
+    """
+    pieces = []
+    for before, token in zip([NOTHING, *run], run, strict=False):
+        if token.kind == "(" and before.kind in ("number", ")", "%"):
+            pieces.append("*")
+        if token.kind == "number":
+            digits = token.text.replace(",", "")
+            pieces.append(f"('{digits}')")
+        else:
+            pieces.append(PYTHON.get(token.kind, token.kind))
+    return " ".join(pieces)
 
-    def sees(self, *kinds: str) -> bool:
-        return self.at < len(self.cut) and self.cut[self.at].kind in kinds
 
-    def take(self, *kinds: str) -> str | None:
-        if not self.sees(*kinds):
-            return None
-        self.at += 1
-        return self.cut[self.at - 1].text
-
-    def whole(self) -> Fraction:
-        if not self.cut or self.cut[-1].end - self.cut[0].start > LONGEST:
-            raise Unreadable
-        value = self.sum()
-        if self.at < len(self.cut):
-            raise Unreadable
-        return value
-
-    def sum(self) -> Fraction:
-        total = self.product()
-        while sign := self.take("+", "-"):
-            value = self.product()
-            total += value if sign == "+" else -value
-        return total
-
-    def product(self) -> Fraction:
-        value = self.factor()
-        while self.sees("*", "/", "("):  # 3(4 + 5)
-            divided = self.take("*", "/") == "/"
-            other = self.factor()
-            value = value / other if divided else value * other
-        return value
-
-    def factor(self) -> Fraction:
-        sign = 1
-        while self.take("-"):
-            sign = -sign
-        value = self.atom()
-        if self.take("^"):
-            value = power(value, self.factor())
-        if self.take("%"):
-            value *= self.percent
-        return sign * value
-
-    def atom(self) -> Fraction:
-        if text := self.take("number"):
-            return Fraction(text.replace(",", ""))
-        if not self.take("(") or self.depth == DEEPEST:
-            raise Unreadable
-        self.depth += 1
-        value = self.sum()
-        self.depth -= 1
-        if not self.take(")"):
-            raise Unreadable
-        return value
+def value(node: ast.expr, percent: Fraction) -> Fraction:
+    """What Python's tree of an expression comes to. Raises Unreadable or ZeroDivisionError."""
+    match node:
+        case ast.Constant(value=digits):
+            return Fraction(digits)
+        case ast.Attribute(value=share):
+            return value(share, percent) * percent
+        case ast.UnaryOp(op=ast.USub(), operand=inside):
+            return -value(inside, percent)
+        case ast.BinOp(left=left, op=sign, right=right):
+            return OPERATIONS[type(sign)](value(left, percent), value(right, percent))
+    raise Unreadable
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction:
@@ -320,13 +236,27 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
     return base**exponent.numerator
 
 
+OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: power,
+}
+
+
 def values(run: Expression) -> list[Fraction]:
-    """What an expression comes to, with 20 % as 0.2 and as 20; nothing if it divides by zero."""
-    readings = [Fraction(1, 100)]
-    if any(token.kind == "%" for token in run):
-        readings.append(Fraction(1))
+    """What an expression comes to, with 20 % as 0.2 and as 20; nothing if it divides by zero.
+
+    Raises Unreadable for what is no expression of plain numbers, or too long.
+    """
+    if not run or run[-1].end - run[0].start > LONGEST:
+        raise Unreadable
     try:
-        return [Reader(run, percent).whole() for percent in readings]
+        tree = ast.parse(python(run), mode="eval").body
+        return list(dict.fromkeys(value(tree, percent) for percent in PERCENTS))
+    except SyntaxError:
+        raise Unreadable from None
     except ZeroDivisionError:
         return []
 

@@ -7,27 +7,20 @@ The text comes from a model, so every function takes time linear in its length, 
 import re
 
 from helpers.answers.comparing import NeedsSymbols, plainly_same
-from helpers.answers.forms import named
-from helpers.answers.numbers import LONGEST_REPLY, last_number, split_unit
-from helpers.answers.parser import read
+from helpers.answers.numbers import LONGEST_REPLY, last_number
 from helpers.answers.tree import Unreadable
 from helpers.answers.vocabulary import VOCABULARY
 
 LONGEST_VALUE = 3_000  # characters
-SENTENCE = re.compile(r"(?:the )?(?:final )?answer is:? +(?P<value>\S.*)", re.IGNORECASE)
+LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 CANDIDATES = re.compile(r"\s(?:or|and|either|maybe)\s|[;?=]|\n", re.IGNORECASE)
 
 XML_TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 SHAPE = re.compile(
     r"\s*<reasoning>(?P<steps>.*)</reasoning>\s*<answer>(?P<answer>.*)</answer>\s*", re.DOTALL
 )
-TAUGHT = re.compile(
-    r"<reasoning>\n.+\n</reasoning>\n<answer>\nThe final answer is [^\n]*\.\n</answer>\s*",
-    re.DOTALL,
-)
 MARK = re.compile(r"^[ \t]*####(?!#)(?P<value>.*)$", re.MULTILINE)
 LM_EVAL = re.compile(r"#### (-?[0-9.,]+)")
-LABEL = re.compile(r"^(?:the )?(?:final )?answer(?: is)?:? *", re.IGNORECASE)
 
 
 def after_thinking(text: str) -> str:
@@ -45,13 +38,11 @@ def after_thinking(text: str) -> str:
 def single_value(text: str) -> str | None:
     """The value that an answer part states; None when it is empty or holds more than one."""
     text = text.strip()
-    if len(text) > LONGEST_VALUE:
-        return None
-    sentence = SENTENCE.fullmatch(text)
-    if sentence:
-        text = sentence["value"]
+    label = LABEL.match(text)
+    if label:
+        text = text[label.end() :]
     text = text.removesuffix(".").rstrip()
-    if not text or "<" in text or CANDIDATES.search(text):
+    if len(text) > LONGEST_VALUE or not text or "<" in text or CANDIDATES.search(text):
         return None
     return text
 
@@ -65,10 +56,6 @@ def same_value(one: str, other: str) -> bool:
     if one == other:
         return True
     try:
-        sides = [split_unit(named(read(text))[1]) for text in (one, other)]
-        (first, unit), (second, other_unit) = sides
-        if first == second and (unit == other_unit or not unit or not other_unit):
-            return True
         return plainly_same(one, other)
     except (Unreadable, NeedsSymbols):
         return False
@@ -160,7 +147,10 @@ def strict_xml(text: str) -> bool:
 
     White space after the end is forgiven.
     """
-    return XML.follows(text) and TAUGHT.fullmatch(text) is not None
+    shape = SHAPE.fullmatch(text)
+    if shape is None or not XML.follows(text):
+        return False
+    return text.rstrip() == XML.target(shape["steps"][1:-1], single_value(shape["answer"]))
 
 
 class Hash(Format):
@@ -185,7 +175,7 @@ class Hash(Format):
         """
         rest, found, end = after_thinking(text), None, 0
         for mark in MARK.finditer(rest):
-            value = single_value(LABEL.sub("", mark["value"].strip(), count=1))
+            value = single_value(mark["value"])
             if value is None or "#" in mark["value"] or not same_value(found or value, value):
                 return None
             found, end = value, mark.end()

@@ -14,21 +14,20 @@ from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import Token, tokens
-from helpers.answers.tree import ONE, Node, Unreadable, joined, number, symbol
+from helpers.answers.tree import ONE, Node, Unreadable, depth, joined, number, symbol
 from helpers.answers.unit_reader import WHOLE_WORDS, UnitReader
-from helpers.answers.vocabulary import CONSTANTS, FONTS, RELATIONS, words
+from helpers.answers.vocabulary import CONSTANTS, FONTS, RELATIONS, VOCABULARY, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
-DEEPEST = 80  # a bracket within a bracket counts two, a factor within a factor one
+DEEPEST = 60  # nodes below each other
 LARGEST_DOUBLE = 300
-MOST_MARKS = 9  # exponents, factorials or ± signs that hang on one expression
 DIGITS, DIVISOR = "([0-9]{1,1000})", "(0{0,99}[1-9][0-9]{0,999})"
 PLAIN = re.compile(rf"{DIGITS}(?:/{DIVISOR})?|\\frac\{{{DIGITS}\}}\{{{DIVISOR}\}}")
 SIGNS = ("+", "-", "pm", "mp")
 MARKS = words("marks")
 
 AFTER_MARK = ("!", "}", ")", "]")
-SCALES = {"C": "celsius", "F": "fahrenheit", "K": "kelvin"}
+BASES = {word: str(n) for n, word in enumerate(VOCABULARY["numbers"].split())}
 SQUARE = ("mathbb E", "mathbb P", "E", "P", "Pr", "Var")  # functions with square brackets
 
 FACTORS = words("factors")
@@ -57,10 +56,10 @@ def read(text: str, physics: bool = False) -> Node:
     reader.physics = physics
     try:
         node = reader.items()
+        if reader.kind() is not None or depth(node) > DEEPEST:
+            reader.fail()
     except RecursionError:
         raise Unreadable("too deep") from None
-    if reader.kind() is not None:
-        reader.fail()
     return node
 
 
@@ -73,18 +72,8 @@ def plain_number(text: str) -> tuple[int, int] | None:
 class Reader(UnitReader):
     """Recursive descent: items, relation, union, sum, term, product, power, atom."""
 
-    depth = 0
     bars = 0  # absolute values that are open
     read = staticmethod(read)  # a text within this one
-
-    def deeper(self) -> None:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            self.fail()
-
-    def marked(self, marks: int) -> int:
-        """One mark more; a chain of marks would make a tree as deep as it is long."""
-        return marks + 1 if marks < MOST_MARKS else self.fail()
 
     def letter(self, name: str) -> Node:
         if name not in CONSTANTS or (name == "i" and self.physics):
@@ -95,12 +84,10 @@ class Reader(UnitReader):
 
     def items(self) -> Node:
         """One answer, or a list of answers between commas, semicolons, `and`, `or`."""
-        self.deeper()
         found = [self.relation()]
         while self.take(",", ";"):
             if not self.sees(","):
                 found.append(self.relation())
-        self.depth -= 1
         node = joined("list", found)
         match self.take("over", "choose"):
             case "over":
@@ -130,24 +117,21 @@ class Reader(UnitReader):
         return joined("ratio", parts)
 
     def union(self) -> Node:
-        parts, marks = [self.sum()], 0
+        parts = [self.sum()]
         while sign := self.take("cup", "cap", "setminus"):
             parts.append(self.sum())
             if sign != "cup":
-                marks = self.marked(marks)
                 parts = [Node("call", sign, *parts)]
         return joined("union", parts)
 
     def sum(self) -> Node:
-        parts, marks = [], 0
+        parts = []
         sign = self.take(*SIGNS)
         while sign or not parts:
             term = self.term()
             if sign in ("pm", "mp"):
-                marks = self.marked(marks)
                 parts = [Node("plusminus", joined("add", parts or [number(0)]), term)]
             elif sign == "-" and term.kind == "set" and parts:
-                marks = self.marked(marks)
                 parts = [Node("call", "setminus", joined("add", parts), term)]
             else:
                 parts.append(-term if sign == "-" else term)
@@ -157,10 +141,7 @@ class Reader(UnitReader):
     def term(self) -> Node:
         total = self.product()
         while not self.per_unit() and (sign := self.take("*", "/")):
-            minus = self.take("-")
             factor = self.product()
-            if minus:
-                factor = -factor
             total = total / factor if sign == "/" else total * factor
         return self.with_unit(total)
 
@@ -183,16 +164,14 @@ class Reader(UnitReader):
                 factors = [mixed(factors[0], self.power())]
             else:
                 factors.append(self.power())
-                if factors[-1].kind == "symbol" and self.opens_argument(factors[-1][1]):
+                square = factors[-1][1] in SQUARE and self.sees("[")
+                if factors[-1].kind == "symbol" and (square or self.sees("(")):
                     start = self.token()
                     inside = self.atom()
                     factors[-1] = Node("apply", factors[-1][1], inside, self.marks(inside, start))
         if not factors:
             self.fail()
         return math.prod(factors, start=ONE)
-
-    def opens_argument(self, name: str) -> bool:
-        return self.sees("(") or (self.sees("[") and name in SQUARE)
 
     def after_mark(self, factor: Node) -> None:
         """Lets a number follow `7!`, `2^6` or `\\sqrt{3}` as a further factor, nothing else."""
@@ -209,36 +188,30 @@ class Reader(UnitReader):
             return self.bars == 0 or self.before() in BEFORE_BAR
         if kind == "text":
             return self.before() in BEFORE_TEXT
+        if kind == "-":
+            return self.before() in ("*", "/")
         if kind is None or kind in NO_FACTORS:
             return False
         return kind in FACTORS or self.token().kind == "command"
 
     def power(self) -> Node:
         """An atom with its marks: subscript, primes, exponent, factorial, percent, degree."""
-        self.deeper()
         start = self.token()
-        node = self.marks(self.atom(), start)
-        self.depth -= 1
-        return node
+        return self.marks(self.atom(), start)
 
     def marks(self, node: Node, start: Token) -> Node:
-        marks = 0
         while self.sees(*MARKS):
-            marks = self.marked(marks)
             node = self.mark(node, start)
         return node
 
     def mark(self, node: Node, start: Token) -> Node:
         """The node with the mark that follows it; a number with a subscript is in that base."""
-        if self.take_all("^", "circ") or self.take_all("^", "{", "circ", "}"):
-            return Node("unit", node, self.degree())
-        if self.take("'") or self.take_all("^", "prime") or self.take_all("^", "{", "prime", "}"):
-            return renamed(node, "'")
         match self.take(*MARKS):
             case "_":
                 index = self.subscript()
-                if node.kind == "number" and start.text.isdigit() and index.isdigit():
-                    return Node("base", start.text, index)
+                base = BASES.get(index, index)
+                if start.text.isdigit() and base.isdigit():
+                    return Node("base", start.text, base)
                 return renamed(node, f"_{index}")
             case "^" | "**":
                 return Node("power", node, self.exponent())
@@ -246,6 +219,10 @@ class Reader(UnitReader):
                 return double_factorial(node)
             case "!":
                 return Node("call", "factorial", node)
+            case "'":
+                return renamed(node, "'")
+            case "degree":
+                return Node("unit", node, "degree")
             case _:
                 return Node("unit", node, "percent")
 
@@ -259,19 +236,7 @@ class Reader(UnitReader):
             return token.text[0]
         return self.raw()
 
-    def degree(self) -> str:
-        """`degree`, or of which scale, whose letter may stand in a font."""
-        for letter in (self.at, self.at + 2):
-            if self.cut[letter : letter + 1] and self.cut[letter].text in SCALES:
-                scale = SCALES[self.cut[letter].text]
-                self.at = letter + 1
-                self.take("}")
-                return scale
-        return "degree"
-
     def exponent(self) -> Node:
-        if self.take("-"):
-            return -self.power()
         return self.braces_or_letter() or self.power()
 
     def argument(self) -> Node:

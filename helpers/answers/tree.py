@@ -89,6 +89,10 @@ def walk(node: Node) -> list[Node]:
     return nodes
 
 
+def depth(node: Node) -> int:
+    return 1 + max(map(depth, node.children), default=0)
+
+
 def found(node: Node, kind: str) -> set:
     """The first arguments of all nodes of a kind, as the names of all symbols."""
     return {part[1] for part in walk(node) if part.kind == kind}

@@ -25,11 +25,9 @@ class UnitReader(Cursor):
 
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
-        if self.kind() in UNIT_ENDS:
-            return node
         name = self.unit()
         bare = POWER.sub("", name).lower()  # `percent of` is of something
-        if len(name) == 1 and name.isascii() and name.isalpha() and not is_unit(name):
+        if len(name) == 1 and not is_unit(name):
             return node * self.letter(name)  # `5\mathbf{j}`
         if NO_UNITS & set(bare.split()) or re.search("[0-9]|^percent |^per thousand", bare):
             self.fail()

@@ -19,7 +19,8 @@ FURTHER = words("further_units")
 MAGNITUDES = VOCABULARY["magnitudes"]
 COMPOUND = VOCABULARY["compound_units"]
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-PIECE = re.compile(r"\^\s*-?\s*[0-9]|/|\bper\b|[^\W\d_]+|[%°'\"]")
+KNOWN = FURTHER.union(POWERS, SCALES, MAGNITUDES, COMPOUND)
+PIECE = re.compile(r"(/|\bper\b)|([^\W\d_]+|[%°'\"])(?:\s*\^\s*(-?[0-9]))?")
 
 
 class Unit(NamedTuple):
@@ -35,40 +36,33 @@ def canonical(word: str) -> str:
     lower = word.lower() if len(word) > 1 else word
     for spelling in (word, lower, lower.removesuffix("s"), lower.removesuffix("es")):
         name = NAMES.get(spelling, spelling)
-        if name in SCALES or name in FURTHER or name in MAGNITUDES:
+        if name in KNOWN:
             return name
     return lower.removesuffix("s") if len(word) > 2 else lower
 
 
 def is_unit(word: str) -> bool:
-    name = canonical(word)
-    known = (POWERS, SCALES, FURTHER, MAGNITUDES, COMPOUND)
-    return any(name in table for table in known)
+    return canonical(word) in KNOWN
 
 
 @functools.lru_cache(maxsize=4096)
 def unit(name: str) -> Unit | None:
     """The unit that words and signs, such as `m / s ^ 2`, describe; None for none."""
     scale, basic = Fraction(1), Counter()
-    sign, power, last = 1, 1, None
+    sign = power = 1
     name = " ".join(COMPOUND.get(word, word) for word in name.split())
-    for piece in PIECE.findall(name):
-        if piece in ("/", "per"):
+    for over, word, exponent in PIECE.findall(name):
+        if over:
             sign = -1
-        elif piece in POWERS:
-            power = POWERS[piece]
-        elif piece[0] == "^" and last:
-            base, factor, before = last
-            further = before * (int(re.sub(r"[^0-9-]", "", piece)) - 1)
-            basic[base] += further
-            scale *= factor**further
-        elif piece[0] != "^":
-            known = canonical(piece)
+        elif word in POWERS:
+            power = POWERS[word]
+        else:
+            known = canonical(word)
             base, factor = SCALES.get(known, (known, Fraction(1)))
-            basic[base] += sign * power
-            scale *= factor ** (sign * power)
-            last = (base, factor, sign * power)
-            sign, power = 1, 1
+            times = sign * power * int(exponent or 1)
+            basic[base] += times
+            scale *= factor**times
+            sign = power = 1
     found = frozenset((base, exponent) for base, exponent in basic.items() if exponent)
     return Unit(scale, found) if found or scale != 1 else None  # hours a day have no dimension
 
