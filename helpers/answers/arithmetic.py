@@ -18,17 +18,12 @@ from helpers.answers.expressions import (
 )
 from helpers.answers.numbers import NUMBER, last_number, stated_number
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import VOCABULARY
+from helpers.answers.vocabulary import VOCABULARY, meanings
 
 LONGEST_SENTENCE = 200  # that is read for what it says in words
 NAMED = {word: Fraction(at) for at, word in enumerate(VOCABULARY["numbers"].split())}
-NAMED |= dict.fromkeys(("half", "halve"), Fraction(1, 2))
-NAMED |= {"third": Fraction(1, 3), "quarter": Fraction(1, 4), "triple": Fraction(3)}
-NAMED |= dict.fromkeys(("twice", "double", "pair", "couple"), Fraction(2))
-NAMED |= {"week": Fraction(7), "dozen": Fraction(12), "hundred": Fraction(100)}
-TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-for at, ten in enumerate(TENS, 3):
-    NAMED[ten] = Fraction(10 * at)
+NAMED |= {word: Fraction(value) for word, value in VOCABULARY["magnitudes"].items()}
+NAMED |= {word: Fraction(value) for word, value in meanings("spoken").items()}
 WORD_NUMBER = re.compile(rf"(?<![a-z])(?:{'|'.join(NAMED)})(?=s?(?![a-z]))")
 
 
