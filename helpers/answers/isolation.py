@@ -2,18 +2,16 @@
 
 SymPy can hang inside one C call that no signal and no thread can interrupt, and it then holds the
 interpreter lock: only ending a process is safe. The system ends a child that has computed too long,
-however busy the machine is, and Python's own watchdog, which needs no interpreter lock, one that
-has taken far longer on the clock; a second one stands warm behind it. Fresh interpreters work the
-same in Jupyter, in threads, in a script without a `__main__` guard, and under `accelerate launch`;
-the pools of `concurrent.futures` and `multiprocessing` import `__main__` again or fork, and cannot
-lose one process and go on.
+however busy the machine is, or has taken far longer on the clock; a second one stands warm behind
+it. Fresh interpreters work the same in Jupyter, in threads, in a script without a `__main__` guard,
+and under `accelerate launch`; the pools of `concurrent.futures` and `multiprocessing` import
+`__main__` again or fork, and cannot lose one process and go on.
 """
 
-import contextlib
-import faulthandler
 import functools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -25,7 +23,7 @@ MEMORY = 1 << 30  # bytes a child may hold
 LIMIT = 2.0  # seconds of computing for one answer
 WAITING = 10  # times as long on the clock, on a busy machine
 BOOT = "from helpers.answers.isolation import serve; serve()"
-KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # no secrets
+KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")  # no secrets
 ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -72,11 +70,10 @@ class Pool:
             child.stdin.write(request)
             child.stdin.flush()
             reply = child.stdout.readline()
-            if reply:
-                self.idle.insert(0, child)
-            else:
+            if not reply:
                 child.wait()
-                self.fill()
+            self.idle.insert(0, child)
+            self.fill()
             return reply
 
     def close(self) -> None:
@@ -90,8 +87,8 @@ class Pool:
 
 POOL = Pool()
 close = POOL.close
-if hasattr(os, "register_at_fork"):  # after a fork, children and lock belong to the parent
-    os.register_at_fork(after_in_child=POOL.__init__)
+# After a fork, children and lock belong to the parent.
+os.register_at_fork(after_in_child=POOL.__init__)
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -108,13 +105,7 @@ def ask(task: str, predicted: str, gold: str, limit: float = LIMIT) -> float | N
 def serve() -> None:
     """The life of a child: read a line, compute, write a line."""
     replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may get among the replies
-    with contextlib.suppress(ImportError):  # Windows has no such limit
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    set_timer, wait = (lambda seconds: None), 1  # Windows has no such timer
-    if hasattr(signal, "setitimer"):  # `SIGPROF` ends a process that does not handle it
-        set_timer, wait = functools.partial(signal.setitimer, signal.ITIMER_PROF), WAITING
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     from helpers.answers import symbolic
 
     tasks = {"same_symbols": symbolic.same_symbols, "edit_distance": symbolic.edit_distance}
@@ -124,12 +115,16 @@ def serve() -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         name, predicted, gold, limit = json.loads(line)
-        faulthandler.dump_traceback_later(limit * wait, exit=True)
-        set_timer(limit)
+        end_after(limit)
         try:
             score = tasks[name](predicted, gold)
         except Exception:  # any text may come: what cannot be computed earns nothing
             score = None
-        set_timer(0)
-        faulthandler.cancel_dump_traceback_later()
+        end_after(0)
         print(json.dumps(score), file=replies, flush=True)
+
+
+def end_after(seconds: float) -> None:
+    """Lets the system end this process; 0 for not at all."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)
