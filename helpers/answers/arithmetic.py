@@ -1,6 +1,7 @@
 """The equations that a text states, and whether a reply makes a number up."""
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ def judged(text: str, left: Expression, right: Expression, sign: str) -> Equatio
 
 def right_values(left: Expression, right: Expression) -> list[Fraction]:
     """What the right side comes to; in 3 + 4 = 7 - 2 = 5 also its first number."""
-    if len(right) == 3 and right[1].kind == "remainder" and left[-2].kind == "/":
+    if len(right) == 3 and right[1].kind == "remainder":
         quotient, rest, divisor = (values([token])[0] for token in (right[0], right[2], left[-1]))
         return [quotient + rest / divisor] if divisor else []
     found = values(right)
@@ -101,7 +102,7 @@ def rounds(value: Fraction, stated: Fraction, right: Expression, sign: str) -> b
     text = "".join(token.text for token in right if token.kind == "number").replace(",", "")
     _, point, decimals = text.partition(".")
     step = Fraction(1, 10 ** len(decimals))
-    if value == stated or works(right) or not (point or sign == "≈"):
+    if works(right) or not (point or sign == "≈"):
         return value == stated
     if not point:  # ≈ 1,200
         step = Fraction(10 ** (len(text) - len(text.rstrip("0"))))
@@ -137,17 +138,16 @@ def spoken(text: str) -> list[Fraction]:
 def said(answer: Fraction, text: str) -> bool:
     """Whether a sentence has an answer and two numbers that come to it: `half of 10 is 5`."""
     for sentence in re.split(r"[.!?](?![0-9])|\n", text):
-        numbers = spoken(sentence) if 0 < len(sentence) <= LONGEST_SENTENCE else []
+        numbers = spoken(sentence) if len(sentence) <= LONGEST_SENTENCE else []
         if answer not in numbers:
             continue
         numbers.remove(answer)
-        for at, one in enumerate(numbers):
-            for two in numbers[:at]:
-                come_to = [one + two, abs(one - two), one * two]
-                if 0 not in (one, two):
-                    come_to += [one / two, two / one]
-                if answer in come_to:
-                    return True
+        for one, two in itertools.combinations(numbers, 2):
+            come_to = [one + two, abs(one - two), one * two]
+            if 0 not in (one, two):
+                come_to += [one / two, two / one]
+            if answer in come_to:
+                return True
     return False
 
 

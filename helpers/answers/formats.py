@@ -6,7 +6,7 @@ The text comes from a model, so every function takes time linear in its length, 
 
 import re
 
-from helpers.answers.comparing import NeedsSymbols, plainly_same
+from helpers.answers.comparing import NeedsSymbols, says_the_same
 from helpers.answers.forms import named
 from helpers.answers.numbers import LONGEST_REPLY, last_number, split_unit
 from helpers.answers.parser import read
@@ -69,7 +69,7 @@ def same_value(one: str, other: str) -> bool:
         (first, unit), (second, other_unit) = sides
         if first == second and (unit == other_unit or not unit or not other_unit):
             return True
-        return plainly_same(one, other)
+        return says_the_same(one, other)
     except (Unreadable, NeedsSymbols):
         return False
 
