@@ -77,13 +77,11 @@ def judged(text: str, left: Expression, right: Expression, sign: str) -> Equatio
             return None  # 12 + 30 = 4
         if len(left) == 3 and left[1].kind == "/" and found[0] < 1 < stated[0]:
             return None  # 2/5 = 12 pupils
-    expression, value = left, stated
-    if works(right):
-        value = found
-    if not works(left):
-        expression = right
-    written = text[expression[0].start : expression[-1].end]
-    return Equation(text[left[0].start : right[-1].end], written, (*value, Fraction(0))[0], true)
+    run = left if works(left) else right
+    value = found if works(right) else stated
+    written = text[run[0].start : run[-1].end]
+    whole = text[left[0].start : right[-1].end]
+    return Equation(whole, written, value[0] if value else Fraction(0), true)
 
 
 def right_values(left: Expression, right: Expression) -> list[Fraction]:

@@ -49,10 +49,10 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     except NeedsSymbols:
         return isolation.ask("same_symbols", predicted, gold) or 0.0
     except Unreadable:
-        return nothing(gold, read)
+        return no_answer(gold, read)
 
 
-def nothing(gold: str, reader: Callable[[str], Node]) -> float | None:
+def no_answer(gold: str, reader: Callable[[str], Node]) -> float | None:
     """The score of an answer that cannot be read: None where its gold cannot, either."""
     try:
         reader(gold)
@@ -63,19 +63,14 @@ def nothing(gold: str, reader: Callable[[str], Node]) -> float | None:
 
 def says_the_same(one: str, other: str, leaf: Leaf = exactly) -> bool:
     """Whether two texts say the same answer. Raises Unreadable or, of `exactly`, NeedsSymbols."""
-    seen = at_a_glance(one, other)
-    if seen is not None:
-        return seen
-    answer, truth = applied(read_answer(one), read(other))
-    return crossed(one) == crossed(other) and same(answer, truth, leaf)
-
-
-def at_a_glance(one: str, other: str) -> bool | None:
-    """Whether two plain numbers, choices or words are the same; None where they must be read."""
     left, right = plain_number(one), plain_number(other)
     if left and right:
         return left[0] * right[1] == right[0] * left[1]
-    return same_in_letters(one, other)
+    in_letters = same_in_letters(one, other)
+    if in_letters is not None:
+        return in_letters
+    answer, truth = applied(read_answer(one), read(other))
+    return crossed(one) == crossed(other) and same(answer, truth, leaf)
 
 
 def crossed(text: str) -> list[str]:
@@ -264,13 +259,9 @@ def labelled(node: Node) -> list[Node]:
 
 
 def items(node: Node) -> list[Node]:
-    """The members of a list or set: `1 ± √5` is two, and `x = 1` among them is 1."""
+    """The members of a list, set or union: `x = 1 ± √5` is two."""
     if node.kind in ("list", "set", "union"):
-        labels = {named(member)[0] for member in node.args} - {None}
-        members = []
-        for member in node.args:
-            members += items(named(member)[1] if len(labels) == 1 else member)
-        return members
+        return [item for member in node.args for item in items(member)]
     if not found(node, "plusminus"):
         return [node]
     value = named(node)[1]
@@ -292,19 +283,13 @@ def same_places(p, g, leaf):
 
 
 def vector(node: Node, other: Node) -> Node:
-    """A column beside a tuple is one, too."""
-    column = node.kind == "matrix" and all(len(row.args) == 1 for row in node.args)
-    if column and other.kind == "group":
-        return Node("group", "(", ")", *(row[1] for row in node.args))
-    return node
-
-
-def same_application(p, g, leaf):
-    """`A(1,2)` is the point (1,2) with its name."""
-    for one, other in ((p, g), (g, p)):
-        if one.kind == "apply" and other.kind == "group":
-            return each_same(one[2:], other[3:], leaf)
-    return leaf(p, g)
+    """Beside a tuple a column is one, too, and so is a point with its name, `A(1,2)`."""
+    parts = []
+    if node.kind == "apply":
+        parts = node[2:]
+    elif node.kind == "matrix" and all(len(row.args) == 1 for row in node.args):
+        parts = [row[1] for row in node.args]
+    return Node("group", "(", ")", *parts) if parts and other.kind == "group" else node
 
 
 BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
@@ -312,7 +297,6 @@ BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
     "unit": same_unit,
     "text": same_text,
     "base": same_digits,
-    "apply": same_application,
     "ratio": same_ratio,
     "list": same_items,
     "set": same_items,

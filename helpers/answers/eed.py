@@ -10,7 +10,7 @@ Here is what needs no SymPy; the distance is in `symbolic`.
 
 from helpers.answers import isolation
 from helpers.answers.applying import applied
-from helpers.answers.comparing import nothing
+from helpers.answers.comparing import no_answer
 from helpers.answers.exact import NeedsSymbols, exactly
 from helpers.answers.forms import exact, is_name
 from helpers.answers.parser import read
@@ -20,7 +20,6 @@ from helpers.answers.vocabulary import words
 LIMIT = 15.0  # seconds of computing for one pair: two simplifications take up to six
 FORMULAS = words("formulas")
 ANGLES = ("degree", "percent")
-NO_FORMULAS = ("infinity", "cap", "setminus", "backslash")
 
 
 def eed_score(predicted: str | None, gold: str) -> float | None:
@@ -39,7 +38,7 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
         if answer == truth or exactly(answer, truth):
             return 1.0
     except Unreadable:
-        return nothing(gold, formula)
+        return no_answer(gold, formula)
     except NeedsSymbols:
         pass
     if answer.kind == truth.kind == "number":
@@ -55,7 +54,7 @@ def formulas(predicted: str, gold: str) -> tuple[Node, Node]:
 def formula(text: str) -> Node:
     """The tree of the formula in a text, without its unit; of an equation, its last exact side.
 
-    Raises Unreadable for what is no formula: several values, relations, text, infinity.
+    Raises Unreadable for what is no formula: several values, relations, text.
     """
     node = exact(read(text, physics=True))
     if node.kind == "ratio" and is_name(node[1]):  # E_k: mv²/2
@@ -66,7 +65,6 @@ def formula(text: str) -> Node:
             node = last
     if node.kind == "unit" and node[2] not in ANGLES:
         node = node[1]
-    for part in walk(node):
-        if part.kind not in FORMULAS or part[1] in NO_FORMULAS:
-            raise Unreadable
+    if any(part.kind not in FORMULAS for part in walk(node)):
+        raise Unreadable
     return node
