@@ -8,7 +8,7 @@ is a factor, and so is a usual variable that stands by itself, too: x(3/5).
 
 from functools import partial
 
-from helpers.answers.tree import Node, changed, found, number, symbol, walk
+from helpers.answers.tree import Node, changed, found, symbol, walk
 from helpers.answers.vocabulary import words
 
 USUAL, VARIABLES = words("usual_functions"), words("usual_variables")
@@ -24,28 +24,11 @@ def applied(first: Node, second: Node, physics: bool = False) -> tuple[Node, Nod
     if not brackets:
         return first, second
     alone = found(first, "symbol") | found(second, "symbol")
-    functions = {part[1] for part in brackets if single(part)} - (VARIABLES & alone)
-    functions |= (repeated(first) | repeated(second)) - (VARIABLES | alone)
+    functions = {part[1] for part in brackets if part[2].kind in SINGLE} - (VARIABLES & alone)
     if not physics:
         functions |= {part[1] for part in brackets if part[1] in USUAL - alone}
     settle = partial(settled, functions=functions)
     return changed(first, settle), changed(second, settle)
-
-
-def repeated(side: Node) -> set[str]:
-    """The letters before several brackets that differ."""
-    inside = {}
-    for part in walk(side):
-        if part.kind == "apply":
-            inside.setdefault(part[1], set()).add(part[2])
-    return {name for name, arguments in inside.items() if len(arguments) > 1}
-
-
-def single(node: Node) -> bool:
-    inside = node[2]
-    if inside.kind == "multiply" and len(inside) == 3 and inside[1] == number(-1):
-        inside = inside[2]
-    return inside.kind in SINGLE and inside != symbol(node[1])
 
 
 def settled(node: Node, functions: set[str]) -> Node:
