@@ -18,6 +18,8 @@ from helpers.answers.eed import formulas
 from helpers.answers.tree import Node, Unreadable, found
 from helpers.answers.vocabulary import FUNCTIONS, meanings, words
 
+LARGEST = 20_000  # bits of a whole number that is written out
+LARGEST_FACTORIAL = 1000
 DIGITS = 40
 MOST_DIGITS = 6000
 NEAR = 1e-9  # the relative error of a few digits
@@ -26,7 +28,6 @@ SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = words("kinks")
 NAMES = meanings("sympy")
 CALLS = FUNCTIONS | KINKS | {"factorial", "binom"}
-OPERATIONS = {"add": sympy.Add, "multiply": sympy.Mul, "power": sympy.Pow}
 UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 PATIENCE = 3.0  # seconds of computing for one simplification
@@ -49,7 +50,7 @@ def same_leaf(a: Node, b: Node) -> bool:
 
 
 def expression(node: Node, **assumptions) -> sympy.Expr:
-    """The SymPy expression of a tree. Raises Unreadable for what is none."""
+    """The SymPy expression of a tree. Raises Unreadable for what is none, or fills the memory."""
     inside = [expression(child, **assumptions) for child in node.children]
     match node:
         case ("number", value):
@@ -58,15 +59,35 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return sympy.Symbol(name, **assumptions)
         case ("constant", name) if name in CONSTANTS:
             return CONSTANTS[name]
-        case ("add" | "multiply" | "power" as kind, *_):
-            return OPERATIONS[kind](*inside)
+        case ("add", *_):
+            return sympy.Add(*inside)
+        case ("multiply", *_):
+            return sympy.Mul(*inside)
+        case ("power", *_):
+            return power(*inside)
         case ("call", name, *_) if name in CALLS:
-            return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*inside)
+            return call(name, inside)
         case ("apply", name, *_):
             return sympy.Function(name)(*inside)
         case ("unit", _, name):
             return inside[0] * UNITS.get(name, sympy.Symbol(f"unit {name}", **assumptions))
     raise Unreadable
+
+
+def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    if base.is_Rational and exponent.is_Rational:
+        bits = max(abs(base.p), base.q).bit_length()
+        if bits * abs(exponent.p) > LARGEST * exponent.q:
+            raise Unreadable
+    return sympy.Pow(base, exponent)
+
+
+def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
+    if name in ("factorial", "binom"):
+        for value in args:
+            if value.is_number and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
+                raise Unreadable
+    return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*args)
 
 
 def equal(a: sympy.Expr, b: sympy.Expr) -> bool:
