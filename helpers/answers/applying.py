@@ -55,11 +55,5 @@ def settled(node: Node, functions: set[str]) -> Node:
     if name not in functions:
         return symbol(name) * marked
     arguments = inside[3:] if inside.kind == "group" else [inside]
-    return replaced(marked, inside, Node("apply", name, *arguments))
-
-
-def replaced(node: Node, part: Node, by: Node) -> Node:
-    """A bracket with the marks behind it, when something else stands before these."""
-    if node == part:
-        return by
-    return Node(*(replaced(each, part, by) if isinstance(each, Node) else each for each in node))
+    application = Node("apply", name, *arguments)
+    return changed(marked, lambda part: application if part == inside else part)

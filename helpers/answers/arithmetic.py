@@ -1,6 +1,7 @@
 """The equations that a text states, and whether a reply makes a number up."""
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -18,17 +19,12 @@ from helpers.answers.expressions import (
 )
 from helpers.answers.numbers import NUMBER, last_number, stated_number
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import VOCABULARY
+from helpers.answers.vocabulary import VOCABULARY, meanings
 
 LONGEST_SENTENCE = 200  # that is read for what it says in words
 NAMED = {word: Fraction(at) for at, word in enumerate(VOCABULARY["numbers"].split())}
-NAMED |= dict.fromkeys(("half", "halve"), Fraction(1, 2))
-NAMED |= {"third": Fraction(1, 3), "quarter": Fraction(1, 4), "triple": Fraction(3)}
-NAMED |= dict.fromkeys(("twice", "double", "pair", "couple"), Fraction(2))
-NAMED |= {"week": Fraction(7), "dozen": Fraction(12), "hundred": Fraction(100)}
-TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-for at, ten in enumerate(TENS, 3):
-    NAMED[ten] = Fraction(10 * at)
+NAMED |= {word: Fraction(value) for word, value in VOCABULARY["magnitudes"].items()}
+NAMED |= {word: Fraction(value) for word, value in meanings("spoken").items()}
 WORD_NUMBER = re.compile(rf"(?<![a-z])(?:{'|'.join(NAMED)})(?=s?(?![a-z]))")
 
 
@@ -81,18 +77,16 @@ def judged(text: str, left: Expression, right: Expression, sign: str) -> Equatio
             return None  # 12 + 30 = 4
         if len(left) == 3 and left[1].kind == "/" and found[0] < 1 < stated[0]:
             return None  # 2/5 = 12 pupils
-    expression, value = left, stated
-    if works(right):
-        value = found
-    if not works(left):
-        expression = right
-    written = text[expression[0].start : expression[-1].end]
-    return Equation(text[left[0].start : right[-1].end], written, (*value, Fraction(0))[0], true)
+    run = left if works(left) else right
+    value = found if works(right) else stated
+    written = text[run[0].start : run[-1].end]
+    whole = text[left[0].start : right[-1].end]
+    return Equation(whole, written, value[0] if value else Fraction(0), true)
 
 
 def right_values(left: Expression, right: Expression) -> list[Fraction]:
     """What the right side comes to; in 3 + 4 = 7 - 2 = 5 also its first number."""
-    if len(right) == 3 and right[1].kind == "remainder" and left[-2].kind == "/":
+    if len(right) == 3 and right[1].kind == "remainder":
         quotient, rest, divisor = (values([token])[0] for token in (right[0], right[2], left[-1]))
         return [quotient + rest / divisor] if divisor else []
     found = values(right)
@@ -106,7 +100,7 @@ def rounds(value: Fraction, stated: Fraction, right: Expression, sign: str) -> b
     text = "".join(token.text for token in right if token.kind == "number").replace(",", "")
     _, point, decimals = text.partition(".")
     step = Fraction(1, 10 ** len(decimals))
-    if value == stated or works(right) or not (point or sign == "≈"):
+    if works(right) or not (point or sign == "≈"):
         return value == stated
     if not point:  # ≈ 1,200
         step = Fraction(10 ** (len(text) - len(text.rstrip("0"))))
@@ -142,17 +136,16 @@ def spoken(text: str) -> list[Fraction]:
 def said(answer: Fraction, text: str) -> bool:
     """Whether a sentence has an answer and two numbers that come to it: `half of 10 is 5`."""
     for sentence in re.split(r"[.!?](?![0-9])|\n", text):
-        numbers = spoken(sentence) if 0 < len(sentence) <= LONGEST_SENTENCE else []
+        numbers = spoken(sentence) if len(sentence) <= LONGEST_SENTENCE else []
         if answer not in numbers:
             continue
         numbers.remove(answer)
-        for at, one in enumerate(numbers):
-            for two in numbers[:at]:
-                come_to = [one + two, abs(one - two), one * two]
-                if 0 not in (one, two):
-                    come_to += [one / two, two / one]
-                if answer in come_to:
-                    return True
+        for one, two in itertools.combinations(numbers, 2):
+            come_to = [one + two, abs(one - two), one * two]
+            if 0 not in (one, two):
+                come_to += [one / two, two / one]
+            if answer in come_to:
+                return True
     return False
 
 

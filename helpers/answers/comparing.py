@@ -1,8 +1,8 @@
 """Compares two answers part by part: lists, sets, pairs, intervals, equations, units, words.
 
-What is left at the leaves are single expressions. `exactly` decides those that are rational
-numbers, without SymPy; for the others `same` takes a function, so that one description of what
-"the same answer" means serves the fast path and the symbolic one.
+What is left at the leaves are single expressions. `exact` decides those of sums, products and
+whole powers, without SymPy; for the others `same` takes a function, so that one description of
+what "the same answer" means serves the fast path and the symbolic one.
 
 Why no library does this: of 1,457 near misses of MATH-500's golds (a number, sign, root or bracket
 changed) math-verify 0.9.0 pays 11, this grader none, and it is over ten times as fast; both are
@@ -11,30 +11,26 @@ measured in `tests/README.md`.
 
 import re
 from collections.abc import Callable, Sequence
-from fractions import Fraction
+from functools import partial
 
 from helpers.answers import isolation
 from helpers.answers.applying import applied
 from helpers.answers.choices import same_in_letters
-from helpers.answers.exact import rational, remainders
+from helpers.answers.exact import NeedsSymbols, exactly
 from helpers.answers.forms import exact, interval, named, without_in
-from helpers.answers.parser import LONGEST, plain_number, read
-from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol, walk
+from helpers.answers.parser import plain_number, read
+from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol
 from helpers.answers.units import split_unit, unit
 from helpers.answers.vocabulary import VOCABULARY
 
 Leaf = Callable[[Node, Node], bool]
 LONGEST_LIST = 30  # members that are compared in any order
 NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
-PI = Node("constant", "pi")
 PERCENT, DEGREE = unit("percent"), unit("degree")
-BARE = {None: ONE, DEGREE: PI * number("1/180"), PERCENT: number("1/100")}
+BARE = {None: ONE, PERCENT: number("1/100")}
+BARE[DEGREE] = Node("constant", "pi") * number("1/180")
 MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "∥": "∥", "⊥": "⊥", "!=": "!="}
 VECTORS = re.compile(r"\\(?:vec|nabla|overrightarrow|mathbf)")
-
-
-class NeedsSymbols(Exception):
-    """Fractions cannot decide this pair."""
 
 
 def same_math(predicted: str | None, gold: str) -> float | None:
@@ -42,48 +38,44 @@ def same_math(predicted: str | None, gold: str) -> float | None:
     be read.
 
     Numbers, expressions, equations, pairs, sets, intervals, vectors, angles, units and words.
-    Rational numbers are compared here, exactly; all else by SymPy in a child process (`isolation`),
-    and what takes it too long is not equal. Never raises on a text.
+    Sums, products and whole powers are compared here, exactly; all else by SymPy in a child process
+    (`isolation`), and what takes it too long is not equal. Never raises on a text.
 
     >>> same_math(r"\sqrt{12}", r"2\sqrt{3}"), same_math("[2,5]", "(2,5)"), same_math("x=5", "5")
     (1.0, 0.0, 1.0)
     """
-    seen = at_a_glance(predicted, gold) if predicted else None
-    if seen is not None:
-        return float(seen)
     try:
-        truth = read(gold)
-    except Unreadable:
-        return None
-    if predicted is None or crossed(predicted) != crossed(gold):
-        return 0.0
-    try:
-        return float(same(*applied(read_answer(predicted), truth), exactly))
-    except Unreadable:
-        return 0.0
+        return float(says_the_same(predicted or "", gold))
     except NeedsSymbols:
         return isolation.ask("same_symbols", predicted, gold) or 0.0
+    except Unreadable:
+        return no_answer(gold, read)
 
 
-def plainly_same(one: str, other: str) -> bool:
-    """`same_math` as far as exact arithmetic decides. Raises Unreadable or NeedsSymbols."""
-    seen = at_a_glance(one, other)
-    if seen is not None:
-        return seen
-    return same(*applied(read(one), read(other)), exactly)
+def no_answer(gold: str, reader: Callable[[str], Node]) -> float | None:
+    """The score of an answer that cannot be read: None where its gold cannot, either."""
+    try:
+        reader(gold)
+    except Unreadable:
+        return None
+    return 0.0
 
 
-def at_a_glance(one: str, other: str) -> bool | None:
-    """Whether two plain numbers, choices or words are the same; None where they must be read."""
+def says_the_same(one: str, other: str, leaf: Leaf = exactly) -> bool:
+    """Whether two texts say the same answer. Raises Unreadable or, of `exactly`, NeedsSymbols."""
     left, right = plain_number(one), plain_number(other)
     if left and right:
         return left[0] * right[1] == right[0] * left[1]
-    return same_in_letters(one, other)
+    in_letters = same_in_letters(one, other)
+    if in_letters is not None:
+        return in_letters
+    answer, truth = applied(read_answer(one), read(other))
+    return crossed(one) == crossed(other) and same(answer, truth, leaf)
 
 
 def crossed(text: str) -> list[str]:
     """The factors of a cross product, whose order counts; none for other products."""
-    if len(text) > LONGEST or "\\times" not in text or not VECTORS.search(text):
+    if "\\times" not in text or not VECTORS.search(text):
         return []
     return re.sub(r"[\s{}$.]", "", text).split("\\times")
 
@@ -97,17 +89,6 @@ def read_answer(text: str) -> Node:
         if not sign or not re.search("[A-Za-z]", name) or name.endswith(("<", ">", "!")):
             raise
         return read(value)
-
-
-def exactly(a: Node, b: Node) -> bool:
-    """Equality by exact arithmetic alone. Raises NeedsSymbols where it does not decide."""
-    for value in (rational, remainders):
-        left, right = value(a), value(b)
-        if left is not None and right is not None:
-            return left == right
-    if found(a, "symbol") != found(b, "symbol"):
-        return False
-    raise NeedsSymbols
 
 
 def same(p: Node, g: Node, leaf: Leaf) -> bool:
@@ -157,23 +138,17 @@ def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
 def same_unit(p, g, leaf):
     """A unit may be left out or converted, but not exchanged."""
     (left, first), (right, second) = split_unit(p), split_unit(g)
-    if first and second and first != second:
+    if first and second:
         scales = number(first.scale), number(second.scale)
         return first.basic == second.basic and same(left * scales[0], right * scales[1], leaf)
     kinds = {first, second}
-    in_pi = kinds == {DEGREE, None} and PI in walk(left) + walk(right)
-    per_cent = kinds == {PERCENT, None}
-    if not in_pi and not (per_cent and below_one(left)) and same(left, right, leaf):
+    # A per cent sign cannot just have been left out of what is so small.
+    tiny = PERCENT in kinds and left.kind == "number" and abs(left[1]) < 1
+    if not tiny and same(left, right, leaf):
         return True
-    if in_pi or per_cent:
+    if kinds <= BARE.keys():
         return same(scaled(left, BARE[first]), scaled(right, BARE[second]), leaf)
-    return None in kinds and same(spelled_out(p), spelled_out(g), leaf)
-
-
-def below_one(node: Node) -> bool:
-    """Whether a number is so small that its per cent sign cannot just have been left out."""
-    value = rational(node)
-    return value is not None and abs(value) < 1
+    return same(spelled_out(p), spelled_out(g), leaf)
 
 
 def spelled_out(node: Node) -> Node:
@@ -207,29 +182,27 @@ def word(node: Node) -> str | None:
 def same_digits(p, g, _):
     """The base of a gold may be left out; that of an answer counts."""
     if g.kind == "base":
-        return p.kind == "number" and p == number(g[1]) and g[1] == str(int(g[1]))
-    base = int(p[2])
-    if g.kind != "number" or not 2 <= base <= 10 or max(map(int, p[1])) >= base:
-        return False
-    return g == number(int(p[1], base))
+        return p == number(g[1])
+    value, base = 0, int(p[2])
+    for digit in map(int, p[1]):
+        if digit >= base:
+            return False
+        value = value * base + digit
+    return g == number(value)
 
 
 def same_ratio(p, g, leaf):
     """`3:4` is `6:8` and the fraction 3/4; what may be a time of day, `3:30`, is only itself."""
     if p.kind == g.kind and each_same(p.args, g.args, leaf):
         return True
-    values = []
+    quotients = []
     for node in (p, g):
-        parts = [node] if node.kind != "ratio" else node.args
-        values.append([rational(part) for part in parts])
-        if None in values[-1] or (len(parts) == 2 and 10 <= values[-1][1] < 60):
+        parts = node.args if node.kind == "ratio" else (node, ONE)
+        last = parts[-1]
+        if len(parts) == 2 and last.kind == "number" and 10 <= last[1] < 60:
             return False
-        if len(parts) == 1:
-            values[-1].append(Fraction(1))
-    first, second = values
-    if len(first) != len(second) or not first[-1] or not second[-1]:
-        return False
-    return [part * second[-1] for part in first] == [part * first[-1] for part in second]
+        quotients.append([part / last for part in parts])
+    return each_same(*quotients, leaf)
 
 
 def same_relation(p, g, leaf):
@@ -247,28 +220,23 @@ def same_relation(p, g, leaf):
         return same(p_value, g_value, leaf)
     if g.kind == "number" and p[1] == "=" and len(found(p[2], "symbol")) > 1:  # x^2 + y^2 = 7
         return same(p[3], g, leaf)
-    if "group" in kinds:
-        return same_places(p, g, leaf)
-    return bool(kinds & {"list", "set"}) and same_items(p, g, leaf)
+    if kinds & {"list", "set"}:
+        return same_items(p, g, leaf)
+    return same_places(p, g, leaf)
 
 
 def same_relations(p, g, leaf):
     """Two equations in the same two or more unknowns are one if their sides differ by a factor."""
-    equations = p[1] == g[1] == "="
-    if not equations and "=" in f"{p[1]} {g[1]}".split():
-        return False
     names = found(p, "symbol")
-    alike = names == found(g, "symbol")
-    if equations and alike and len(names) > 1:
+    if p[1] == g[1] == "=" and len(names) > 1 and names == found(g, "symbol"):
         point = {symbol(name): number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(names))}
         first, second = Node("add", p[2], -p[3]), Node("add", g[2], -g[3])
         there = changed(first, lambda part: point.get(part, part))
         here = changed(second, lambda part: point.get(part, part))
         return not same(here, number(0), leaf) and leaf(first * here, second * there)
-    if g[1] == MIRROR.get(p[1]) and each_same(p[2:], g[:1:-1], leaf):
+    mirrored = [MIRROR.get(sign) for sign in reversed(p[1].split())]
+    if g[1].split() == mirrored and each_same(p[2:], g[:1:-1], leaf):
         return True
-    if alike and interval(p).kind == interval(g).kind == "group":
-        return same_places(p, g, leaf)
     return p[1] == g[1] and each_same(p[2:], g[2:], leaf)
 
 
@@ -276,10 +244,10 @@ def same_items(p, g, leaf):
     """Members in any order, but of a pair or triple in brackets in their own."""
     for one, other in ((p, g), (g, p)):
         if one.kind == "group" and other.kind == "list":
-            values = labelled(other) or other.args[: len(other.args) * (len(other) > 3)]
+            values = labelled(other)
+            if not values and len(other.args) > 2:  # of two it may be an interval
+                values = other.args
             return one[1:3] == ("(", ")") and each_same(one[3:], values, leaf)
-        if one.kind == "union" and other.kind == "list":
-            return matched([interval(item) for item in other.args], one.args, leaf)
     return matched(items(p), items(g), leaf)
 
 
@@ -295,53 +263,37 @@ def labelled(node: Node) -> list[Node]:
 
 
 def items(node: Node) -> list[Node]:
-    """The members of a list or set: `1 ± √5` is two, and `x = 1` among them is 1."""
-    if node.kind in ("list", "set"):
-        labels = {named(member)[0] for member in node.args} - {None}
-        members = []
-        for member in node.args:
-            members += items(named(member)[1] if len(labels) == 1 else member)
-        return members
+    """The members of a list, set or union: `x = 1 ± √5` is two."""
+    if node.kind in ("list", "set", "union"):
+        return [item for member in node.args for item in items(member)]
     if not found(node, "plusminus"):
         return [node]
     value = named(node)[1]
-    return [changed(value, plus), changed(value, minus)]
+    return [changed(value, partial(signed, sign=sign)) for sign in (ONE, -ONE)]
 
 
-def plus(node: Node) -> Node:
-    return Node("add", *node.args) if node.kind == "plusminus" else node
-
-
-def minus(node: Node) -> Node:
-    return Node("add", node[1], -node[2]) if node.kind == "plusminus" else node
+def signed(node: Node, sign: Node) -> Node:
+    """One of the two values of a ±."""
+    if node.kind != "plusminus":
+        return node
+    return Node("add", node[1], sign * node[2])
 
 
 def same_places(p, g, leaf):
     """Pairs, intervals and matrices: brackets and each place count."""
     p, g = interval(vector(p, g)), interval(vector(g, p))
-    if p.kind == g.kind == "matrix":
-        sizes = [list(map(len, node.args)) for node in (p, g)]
-        return sizes[0] == sizes[1] and each_same(cells(p), cells(g), leaf)
-    return p.kind == g.kind == "group" and p[1:3] == g[1:3] and each_same(p[3:], g[3:], leaf)
+    frames = [[part for part in node if not isinstance(part, Node)] for node in (p, g)]
+    return frames[0] == frames[1] and each_same(p.children, g.children, leaf)
 
 
 def vector(node: Node, other: Node) -> Node:
-    """A column beside a tuple is one, too."""
-    if node.kind == "matrix" and other.kind == "group" and len(cells(node)) == len(node.args):
-        return Node("group", "(", ")", *cells(node))
-    return node
-
-
-def cells(matrix: Node) -> list[Node]:
-    return [cell for row in matrix.args for cell in row.args]
-
-
-def same_application(p, g, leaf):
-    """`A(1,2)` is the point (1,2) with its name."""
-    for one, other in ((p, g), (g, p)):
-        if one.kind == "apply" and other.kind == "group":
-            return each_same(one[2:], other[3:], leaf)
-    return leaf(p, g)
+    """Beside a tuple a column is one, too, and so is a point with its name, `A(1,2)`."""
+    parts = []
+    if node.kind == "apply":
+        parts = node[2:]
+    elif node.kind == "matrix" and all(len(row.args) == 1 for row in node.args):
+        parts = [row[1] for row in node.args]
+    return Node("group", "(", ")", *parts) if parts and other.kind == "group" else node
 
 
 BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
@@ -349,12 +301,12 @@ BY_KIND: dict[str, Callable[[Node, Node, Leaf], bool]] = {
     "unit": same_unit,
     "text": same_text,
     "base": same_digits,
-    "apply": same_application,
     "ratio": same_ratio,
     "list": same_items,
     "set": same_items,
     "plusminus": same_items,
     "group": same_places,
     "matrix": same_places,
-    "union": lambda p, g, leaf: p.kind == g.kind and matched(p.args, g.args, leaf),
+    "row": same_places,
+    "union": same_items,
 }

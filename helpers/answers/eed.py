@@ -10,7 +10,8 @@ Here is what needs no SymPy; the distance is in `symbolic`.
 
 from helpers.answers import isolation
 from helpers.answers.applying import applied
-from helpers.answers.exact import rational, remainders
+from helpers.answers.comparing import no_answer
+from helpers.answers.exact import NeedsSymbols, exactly
 from helpers.answers.forms import exact, is_name
 from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found, walk
@@ -34,19 +35,15 @@ def eed_score(predicted: str | None, gold: str) -> float | None:
     0.4667
     """
     try:
-        formula(gold)
-    except Unreadable:
-        return None
-    try:
         answer, truth = formulas(predicted or "", gold)
+        if answer == truth or exactly(answer, truth):
+            return 1.0
     except Unreadable:
-        return 0.0
-    left, right = remainders(answer), remainders(truth)
-    if answer == truth or (left is not None and left == right):
-        return 1.0
-    if rational(truth) is not None and rational(answer) is not None:
-        # Any edit of a tree with one node costs all of it.
-        return float(rational(truth) == rational(answer))
+        return no_answer(gold, formula)
+    except NeedsSymbols:
+        pass
+    if answer.kind == truth.kind == "number":
+        return 0.0  # any edit of a tree with one node costs all of it
     return isolation.ask("edit_distance", predicted, gold, LIMIT) or 0.0
 
 

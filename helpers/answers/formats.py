@@ -6,7 +6,7 @@ The text comes from a model, so every function takes time linear in its length, 
 
 import re
 
-from helpers.answers.comparing import NeedsSymbols, plainly_same
+from helpers.answers.comparing import NeedsSymbols, says_the_same
 from helpers.answers.numbers import LONGEST_REPLY, last_number
 from helpers.answers.tree import Unreadable
 from helpers.answers.vocabulary import VOCABULARY
@@ -56,7 +56,7 @@ def same_value(one: str, other: str) -> bool:
     if one == other:
         return True
     try:
-        return plainly_same(one, other)
+        return says_the_same(one, other)
     except (Unreadable, NeedsSymbols):
         return False
 

@@ -3,7 +3,6 @@
 from fractions import Fraction
 from itertools import pairwise
 
-from helpers.answers.exact import rational
 from helpers.answers.tree import Node, found, number, symbol
 
 ENDLESS = Node("constant", "infinity")
@@ -32,14 +31,15 @@ def exact(node: Node) -> Node:
 
 def excluded(node: Node) -> set[Fraction]:
     r"""The points that `\mathbb{R}\setminus\{0,1\}` or `x \ne 0` leaves out; none for others."""
+    outside = []
     match node:
         case ("call", "setminus", ("symbol", "mathbb R"), ("set", *points)):
-            values = {rational(point) for point in points}
+            outside = points
         case ("relation", "!=", ("symbol", _), point):
-            values = {rational(point)}
-        case _:
-            return set()
-    return set() if None in values else values
+            outside = [point]
+    if any(point.kind != "number" for point in outside):
+        return set()
+    return {point[1] for point in outside}
 
 
 def without_in(node: Node) -> Node:

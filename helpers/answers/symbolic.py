@@ -13,10 +13,8 @@ import signal
 import sympy
 from sympy.core.function import AppliedUndef
 
-from helpers.answers.applying import applied
-from helpers.answers.comparing import read_answer, same
+from helpers.answers.comparing import says_the_same
 from helpers.answers.eed import formulas
-from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found
 from helpers.answers.vocabulary import FUNCTIONS, meanings, words
 
@@ -29,6 +27,7 @@ POINTS, FURTHER = 3, 15  # that decide, and more of them to find some
 SCALES = (1, 12, sympy.Rational(1, 5))
 KINKS = words("kinks")
 NAMES = meanings("sympy")
+CALLS = FUNCTIONS | KINKS | {"factorial", "binom"}
 UNITS = {"percent": sympy.Rational(1, 100), "degree": sympy.pi / 180}
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 PATIENCE = 3.0  # seconds of computing for one simplification
@@ -37,7 +36,7 @@ MOST_NODES = 300  # of an answer's tree
 
 def same_symbols(predicted: str, gold: str) -> float:
     """`same_math` with SymPy at the leaves."""
-    return float(same(*applied(read_answer(predicted), read(gold)), same_leaf))
+    return float(says_the_same(predicted, gold, same_leaf))
 
 
 def same_leaf(a: Node, b: Node) -> bool:
@@ -66,7 +65,7 @@ def expression(node: Node, **assumptions) -> sympy.Expr:
             return sympy.Mul(*inside)
         case ("power", *_):
             return power(*inside)
-        case ("call", name, *_):
+        case ("call", name, *_) if name in CALLS:
             return call(name, inside)
         case ("apply", name, *_):
             return sympy.Function(name)(*inside)
@@ -84,14 +83,10 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
 
 
 def call(name: str, args: list[sympy.Expr]) -> sympy.Expr:
-    if name == "log":
-        return sympy.log(args[0]) / sympy.log(args[1])
     if name in ("factorial", "binom"):
         for value in args:
             if value.is_number and not (value.is_Integer and 0 <= value <= LARGEST_FACTORIAL):
                 raise Unreadable
-    elif name not in FUNCTIONS | KINKS:
-        raise Unreadable
     return getattr(sympy, NAMES.get(name, name.replace("arc", "a")))(*args)
 
 
@@ -169,8 +164,6 @@ def edit_distance(predicted: str, gold: str) -> float:
 @functools.lru_cache(maxsize=256)
 def simplified(formula: sympy.Expr) -> sympy.Expr:
     """SymPy's `simplify`, or the formula as it is where that computes longer than PATIENCE."""
-    if not hasattr(signal, "setitimer"):  # Windows
-        return sympy.simplify(formula)
     signal.signal(signal.SIGVTALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
     try:
