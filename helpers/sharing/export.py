@@ -112,9 +112,9 @@ def staged(
             make_readable(made)
             if made != new:
                 shutil.move(made, new)  # copies, where staging is on another disk
+            proof_file(folder).unlink(missing_ok=True)
             if folder.exists():
                 tell_replaced(folder, origin)
-                proof_file(folder).unlink(missing_ok=True)
                 folder.rename(old)
             new.rename(folder)
             remove(old)
