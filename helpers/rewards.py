@@ -7,7 +7,7 @@ own format and score, as evaluation does. Recipes hold the weights.
 
 A reward of your own is a function here, an entry in `REWARDS`, and its name with a weight in a
 recipe. Its parameters end with `**_`: what is in `GIVEN` always comes. Any other without a default
-is a column of your rows (`format` and `score` come to the two below only: import what yours needs).
+is a column of your rows; only `accuracy_reward` and `format_reward` are given `format` and `score`.
 It pays 0 to 1, and 1 to a right reply, else the row is left out before GRPO (`check_golds` in
 training/stages.py); one that only shapes, or takes away (negative numbers, with a positive weight),
 stands in the recipe's `shaping` with its range, as those of `r_length` and `r_repeat` in

@@ -1,6 +1,6 @@
 """Compares two answers part by part: lists, sets, pairs, intervals, equations, units, words.
 
-What is left at the leaves are single expressions. `exact` decides those of sums, products and
+What is left at the leaves are single expressions. `exactly` decides those of sums, products and
 whole powers, without SymPy; for the others `same` takes a function, so that one description of
 what "the same answer" means serves the fast path and the symbolic one.
 
@@ -30,7 +30,7 @@ PERCENT, DEGREE = unit("percent"), unit("degree")
 BARE = {None: ONE, PERCENT: number("1/100")}
 BARE[DEGREE] = Node("constant", "pi") * number("1/180")
 MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "∥": "∥", "⊥": "⊥", "!=": "!="}
-VECTORS = re.compile(r"\\(?:vec|nabla|overrightarrow|mathbf)")
+VECTORS = re.compile(r"\\(?:vec|nabla|overrightarrow|mathbf\s*\{?\s*[A-Za-z])")
 
 
 def same_math(predicted: str | None, gold: str) -> float | None:
@@ -233,7 +233,8 @@ def same_relations(p, g, leaf):
         first, second = Node("add", p[2], -p[3]), Node("add", g[2], -g[3])
         there = changed(first, lambda part: point.get(part, part))
         here = changed(second, lambda part: point.get(part, part))
-        return not same(here, number(0), leaf) and leaf(first * here, second * there)
+        always = same(there, number(0), leaf) or same(here, number(0), leaf)  # x + y = x + y
+        return not always and leaf(first * here, second * there)
     mirrored = [MIRROR.get(sign) for sign in reversed(p[1].split())]
     if g[1].split() == mirrored and each_same(p[2:], g[:1:-1], leaf):
         return True
@@ -243,7 +244,7 @@ def same_relations(p, g, leaf):
 def same_items(p, g, leaf):
     """Members in any order, but of a pair or triple in brackets in their own."""
     for one, other in ((p, g), (g, p)):
-        if one.kind == "group" and other.kind == "list":
+        if one.kind == "group" and other.kind == "list" and not found(one, "plusminus"):
             values = labelled(other)
             if not values and len(other.args) > 2:  # of two it may be an interval
                 values = other.args
@@ -256,7 +257,7 @@ def labelled(node: Node) -> list[Node]:
     values = {}
     for member in node.args:
         name, value = named(member)
-        if name is None or name.kind != "symbol":
+        if name is None or name.kind != "symbol" or name[1] in values:
             return []
         values[name[1]] = value
     return [values[name] for name in sorted(values)]
@@ -265,7 +266,11 @@ def labelled(node: Node) -> list[Node]:
 def items(node: Node) -> list[Node]:
     """The members of a list, set or union: `x = 1 ± √5` is two."""
     if node.kind in ("list", "set", "union"):
-        return [item for member in node.args for item in items(member)]
+        members = []
+        for member in node.args:
+            within = member.kind == "set" and node.kind != "union"  # {1} in {{1}, 2}
+            members += [member] if within else items(member)
+        return members
     if not found(node, "plusminus"):
         return [node]
     value = named(node)[1]

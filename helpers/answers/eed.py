@@ -20,7 +20,7 @@ from helpers.answers.vocabulary import words
 LIMIT = 15.0  # seconds of computing for one pair: two simplifications take up to six
 FORMULAS = words("formulas")
 ANGLES = ("degree", "percent")
-NO_FORMULAS = ("infinity", "cap", "setminus", "backslash")
+NO_FORMULAS = ("infinity", "cap", "setminus")
 
 
 def eed_score(predicted: str | None, gold: str) -> float | None:

@@ -1,5 +1,6 @@
 """What an answer comes to when its dress is off: names before values, approximations, intervals."""
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ ENDLESS = Node("constant", "infinity")
 BRACKETS = {"<": "()", "<=": "[]"}
 SOLVED = ("ln", "log", "lg", "exp", "factorial")  # ln x = 2 is an equation, cos A = 1/2 a value
 QUANTITIES = ("z", "v", "w")  # |z| = 7 is a modulus, |x| = 7 has two solutions
+NEGATED = re.compile(r"\b(?:not|cannot|never)\b")
 MIRRORED = {">": "<", ">=": "<="}
 
 
@@ -53,7 +55,9 @@ def is_name(node: Node) -> bool:
     `(x, y)`, `a : b`, `\frac{dy}{dx}`.
     """
     match node:
-        case ("symbol" | "text" | "apply", *_):
+        case ("text", words):
+            return not NEGATED.search(words)
+        case ("symbol" | "apply", *_):
             return True
         case ("call", "abs", ("symbol", name)):
             return name.isupper() or name in QUANTITIES or " " in name

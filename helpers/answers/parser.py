@@ -130,6 +130,7 @@ class Reader(UnitReader):
         while sign or not parts:
             term = self.term()
             if sign in ("pm", "mp"):
+                term = -term if sign == "mp" else term
                 parts = [Node("plusminus", joined("add", parts or [number(0)]), term)]
             elif sign == "-" and term.kind == "set" and parts:
                 parts = [Node("call", "setminus", joined("add", parts), term)]

@@ -276,7 +276,10 @@ def send(api: HfApi, folder: Path, plan: Plan) -> str:
 
 
 def check_arrived(api: HfApi, folder: Path, plan: Plan, commit: str) -> None:
-    """Raises RuntimeError if a file did not arrive whole: the client's upload compares sizes."""
+    """Reads each file back and compares its SHA-256, for the client's upload compares sizes only.
+
+    Raises RuntimeError that names what did not arrive whole.
+    """
     lost = []
     for name in plan.files:
         if hash_there(api, plan.repo, name, commit) != file_hash(folder / name):

@@ -1,6 +1,7 @@
 """Going on where a run was cut off: whose folder it is, what it was made of, what is whole.
 
-A kill costs the steps since the last whole checkpoint and the one under way. Log and samples are
+A kill costs the steps after the last whole checkpoint (SAVE_SECONDS in watching.py says how many
+seconds apart they are), the unfinished one included; before the first, all. Log and samples are
 cut there (`TrainingRun.go_on`), so that no step stands in them twice. On a CPU the end is the same
 to the bit, unless the quick budget of a real model counts the steps by the clock.
 

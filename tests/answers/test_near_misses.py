@@ -11,7 +11,7 @@ from tests.conftest import needs_shared
 pytestmark = needs_shared
 # golds, their recipe's score, and of how many golds `make test` takes one
 SETS = [(slips.gsm8k, same_number, 60), (slips.math500, same_math, 8)]
-SETS += [(slips.dapo, same_math, 40), (slips.phybench, eed_score, 50)]
+SETS += [(slips.dapo, same_math, 40), (slips.phybench, eed_score, 200)]
 
 
 def paid(golds, score):

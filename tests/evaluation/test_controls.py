@@ -85,6 +85,7 @@ def test_years_and_percentages_stay():
         assert int(twin.answer) * 100 == first * 100 + 25 * second
 
 
+@pytest.mark.soak
 @needs_shared
 def test_one_in_four_problems_of_gsm8k_has_a_twin():
     recipe = RECIPES["gsm8k_xml"]

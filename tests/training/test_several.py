@@ -113,6 +113,7 @@ def two(tmp_path_factory):
     return out
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_processes_do_what_one_does_also_after_a_kill(stage, one, two):
     logs = [run_of(out, stage).read_log() for out in (one, two)]
@@ -127,6 +128,7 @@ def test_two_processes_do_what_one_does_also_after_a_kill(stage, one, two):
         assert (tensor - theirs[name]).abs().max().item() < 1e-4
 
 
+@pytest.mark.soak
 def test_the_log_has_the_completions_of_both(one, two):
     found = []
     for out in (one, two):
