@@ -101,7 +101,7 @@ TINY_CHANGES = {
     "priming": TINY_SFT | {"rows": 60, "epochs": 2},
     "sft": TINY_SFT,
     "grpo": TINY_GRPO,
-    "evaluation": {"problems": 100, "batch": 128},
+    "evaluation": {"problems": 100},
 }
 # What is different for a real model on a CPU, with BUDGET=quick: lengths, batches and rates for
 # some hundred steps; ours, found by trying SmolLM2-135M (see tests/README.md).

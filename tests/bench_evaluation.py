@@ -13,7 +13,7 @@ from pathlib import Path
 from helpers import data, evaluation
 from helpers.machine import detect
 from helpers.recipes import RECIPES, for_model
-from helpers.training import models, private, save_adapter
+from helpers.training import private, replies, save_adapter
 from tests.bench import Row, in_turn, seconds, show
 from tests.learning import untrained
 
@@ -54,9 +54,9 @@ def speed(model, tokenizer, recipe, asked) -> tuple[float, int]:
     """How many times as fast ours is, and how many of the texts are the same."""
     prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
     limit = recipe.grpo.max_completion
-    models.generate(model, tokenizer, prompts[:2], 4)  # warm
+    replies.generate(model, tokenizer, prompts[:2], 4)  # warm
     begun = time.perf_counter()
-    ours = models.generate(model, tokenizer, prompts, limit, batch=recipe.evaluation.batch)
+    ours = replies.generate(model, tokenizer, prompts, limit, batch=recipe.evaluation.batch)
     between = time.perf_counter()
     theirs = one_at_a_time(model, tokenizer, prompts, limit)
     ratio = (time.perf_counter() - between) / (between - begun)

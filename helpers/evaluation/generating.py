@@ -1,7 +1,7 @@
 """Answers and grades problems batch by batch; what was cut off goes on as if it had not been.
 
 Beside the records, `<name>.jsonl`, lies `<name>.json`: what they are made of. Until they are there,
-`<name>.replies` gets a line a batch: its replies, and where the random numbers stand after it.
+`<name>.replies` gets a line a batch.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from helpers import runs, training
 from helpers.data import load_tokenizer, messages, prompt_text, settle_tokenizer, tokens_of
-from helpers.machine import Machine, random_state, set_random_state, versions
+from helpers.machine import Machine, versions
 from helpers.recipes import Recipe
 from helpers.rewards import columns
 from helpers.rows import Example
@@ -204,7 +204,6 @@ def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
     found = []
     for batch in batches:
         found += batch["replies"]
-        set_random_state(batch["random"])
     if isinstance(model, Engine):
         replying = model.in_batches(*given, len(found))
     else:
@@ -213,7 +212,7 @@ def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
         new = []
         for place, completion in zip(places, completions, strict=True):
             new.append([place, *astuple(completion)])
-        runs.append_lines(path, [{"replies": new, "random": random_state()}])
+        runs.append_lines(path, [{"replies": new}])
         found += new
     return sorted(found)
 

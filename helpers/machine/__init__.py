@@ -8,7 +8,6 @@ describe             a machine in some lines, for the top of a notebook
 place                "kaggle", "colab" or "local"
 versions             the installed libraries and their versions
 peak_memory          the most memory that this process has held
-random_state         where torch's random numbers stand; set_random_state puts them there
 plan                 what a stage takes on a machine, and how the batch is cut; prints itself
 plan_table           the plans of every card
 shape_of             how wide a model's layers are, and how many weights they have
@@ -34,8 +33,6 @@ from helpers.machine.computer import (
     for_size,
     peak_memory,
     place,
-    random_state,
-    set_random_state,
     versions,
 )
 from helpers.machine.downloads import checked_downloads

@@ -207,23 +207,6 @@ def with_card(machine: Machine) -> Machine:
     )
 
 
-def random_state() -> list[list[int]]:
-    """Where torch's random numbers stand, on the CPU and on every GPU, as bytes."""
-    import torch
-
-    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
-    return [state.tolist() for state in states]
-
-
-def set_random_state(states: list[list[int]]) -> None:
-    """Sets torch's random numbers to where `random_state` found them."""
-    import torch
-
-    cpu, *cuda = map(torch.ByteTensor, states)
-    torch.set_rng_state(cpu)
-    torch.cuda.set_rng_state_all(cuda)
-
-
 def peak_memory() -> float:
     """The most memory that this process has held, in GiB. Works on Linux and macOS."""
     import resource

@@ -49,22 +49,18 @@ from helpers.training.adapter import (
 )
 from helpers.training.checkpoints import CODE, code_hash, lock_folder, reading
 from helpers.training.models import (
-    Completion,
     adapter_identity,
     add_lora,
-    ask,
     at_work,
     count_parameters,
     end_tokens,
-    generate,
-    in_batches,
     load,
     neutral_settings,
-    progress,
     rank_in_vllm,
     scales,
 )
 from helpers.training.private import trl_loss
+from helpers.training.replies import Completion, ask, generate, in_batches, progress
 from helpers.training.stages import changed, check_golds, open_job, preflight, restore_runs
 from helpers.training.trainers import (
     check_group,

@@ -49,6 +49,7 @@ CODE = (
     "training/decoding.py",
     "training/dequantised.py",
     "training/models.py",
+    "training/replies.py",
     "training/private.py",
     "training/trainers.py",
 )

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from helpers import data
 from helpers.rows import Example
 from helpers.training import private
-from helpers.training.models import in_batches, quiet
+from helpers.training.replies import in_batches
 from helpers.training.training_run import TrainingRun
-from helpers.training.unsloth_first import FastLanguageModel
+from helpers.training.unsloth_first import FastLanguageModel, quiet
 
 SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time less than a tenth
 LOOKS = 20  # at most so many in a run, and two

@@ -1,40 +1,24 @@
-"""Loads a base with Unsloth, adds LoRA to it, and generates in batches."""
+"""Loads a base with Unsloth, and adds LoRA to it."""
 
 import contextlib
-import itertools
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from accelerate.utils import set_seed
 from peft.tuners.lora import LoraLayer
-from tqdm.std import tqdm
-from transformers import GenerationConfig, TextStreamer
+from transformers import GenerationConfig
 
 from helpers import data
 from helpers.machine import Machine, checked_downloads, hint
 from helpers.recipes import Recipe
-from helpers.training import decoding
 from helpers.training.adapter import Adapter, identity
-from helpers.training.dequantised import merged_weights
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Of gradients: saves memory on a GPU; a tiny model has no use for it, and it breaks generation.
 CHECKPOINTING = {"cuda": "unsloth", "cpu": False}
-
-
-@dataclass(frozen=True)
-class Completion:
-    """text: without special tokens; tokens: generated; finished: it ended before the limit."""
-
-    text: str
-    tokens: int
-    finished: bool
 
 
 @checked_downloads()
@@ -139,106 +123,6 @@ def count_parameters(model) -> dict[str, int]:
     """How many parameters of a model with LoRA train, and how many there are."""
     trainable, total = model.get_nb_trainable_parameters()
     return {"trainable": trainable, "all": total}
-
-
-def generate(
-    model,
-    tokenizer,
-    prompts: Sequence[str],
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    batch: int = 64,
-    seed: int = 0,
-    label: str = "generating",
-) -> list[Completion]:
-    """Continues every prompt once, in their order, and shows a bar. temperature 0 is greedy."""
-    set_seed(seed)
-    found = {}
-    settings = (max_new_tokens, temperature, batch, label)
-    for places, completions in in_batches(model, tokenizer, prompts, *settings):
-        found.update(zip(places, completions, strict=True))
-    return [found[place] for place in range(len(prompts))]
-
-
-class Screen(TextStreamer):
-    """Shows a reply as it comes; without the control characters that a terminal would obey."""
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        shown = "".join(c for c in text if c.isprintable() or c in "\n\t")
-        super().on_finalized_text(shown, stream_end)
-
-
-def ask(model, tokenizer, recipe: Recipe, question: str) -> str:
-    """The greedy reply to a question in the recipe's own prompt, shown while it is written."""
-    prompt = data.prompt_text(recipe, tokenizer, question)
-    rows = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(model.device)
-    model.for_inference()
-    with torch.no_grad(), merged_weights(model):
-        output = model.generate(
-            **rows,
-            max_new_tokens=recipe.grpo.max_completion,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-            streamer=Screen(tokenizer, skip_prompt=True, skip_special_tokens=True),
-            custom_generate=None,
-        )
-    reply = output[0, rows["input_ids"].shape[1] :]
-    return recipe.with_opening(tokenizer.decode(reply, skip_special_tokens=True))
-
-
-def in_batches(
-    model,
-    tokenizer,
-    prompts: Sequence[str],
-    max_new_tokens: int,
-    temperature: float,
-    batch: int,
-    label: str,
-    done: int = 0,
-) -> Iterator[tuple[list[int], list[Completion]]]:
-    """The completions batch by batch, each with the places of its prompts, from short to long.
-
-    The first `done` prompts in that order are passed over.
-    """
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    sampling = {"do_sample": False}
-    if temperature:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    model.for_inference()  # Unsloth's mode for it
-    ends = end_tokens(model.generation_config, tokenizer)
-    with progress(len(prompts), label, done) as bar, torch.no_grad(), merged_weights(model):
-        for start in range(done, len(order), batch):
-            places = order[start : start + batch]
-            rows = tokenizer(
-                [prompts[place] for place in places],
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-                add_special_tokens=False,
-            ).to(model.device)
-            output = model.generate(
-                **rows,
-                max_new_tokens=max_new_tokens,
-                use_cache=True,
-                pad_token_id=tokenizer.pad_token_id,
-                **sampling,
-                **decoding.options(model),
-            )
-            replies = output[:, rows["input_ids"].shape[1] :].tolist()
-            completions = []
-            for ids in replies:
-                finished = not ends.isdisjoint(ids)
-                own = list(itertools.takewhile(lambda token: token not in ends, ids))
-                text = tokenizer.decode(own, skip_special_tokens=True)
-                completions.append(Completion(text, len(own) + finished, finished))
-            yield places, completions
-            bar.update(len(places))
-
-
-def progress(total: int, label: str, done: int = 0) -> tqdm:
-    """A bar with the time left, which disappears when it is done."""
-    looks = {"leave": False, "file": sys.stdout, "mininterval": 0.5, "ncols": 78}
-    return tqdm(total=total, initial=done, desc=label, **looks)
 
 
 def active_lora_layers(model) -> Iterator[LoraLayer]:

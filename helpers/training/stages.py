@@ -26,7 +26,8 @@ from helpers.tiny import is_embedded
 from helpers.training.adapter import Adapter
 from helpers.training.held_out import NO_BEST
 from helpers.training.mirroring import restore
-from helpers.training.models import add_lora, generate, load
+from helpers.training.models import add_lora, load
+from helpers.training.replies import generate
 from helpers.training.trainers import (
     check_group,
     check_tracker,

@@ -23,7 +23,7 @@ from helpers.training import checkpoints, decoding, private
 from helpers.training.dequantised import merged_weights
 from helpers.training.held_out import HeldOut
 from helpers.training.mirroring import mirror
-from helpers.training.models import progress
+from helpers.training.replies import progress
 from helpers.training.training_run import TrainingRun
 
 # After so many, by device, the next whole step is saved: a kill costs these and that step.

@@ -13,7 +13,7 @@ from helpers import data
 from helpers.runs import write_json
 from helpers.tiny import TINY_MODEL
 from helpers.tiny.make import write_random
-from helpers.training import Adapter, decoding, dequantised, models, save_adapter
+from helpers.training import Adapter, decoding, dequantised, models, replies, save_adapter
 from helpers.training.adapter import folder_identity, identity
 from tests.learning import BASE, untrained
 
@@ -40,11 +40,11 @@ def test_the_base_is_in_4bit_small_and_ends(loaded):
 def test_batches_and_order_do_not_change_greedy_answers_but_the_limit_does(loaded, recipe):
     examples = data.load(recipe, None, "cpu")["test"].examples[:12]
     prompts = [data.prompt_text(recipe, loaded[1], example.question) for example in examples]
-    together = models.generate(*loaded, prompts, 48)
-    alone = [models.generate(*loaded, [prompt], 48)[0] for prompt in prompts]
-    assert together == alone == models.generate(*loaded, prompts, 48, batch=5)
+    together = replies.generate(*loaded, prompts, 48)
+    alone = [replies.generate(*loaded, [prompt], 48)[0] for prompt in prompts]
+    assert together == alone == replies.generate(*loaded, prompts, 48, batch=5)
     assert all(reply.tokens <= 48 and "<|im_end|>" not in reply.text for reply in together)
-    [cut] = models.generate(*loaded, prompts[:1], 3)
+    [cut] = replies.generate(*loaded, prompts[:1], 3)
     assert (cut.tokens, cut.finished) == (3, False)
 
 
@@ -72,7 +72,7 @@ def test_the_loop_on_a_cpu_makes_the_tokens_of_transformers_own(temperature, loa
 
 def test_sampling_follows_its_seed(loaded, recipe):
     prompts = [data.prompt_text(recipe, loaded[1], QUESTION)] * 8
-    one, two, other = (models.generate(*loaded, prompts, 32, 1.0, seed=seed) for seed in (1, 1, 2))
+    one, two, other = (replies.generate(*loaded, prompts, 32, 1.0, seed=seed) for seed in (1, 1, 2))
     assert one == two != other and len({reply.text for reply in one}) > 1
 
 
@@ -93,8 +93,8 @@ def test_a_bases_own_generation_settings_change_no_reply(with_lora, recipe, mach
         if with_lora:
             model = models.add_lora(model, recipe, machine, 0)
         prompts = [data.prompt_text(recipe, tokenizer, QUESTION)] * 3
-        greedy = models.generate(model, tokenizer, prompts[:1], 32)
-        drawn = models.generate(model, tokenizer, prompts, 32, 1.0)
+        greedy = replies.generate(model, tokenizer, prompts[:1], 32)
+        drawn = replies.generate(model, tokenizer, prompts, 32, 1.0)
         torch.manual_seed(0)
         rows = tokenizer(prompts, return_tensors="pt")
         trained = model.generate(**rows, generation_config=asked).tolist()
