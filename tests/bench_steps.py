@@ -32,7 +32,8 @@ MERGED = replace(FLOAT, merged=True)
 CHECKPOINTING = replace(FLOAT, checkpointing=True)
 DECODED = replace(MERGED, decoded=True)
 DEQUANTISED = {"grpo": replace(DECODED, dequantised=True), "sft": replace(FLOAT, dequantised=True)}
-OURS = {stage: replace(levers, logged=True) for stage, levers in DEQUANTISED.items()}
+SHARED = {stage: replace(levers, shared=True) for stage, levers in DEQUANTISED.items()}
+OURS = {stage: replace(levers, logged=True) for stage, levers in SHARED.items()}
 THREADS = replace(FLOAT, threads=os.cpu_count() or 1)
 SIXTEEN = (("per_device_train_batch_size", 16), ("gradient_accumulation_steps", 4))
 SIXTEEN += (("steps_per_generation", 4),)
@@ -42,6 +43,7 @@ GRPO_LEVERS = FIRST | {
     "merged weights while generating": MERGED,
     "prompts read once, ended rows dropped": DECODED,
     "W0 + sBA, dequantised once": DEQUANTISED["grpo"],
+    "prompts read once in the loss, too": SHARED["grpo"],
     "the log (ours, as the notebooks run)": OURS["grpo"],
     "(apart) TRL with LoRA in float32": CHECKPOINTING,
     "(idea) 16 × 4 instead of 64 at once": replace(DECODED, settings=SIXTEEN),
@@ -49,6 +51,7 @@ GRPO_LEVERS = FIRST | {
 }
 SFT_LEVERS = FIRST | {
     "W0 + sBA, dequantised once": DEQUANTISED["sft"],
+    "what all rows begin with read once": SHARED["sft"],
     "the log (ours, as the notebooks run)": OURS["sft"],
     "(apart) TRL with LoRA in float32": CHECKPOINTING,
     "(idea) group_by_length": replace(OURS["sft"], settings=BY_LENGTH),

@@ -1,8 +1,9 @@
-"""How replies are decoded on a CPU: what prompts share is read once, and ended rows are dropped.
+"""On a CPU what prompts share is read once, in decoding and in the loss; ended rows are dropped.
 
-transformers reads a prompt again for each of its replies, and what all prompts begin with, such as
-the recipe's instruction, again for each; and it computes on for replies that have ended until the
-longest has. The replies are the same: the random numbers are drawn for all rows.
+transformers and TRL read a prompt again for each of its replies, and what all prompts begin with,
+such as the recipe's instruction, again for each; and transformers computes on for replies that have
+ended until the longest has. Replies and loss are the same: the random numbers are drawn for all
+rows, and gradients pass through the cache to the prompts.
 """
 
 import functools
@@ -10,6 +11,10 @@ import os
 from collections.abc import Callable, Mapping
 
 import torch
+from transformers import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from helpers.training.dequantised import computing
 
 KINDS = {"full_attention", "sliding_attention"}  # of layers, whose caches can drop rows
 
@@ -26,6 +31,58 @@ def options(model) -> dict:
 def wrapper(model) -> Callable[[Callable], Callable]:
     """For `private.wrap`: lets a trainer's `generate` do so."""
     return lambda generate: functools.partial(generate, **options(model))
+
+
+def sharing_prompts(trainer) -> Callable[[Callable], Callable]:
+    """For `private.wrap`: lets a trainer's `compute_loss` read prompts so, where it may."""
+    model = trainer.model.get_base_model()
+    backbone = model.base_model
+    if not options(model) or getattr(model.config, "output_router_logits", False):
+        return lambda compute_loss: compute_loss
+
+    def wrapper(compute_loss):
+        def wrapped(model, inputs, **given):
+            width = read_alike(inputs)
+            if not width:
+                return compute_loss(model, inputs, **given)
+            with computing(backbone, functools.partial(read_once, backbone.forward, width)):
+                return compute_loss(model, inputs, **given)
+
+        return wrapped
+
+    return wrapper
+
+
+def read_alike(inputs: Mapping[str, torch.Tensor]) -> int:
+    """How many tokens to read once: GRPO's whole prompts, of SFT what all rows begin with."""
+    if "prompt_ids" in inputs:
+        return inputs["prompt_ids"].shape[1]
+    learned = (inputs["labels"] != -100).any(dim=0)
+    first_learned = int(learned.int().argmax())
+    return min(shared_beginning(inputs["input_ids"], inputs["attention_mask"]), first_learned)
+
+
+def read_once(
+    forward: Callable, width: int, input_ids, attention_mask, **given
+) -> BaseModelOutputWithPast:
+    """What a backbone's `forward` makes of rows; the first `width` tokens are read once a kind.
+
+    These may be padded on the left, the others on the right. Nothing is learned before the last of
+    the first ones, so the hidden states there are 0.
+    """
+    cache = DynamicCache(config=forward.__self__.config)
+    more = {name: value for name, value in given.items() if value is not None}
+    step = more | {"past_key_values": cache, "use_cache": True}
+    prompts, seen = input_ids[:, :width], attention_mask[:, :width]
+    last, seen = read_prompts(forward, cache, prompts, seen, step)
+    mask = torch.cat([seen, attention_mask[:, width:]], dim=1)
+    places = positions_of(mask)[:, width:]
+    replies = forward(
+        input_ids=input_ids[:, width:], attention_mask=mask, position_ids=places, **step
+    )[0]
+    states = torch.cat([last[:, -1:], replies], dim=1)
+    padded = torch.nn.functional.pad(states, (0, 0, width - 1, 0))
+    return BaseModelOutputWithPast(last_hidden_state=padded)
 
 
 def positions_of(mask: torch.Tensor) -> torch.Tensor:
@@ -45,7 +102,7 @@ def shared_beginning(prompts: torch.Tensor, seen: torch.Tensor) -> int:
 
 
 def read_prompts(model, cache, ids: torch.Tensor, seen: torch.Tensor, step: Mapping):
-    """Fills an empty cache with all prompts; the last logits, and where the cache has tokens.
+    """Fills an empty cache with all prompts; what `model` says last, and where it has tokens.
 
     ids, seen: padded on the left, and where there are tokens, shape (rows, tokens). What all
     begin with is read once, then the rest of each once, for all its replies: padding is between.
@@ -63,9 +120,9 @@ def read_prompts(model, cache, ids: torch.Tensor, seen: torch.Tensor, step: Mapp
     places = torch.arange(ids.shape[1])
     seen = ((places < begun) | (places >= begun + missing)).long()
     read = {"input_ids": prompts[:, begun:], "position_ids": positions_of(seen)[:, begun:]}
-    logits = model(**read, attention_mask=seen, **step).logits[of_row]
+    last = model(**read, attention_mask=seen, **step)[0][of_row]
     cache.batch_select_indices(of_row)
-    return logits, seen[of_row]
+    return last, seen[of_row]
 
 
 def decode(

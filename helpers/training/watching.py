@@ -249,6 +249,7 @@ def watch(trainer, run: TrainingRun, held_out: HeldOut | None = None) -> LogCall
     trainer.add_callback(callback)
     private.begin_anew(trainer)
     private.wrap(trainer.accelerator, "backward", callback.timing("backward"))
+    private.wrap(trainer, "compute_loss", decoding.sharing_prompts(trainer))
     if run.stage == "grpo":
         private.wrap(trainer.model, "generate", decoding.wrapper(trainer.model))
         merged = merged_weights(trainer.model)

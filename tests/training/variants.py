@@ -36,6 +36,7 @@ class Levers:
     merged: bool = False
     decoded: bool = False
     dequantised: bool = False
+    shared: bool = False
     logged: bool = False
     settings: tuple[tuple[str, object], ...] = ()
 
@@ -118,6 +119,8 @@ def variant(
         private.wrap(trainer, private.GENERATE, dequantised.merged_weights(model))
     if levers.decoded:
         private.wrap(model, "generate", decoding.wrapper(model))
+    if levers.shared:
+        private.wrap(trainer, "compute_loss", decoding.sharing_prompts(trainer))
     return Variant(trainer, levers)
 
 
