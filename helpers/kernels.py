@@ -14,8 +14,9 @@ from multiprocessing import forkserver
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 FORKS = multiprocessing.get_context("forkserver")
-# But not matplotlib, which chooses how it shows figures when it is imported
+IN_THE_NOTEBOOK = "module://matplotlib_inline.backend_inline"  # where figures are shown
 IMPORTED = ["helpers.training", "helpers.sharing", "ipykernel.kernelapp"]
+IMPORTED += ["matplotlib.figure", "scipy.stats"]
 IMPORTED += ["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"]
 
 
@@ -23,6 +24,7 @@ def fork_kernels() -> None:
     """Lets every kernel that this process starts from now on be forked, where that is safe."""
     if sys.platform != "linux" or shutil.which("nvidia-smi"):
         return
+    os.environ["MPLBACKEND"] = IN_THE_NOTEBOOK  # matplotlib reads it when it is imported
     FORKS.set_forkserver_preload(IMPORTED)
     forkserver.ensure_running()  # here, where the package is found
     factory = KernelProvisionerFactory.instance()
