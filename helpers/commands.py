@@ -125,11 +125,14 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     problems = settings.problems or part.problems
     samples = settings.samples or part.samples
     recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
+    test, asked = splits["test"], splits["test"].take(problems)
     print(*chosen, sep="\n")
-    print(f"rows      {where}: {len(splits['test'].examples)} to measure with", end="")
-    print(f" (left out: {splits['test'].left_out})")
+    print(
+        f"rows      {where}: {len(test.examples)} to measure with, {len(asked)} of them asked",
+        end="",
+    )
+    print(f" (left out: {test.left_out})")
     data.note_rows(chosen[0].base, where)
-    asked = splits["test"].take(problems)
     seen = evaluation.learned_from(adapters, recipe, asked, where)
     if seen:
         print(f"warning: {seen} of these {len(asked)} problems were trained on")
@@ -335,6 +338,6 @@ def push(folder: str, settings: Settings) -> None:
     print(sharing.plan_push(folder, settings.repo, private))
     if settings.push:
         url = sharing.push(folder, settings.repo, private)
-        print(f"pushed to {url} and read back: the same")
+        print(f"read back, all the same: {url}")
     else:
         print("nothing was uploaded; add --push to upload")

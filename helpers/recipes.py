@@ -111,7 +111,7 @@ SHORT_CHANGES = {
     "sft": SHORT_SFT,
     "grpo": TINY_GRPO
     | {"learning_rate": 2e-4, "temperature": 1.0, "max_prompt": 384, "max_completion": 200},
-    "evaluation": {"problems": 60, "samples": 2},
+    "evaluation": {"problems": 60, "samples": 2, "batch": 32},
 }
 
 

@@ -22,7 +22,7 @@ from tests.bench_steps import CHECKPOINTING, OURS, costs
 from tests.training import variants
 
 STEPS = {"grpo": 1, "sft": 8}  # a round
-PROBLEMS = 32
+PROBLEMS = 64  # two batches, for two cores
 
 
 def rows() -> list[Row]:

@@ -1,8 +1,8 @@
 """Exact equality without SymPy, by remainders modulo a large prime.
 
 Two expressions that sums, products, whole powers and factorials make of numbers and letters are
-equal just if their remainders are, with random numbers for the letters (Schwartz 1980, Zippel
-1979): the chance of an error is below 1e-60. So numbers may be as long as they like, and letters
+taken as equal if their remainders are, with random numbers for the letters (Schwartz 1980, Zippel
+1979): the chance of an error is below 1e-57. So numbers may be as long as they like, and letters
 need no algebra system.
 """
 

@@ -8,6 +8,7 @@ tensors are counted: a C library keeps freed blocks besides, on the embedded mod
 
 import functools
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -146,8 +147,18 @@ def row_length(part: SFTSettings | GRPOSettings) -> int:
     return part.max_length
 
 
-def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, length: int) -> float:
-    """Bytes of what the forward pass leaves for the backward pass."""
+def tokens_read(recipe: Recipe, stage: str, machine: Machine, rows: int) -> int:
+    """The tokens of so many of the longest rows in a forward pass, at most."""
+    part = getattr(recipe, stage)
+    if stage == "grpo" and machine.device == "cpu":  # a prompt once, see `read_once`
+        return math.ceil(rows / part.generations) * part.max_prompt + rows * part.max_completion
+    return rows * row_length(part)
+
+
+def activations(
+    recipe: Recipe, shape: Shape, machine: Machine, rows: int, length: int, read: int
+) -> float:
+    """Bytes of what the forward pass leaves for the backward pass; read: see `tokens_read`."""
     hidden, wide, targets = shape.hidden, shape.intermediate, recipe.lora.targets
     # a token's: the two residual sums that the norms read, the first norm's result for LoRA
     numbers = 3 * hidden
@@ -155,19 +166,22 @@ def activations(recipe: Recipe, shape: Shape, machine: Machine, rows: int, lengt
     numbers += 3 * wide
     if "down_proj" in targets:  # LoRA there too: the other norm's result, and the product
         numbers += hidden + wide
-    # q, k and v as attention reads them (k and v copied out for every head), and what it gives
-    numbers += 4 * shape.query
+    numbers += 2 * shape.query  # q as attention reads it, and what it gives
     if shape.head_norm:
         numbers += shape.query + shape.key  # q and k before it
     # between A and B of each LoRA matrix, and a row of the mask
     numbers += recipe.lora.r * len(targets) + length
+    # in each row a token's k and v, as attention reads them: copied out for every head
+    of_row = 2 * shape.query
     if machine.device == "cpu":
+        of_row += 2 * shape.key  # and in the cache
         numbers *= shape.layers
+        of_row *= shape.layers
     else:  # Unsloth keeps one layer, computes the others again, and has two inputs on their way
         numbers += 2 * hidden
     # the widest tensors of the layer at work, and those around the output layer
     numbers += 2 * wide + 4 * hidden
-    numbers *= rows * length
+    numbers = numbers * read + of_row * rows * length
     if recipe.lora.load_in_4bit:  # the layer's widest matrix is taken out of it
         numbers += hidden * wide
     return numbers * WIDTH[machine.dtype]
@@ -211,6 +225,7 @@ def estimate(
     length = scored = row_length(part)
     if stage == "grpo":
         scored = part.max_completion
+    read = tokens_read(recipe, stage, machine, device_batch)
     width = matrix_width = WIDTH[machine.dtype]
     if recipe.lora.load_in_4bit:
         matrix_width = FOUR_BIT
@@ -224,7 +239,7 @@ def estimate(
         "LoRA": lora,
         "optimiser": 2 * lora,  # AdamW's two averages
         "gradients": lora,
-        "activations": activations(recipe, shape, machine, device_batch, length),
+        "activations": activations(recipe, shape, machine, device_batch, length, read),
         "logits": logits(shape, machine, device_batch * scored, stage),
     }
     if machine.processes > 1:

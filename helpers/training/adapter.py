@@ -125,7 +125,10 @@ def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | Non
     if found == own:
         raise ValueError(f"{trained}, which has other weights now.\n{elsewhere}")
     cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {found}."
-    raise ValueError(f"{trained}, not on {found}.\n{elsewhere if gone else cure}")
+    cause = f"{trained}, not on {found}"
+    if was_folder and not Path(found).exists():  # nothing to compare
+        cause = f"{trained}; whether {found} is the same, a name does not say"
+    raise ValueError(f"{cause}.\n{elsewhere if gone else cure}")
 
 
 def save_config(config: LoraConfig, base: str, folder: str | Path) -> None:

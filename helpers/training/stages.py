@@ -41,7 +41,7 @@ from helpers.training.trainers import (
 from helpers.training.training_run import TrainingRun
 
 # The share of a step that generates: measured on the embedded model; assumed for a GPU.
-GENERATING = {"cpu": 0.42, "cuda": 0.7}
+GENERATING = {"cpu": 0.55, "cuda": 0.7}
 A_LOOK = 20  # seconds for the pre-flight's first two groups, within which it asks six more
 
 
@@ -101,13 +101,13 @@ def open_job(settings: Settings, names: Sequence[str] = ("sft", "grpo")) -> Job:
         raise ValueError(NO_BEST)
     base = settings.model or default_base(recipe, machine)
     machine = for_size(machine, shape_of(base).parameters)
-    published = in_words(changed(recipe, settings))
+    own = in_words(changed(recipe, settings))
     recipe = for_model(recipe, is_embedded(base), machine.device, settings.budget)
     recipe = changed(recipe, settings)
     if not is_embedded(base):  # whose settings are its own
         for what, words in in_words(recipe).items():
-            if words != published[what]:
-                print(f"on a CPU  {what}: {words} (published: {published[what]})")
+            if words != own[what]:
+                print(f"on a CPU  {what}: {words} (in the recipe: {own[what]})")
     set_seed(settings.seed)
     seam = data.fit(recipe, data.load_tokenizer(base), base)
     for line in seam.mended:
@@ -246,19 +246,20 @@ def preflight(
     """
     grpo = recipe.grpo
     begun = time.perf_counter()
-    totals, ended = sample_groups(model, tokenizer, recipe, examples[:2], seed)
+    totals, right, ended = sample_groups(model, tokenizer, recipe, examples[:2], seed)
     quick = time.perf_counter() - begun < A_LOOK
     nothing = not np.ptp(totals, axis=1).any() or not ended.any()
     if examples[2:8] and (quick or nothing):
         more = sample_groups(model, tokenizer, recipe, examples[2:8], seed + 1)
-        totals, ended = np.vstack((totals, more[0])), np.hstack((ended, more[1]))
+        totals, right = np.vstack((totals, more[0])), right + more[1]
+        ended = np.hstack((ended, more[2]))
     seconds = (time.perf_counter() - begun) / totals.size  # a reply
     flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
     cut = float(1 - ended.mean())
     minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
     print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
-    print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}")
+    print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}, answers right: {right}")
     print(f"{steps} steps will take about {duration(minutes)}")
     if 0.5 < cut < 1:
         print("most replies are cut off: more SFT, or a larger MAX_COMPLETION, lets them end")
@@ -280,8 +281,10 @@ def preflight(
 
 def sample_groups(
     model, tokenizer, recipe: Recipe, examples: Sequence[Example], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a group's replies to each question earn, (questions, group), and which ended, flat."""
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """What a group's replies to each question earn, (questions, group); how many are right; which
+    ended, flat.
+    """
     grpo = recipe.grpo
     asked = [example for example in examples for _ in range(grpo.generations)]
     prompts = [data.prompt_text(recipe, tokenizer, example.question) for example in asked]
@@ -293,8 +296,10 @@ def sample_groups(
     ids = tokenizer(texts)["input_ids"]
     given = {"prompts": questions, "completion_ids": ids, **columns(asked)}
     totals = reward_table(recipe, texts, golds, **given)["total"]
+    found = [recipe.format.extract(recipe.with_opening(text)) for text in texts]
+    right = sum(map((1.0).__eq__, map(recipe.score, found, golds)))
     ended = np.array([reply.finished for reply in replies])
-    return np.reshape(totals, (-1, grpo.generations)), ended
+    return np.reshape(totals, (-1, grpo.generations)), right, ended
 
 
 def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:

@@ -20,6 +20,7 @@ from pathlib import Path
 from helpers import recipes, training
 from helpers.machine import detect
 from helpers.tiny import TINY_MODEL
+from helpers.training import decoding
 from tests.training import building
 
 import torch  # isort: skip  (after Unsloth)
@@ -71,19 +72,30 @@ def measure(recipe, stage: str, base: Path, out: Path) -> dict:
     machine, rows = detect(), building.questions(recipe, 60)
     before = reset_peak()
     trainer, run = building.build(stage, recipe, machine, out, rows, STEPS, base=str(base))
-    seen = Counter()  # the longest that the model sees of each input, and SFT's "scored"
-    inner = trainer.compute_loss
+    seen = Counter()  # the longest that the model sees of each input, SFT's "scored", and "read"
+    tokens = []
 
-    def compute_loss(model, inputs, *args, **kwargs):
+    def count(_, states):
+        if torch.is_grad_enabled():
+            tokens.append(states[0].shape[:2].numel())
+
+    trainer.model.get_base_model().base_model.layers[0].register_forward_pre_hook(count)
+    alike = decoding.read_alike
+
+    def look(inputs):
         for name, tensor in inputs.items():
             if torch.is_tensor(tensor) and tensor.dim() == 2:
                 seen[name] = max(tensor.shape[1], seen[name])
         if "labels" in inputs:
             seen["scored"] = max(int((inputs["labels"] != -100).sum()), seen["scored"])
-        return inner(model, inputs, *args, **kwargs)
+        seen["read"] = max(sum(tokens), seen["read"])  # of the step before
+        tokens.clear()
+        return alike(inputs)
 
-    trainer.compute_loss = compute_loss
+    decoding.read_alike = look
     training.train(trainer, run)
+    decoding.read_alike = alike
+    seen["read"] = max(sum(tokens), seen["read"])
     added = resident("VmHWM") - before
     return {"added": added, "device_batch": trainer.args.per_device_train_batch_size, **seen}
 

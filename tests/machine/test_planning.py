@@ -12,7 +12,7 @@ from helpers import training
 from helpers.machine import Machine, plan, plan_table
 from helpers.machine.computer import GIB
 from helpers.machine.planning import CARDS as ALL_CARDS
-from helpers.machine.planning import estimate, logits, shape_of, total
+from helpers.machine.planning import activations, estimate, logits, shape_of, total
 from helpers.recipes import RECIPES, for_model
 from helpers.tiny import TINY_MODEL
 from tests.conftest import ROOT
@@ -102,7 +102,7 @@ def test_a_card_takes_the_largest_batch_that_fits_and_keeps_it_busy():
     names = ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB")
     batches = [plan(openr1, "grpo", QWEN, CARDS[name]).device_batch for name in names]
     assert batches == [1, 2, 4, 8] and 8 * 3072 <= 350 * 79.1 < 16 * 3072
-    tiny, less = for_model(RECIPES["gsm8k_xml"], True, "cpu"), replace(LAPTOP, memory_gb=3.0)
+    tiny, less = for_model(RECIPES["gsm8k_xml"], True, "cpu"), replace(LAPTOP, memory_gb=2.0)
     assert [plan(tiny, "grpo", TINY, each).device_batch for each in (LAPTOP, less)] == [64, 32]
 
 
@@ -171,8 +171,14 @@ def at_its_lengths(found):
     if "scored" not in found:
         lengths = {"max_prompt": found["prompt_ids"], "max_completion": found["completion_ids"]}
         recipe = replace(recipe, grpo=replace(recipe.grpo, **lengths))
-        return total(estimate(recipe, "grpo", shape, LAPTOP, batch))
-    recipe = replace(recipe, sft=replace(recipe.sft, max_length=found["input_ids"]))
-    parts = estimate(recipe, "sft", shape, LAPTOP, batch)
-    # A plan takes every token for a scored one.
-    return total(parts | {"logits": logits(shape, LAPTOP, found["scored"], "sft") / GIB})
+        parts = estimate(recipe, "grpo", shape, LAPTOP, batch)
+        length = sum(lengths.values())
+    else:
+        length = found["input_ids"]
+        recipe = replace(recipe, sft=replace(recipe.sft, max_length=length))
+        parts = estimate(recipe, "sft", shape, LAPTOP, batch)
+        # A plan takes every token for a scored one,
+        parts |= {"logits": logits(shape, LAPTOP, found["scored"], "sft") / GIB}
+    # and knows nothing of what all prompts begin with.
+    given = (recipe, shape, LAPTOP, batch, length, found["read"])
+    return total(parts | {"activations": activations(*given) / GIB})
