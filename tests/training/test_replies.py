@@ -1,5 +1,6 @@
 """Replies from several processes are those of one, and a process that fails is told."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -31,7 +32,7 @@ def test_the_number_of_processes_changes_no_reply(temperature, recipe, machine, 
     places, completions = next(batches)  # gone on with, after two batches
     assert found[0] == found[1] == found[2]
     assert temperature or completions == [found[0][place] for place in places]
-    assert not psutil.Process().children()
+    assert not multiprocessing.active_children()
 
 
 def test_as_many_processes_as_cores_and_memory_allow(recipe, machine, monkeypatch):
@@ -68,7 +69,7 @@ def test_what_goes_wrong_in_a_process_is_raised_after_what_was_done(work):
         for each in replies.spread(work, range(8), 2):
             done.append(each)
     assert done == [0, 1, 4]
-    assert not psutil.Process().children()
+    assert not multiprocessing.active_children()
 
 
 SCRIPT = """
