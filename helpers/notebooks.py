@@ -123,6 +123,7 @@ def execute(name: str, copy: Path, parameters: Mapping, place: Path = ROOT):
                 start_timeout=300,
                 cwd=place,
                 progress_bar=False,
+                request_save_on_cell_execute=False,
                 stdout_file=ProgressOnly() if sys.stdout.isatty() else None,
                 record_timing=False,
                 coalesce_streams=True,  # as a terminal shows them: joined, bars written over

@@ -65,11 +65,9 @@ def value_of(formula: str, values: dict) -> int:
     return result
 
 
-def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ...]:
-    """The lines of a story's working, with its arithmetic written as `step`.
-
-    The numbers and letters that are drawn for it, and its results, are added to the values.
-    """
+def draw(rng: Random, story: dict) -> dict:
+    """The numbers and letters of a story."""
+    values = {}
     for name, choices in story["draw"].items():
         if isinstance(choices, str):
             values[name] = rng.choice(choices)
@@ -78,6 +76,14 @@ def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ..
         if formula:
             highest = min(highest, value_of(*formula, values))
         values[name] = rng.randint(lowest, highest)
+    return values
+
+
+def work_out(story: dict, values: dict, step: str) -> tuple[str, ...]:
+    """The lines of a story's working, with its arithmetic written as `step`.
+
+    Its results are added to the values.
+    """
     values["top"] = values["b"] + values["c"]
     lines = []
     for line in story["working"]:
@@ -90,28 +96,38 @@ def work_out(rng: Random, story: dict, values: dict, step: str) -> tuple[str, ..
     return tuple(lines)
 
 
-def word_problem(rng: Random) -> Problem:
-    """A story with its two steps worked out."""
+def word_problem(rng: Random, split: str) -> Problem | None:
+    """A story with its two steps worked out; None if its numbers are of another split."""
     name, things = rng.choice(STORIES["names"]), rng.choice(STORIES["things"])
     values = {"name": name, "things": things, "he": "She"}
     if name in STORIES["men"]:
         values["he"] = "He"
     story = rng.choice(STORIES["words"])
-    steps = work_out(rng, story, values, MARKED_STEP)
+    drawn = draw(rng, story)
     if "{other}" in story["question"]:
         values["other"] = rng.choice([other for other in STORIES["names"] if other != name])
+    if split_of([drawn["a"], drawn["b"], drawn["c"]]) != split:  # before all is written
+        return None
+    values |= drawn
+    steps = work_out(story, values, MARKED_STEP)
     question = story["question"].format(**values)
     return Problem(question, steps, "It is {end} {things}.".format(**values), str(values["end"]))
 
 
-def physics_problem(rng: Random) -> Problem:
-    """A story with a formula as its answer; the products are such as a small model can know."""
+def physics_problem(rng: Random, split: str) -> Problem | None:
+    """A story with a formula as its answer; the products are such as a small model can know.
+
+    None if its numbers are of another split.
+    """
     story = rng.choice(STORIES["physics"])
     values = {"body": rng.choice(STORIES["bodies"])}
-    working = work_out(rng, story, values, STEP)
+    values |= draw(rng, story)
+    working = work_out(story, values, STEP)
     question, known, answer = (story[k].format(**values) for k in ("question", "known", "answer"))
     short = f"So it is {answer}."
-    return Problem(question, (f"Given: {known}.", story["law"], *working, short), short, answer)
+    steps = (f"Given: {known}.", story["law"], *working, short)
+    problem = Problem(question, steps, short, answer)
+    return problem if split_of(problem.numbers) == split else None
 
 
 KINDS = {"words": ("", word_problem), "physics": ("physics-", physics_problem)}
@@ -127,7 +143,7 @@ def generate(split: str, count: int, seed: int = 0, kind: str = "words") -> tupl
     rng = Random(f"{prefix}{split}-{seed}")
     problems = {}  # by question
     while len(problems) < count:
-        problem = make(rng)
-        if split_of(problem.numbers) == split:
+        problem = make(rng, split)
+        if problem:
             problems.setdefault(problem.question, problem)
     return tuple(problems.values())
