@@ -127,10 +127,7 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
     test, asked = splits["test"], splits["test"].take(problems)
     print(*chosen, sep="\n")
-    print(
-        f"rows      {where}: {len(test.examples)} to measure with, {len(asked)} of them asked",
-        end="",
-    )
+    print(f"rows      {where}: {len(test.examples)} to measure with, {len(asked)} asked", end="")
     print(f" (left out: {test.left_out})")
     data.note_rows(chosen[0].base, where)
     seen = evaluation.learned_from(adapters, recipe, asked, where)

@@ -158,7 +158,7 @@ def test_stages_from_the_command_line(tmp_path):
 
     asked = ["--model_path", tmp_path / "out/gsm8k_xml/grpo", "--problems", 2, "--samples", 1]
     shown = works("evaluate", *asked)  # its results lie beside the run, where export looks
-    assert f"{rows}: 6 to measure with, 2 of them asked (left out: none)\n" in shown
+    assert f"{rows}: 6 to measure with, 2 asked (left out: none)\n" in shown
     assert "asked     2 problems (left out: none)" in shown and shown.count(f"n of {rows}") == 2
     results = out / "gsm8k_xml" / "evaluate" / "grpo_sampled.json"
     settings = json.loads(results.read_text())["settings"]

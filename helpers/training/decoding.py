@@ -37,7 +37,8 @@ def sharing_prompts(trainer) -> Callable[[Callable], Callable]:
     """For `private.wrap`: lets a trainer's `compute_loss` read prompts so, where it may."""
     model = trainer.model.get_base_model()
     backbone = model.base_model
-    if not options(model) or getattr(model.config, "output_router_logits", False):
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if sharded or not options(model) or getattr(model.config, "output_router_logits", False):
         return lambda compute_loss: compute_loss
 
     def wrapper(compute_loss):

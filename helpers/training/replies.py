@@ -76,9 +76,10 @@ def in_batches(
     own, so replies do not depend on where it begins, or on how many processes there are.
     """
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    sampling = {"do_sample": False}
+    how = {"max_new_tokens": max_new_tokens, "use_cache": True, "do_sample": False}
+    how |= {"pad_token_id": tokenizer.pad_token_id, **decoding.options(model)}
     if temperature:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
+        how |= {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
     model.for_inference()  # Unsloth's mode for it
     ends = end_tokens(model.generation_config, tokenizer)
     first_seed = torch.initial_seed() * 1_000_003
@@ -93,21 +94,9 @@ def in_batches(
             padding_side="left",
             add_special_tokens=False,
         ).to(model.device)
-        output = model.generate(
-            **rows,
-            max_new_tokens=max_new_tokens,
-            use_cache=True,
-            pad_token_id=tokenizer.pad_token_id,
-            **sampling,
-            **decoding.options(model),
-        )
-        completions = []
-        for ids in output[:, rows["input_ids"].shape[1] :].tolist():
-            finished = not ends.isdisjoint(ids)
-            own = list(itertools.takewhile(lambda token: token not in ends, ids))
-            text = tokenizer.decode(own, skip_special_tokens=True)
-            completions.append(Completion(text, len(own) + finished, finished))
-        return completions
+        output = model.generate(**rows, **how)
+        replies = output[:, rows["input_ids"].shape[1] :].tolist()
+        return [completion_of(ids, ends, tokenizer) for ids in replies]
 
     starts = range(done, len(order), batch)
     processes = min(len(starts), free_processes(model))
@@ -116,6 +105,14 @@ def in_batches(
             places = order[start : start + batch]
             yield places, completions
             bar.update(len(places))
+
+
+def completion_of(ids: list[int], ends: set[int], tokenizer) -> Completion:
+    """The text of a reply's tokens up to one that ends it."""
+    finished = not ends.isdisjoint(ids)
+    own = list(itertools.takewhile(lambda token: token not in ends, ids))
+    text = tokenizer.decode(own, skip_special_tokens=True)
+    return Completion(text, len(own) + finished, finished)
 
 
 def free_processes(model) -> int:
