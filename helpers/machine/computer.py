@@ -223,6 +223,7 @@ def version_of(name: str) -> str:
         return ""
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """The installed version of each library of the stack; one that is absent is left out."""
     return {name: version_of(name) for name in STACK if version_of(name)}
