@@ -50,8 +50,8 @@ def test_real_rows_through_all_four(tmp_path):
     for name, words in (
         ("01_sft.ipynb", "train: 7473 examples"),
         ("01_sft.ipynb", "test: 1319 examples"),
-        ("02_grpo.ipynb", "7473 golds earn 2.0 each"),
-        ("03_eval.ipynb", "4 problems, 4 samples each"),
+        ("02_grpo.ipynb", "7473 golds each earn r_strict"),
+        ("03_eval.ipynb", "4 problems of "),
     ):
         assert words in (out / "notebooks" / name).read_text()
     for stage in ("sft", "grpo"):

@@ -83,7 +83,10 @@ for found in spread(lambda item: print("at work", flush=True) or time.sleep(60),
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_processes_end_with_the_one_that_forked_them(number):
     command = [sys.executable, "-c", SCRIPT]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    # programs in the background would be told to ignore SIGINT
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **streams, **heard) as run:
         while b"at work" not in run.stdout.readline():
             assert run.poll() is None
         time.sleep(0.5)
