@@ -33,7 +33,7 @@ from helpers import data
 from helpers.machine import Machine, detect
 from helpers.machine.planning import COMPUTER_SHARE, estimate, shape_of, total
 from helpers.recipes import RECIPES, for_model, get_recipe
-from helpers.training import Adapter, identity, models, private, watching
+from helpers.training import Adapter, decoding, identity, models, private, watching
 from helpers.training import trainers as training
 from helpers.training.training_run import TrainingRun
 from tests.training import building
@@ -43,6 +43,7 @@ import torch  # isort: skip  (after Unsloth)
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+decoding.options = lambda model: {}  # as on a card
 STEPS, STOP = 4, 3
 CARDS = {"T4": ("float16", 15.0), "A100": ("bfloat16", 79.0)}
 
