@@ -245,7 +245,7 @@ def test_the_pre_flight_foretells_the_run(recipe, machine, tmp_path):
     model = models.load(taught, recipe, machine)
     found = stages.preflight(*model, recipe, splits["train"].examples, 6, machine.device)
     assert found["zero_std_groups"] < 0.5 and found["truncated"] < 0.2
-    assert lab.ill(lab.changed(recipe, steps=6), machine, tmp_path, taught.folder, steps=6) == []
+    assert lab.ill(lab.changed(recipe, steps=6), machine, tmp_path, taught, steps=6) == []
     log = Run(tmp_path / recipe.name / "grpo").read_log()
     seconds = sum(line["time_per_step_s"] for line in log)
     assert 0.5 < found["minutes"] * 60 / seconds < 2
