@@ -36,7 +36,7 @@ def rewards(space: dict, problems) -> pd.Series:
 @pytest.mark.parametrize(
     "name", ["gsm8k_xml", *(pytest.param(r, marks=pytest.mark.soak) for r in RECIPES)]
 )
-def test_ten_steps_without_a_library_teach_and_have_trls_loss(name, capsys):
+def test_steps_without_a_library_teach_and_have_trls_loss(name, capsys):
     recipe = for_model(RECIPES[name], True, "cpu")
     space = {"np": np, "pd": pd, "training": training, "recipe": recipe}
     space |= {"settings": SimpleNamespace(seed=0), "here": machine.detect()}
