@@ -43,7 +43,6 @@ import torch  # isort: skip  (after Unsloth)
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-decoding.options = lambda model: {}  # as on a card
 STEPS, STOP = 4, 3
 CARDS = {"T4": ("float16", 15.0), "A100": ("bfloat16", 79.0)}
 
@@ -177,6 +176,7 @@ def mismatch(out: Path) -> str:
 
 def main(out: Path) -> None:
     watching.SAVE_SECONDS["cpu"] = 0.0  # a checkpoint at every step
+    decoding.options = lambda model: {}  # as on a card
     place = out / "settings"
     found = {"resume": resume(out), "settings": settings(place), "mismatch": mismatch(place)}
     adapter = out / "whole/gsm8k_hash/sft/adapter"
