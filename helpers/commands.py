@@ -135,7 +135,9 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
         print(f"warning: {seen} of these {len(asked)} problems were trained on")
     options = (settings.seed, settings.resume, bool(settings.vllm), settings.control)
     found, remembered = evaluation.evaluate_all(chosen, recipe, here, splits, folder, *options)
-    results = evaluation.conclude(found, recipe, folder, where, remembered)
+    results = evaluation.results(found, recipe)
+    evaluation.draw(found, results, folder)
+    results = evaluation.conclude(found, results, recipe, folder, where, remembered)
     print_results(results, where)
     if recipe.format is HASH:
         print("lm-eval strict takes the first #### anywhere, strict the last on its own line")

@@ -18,7 +18,7 @@ find_candidates, recipes_of   the models, and the recipes, that names on a comma
 as_trained        the recipe with an adapter's limits; rows_of: where its rows lay
 learned_from      how many problems of another place it learned from
 evaluate_all      all of them on the same problems, each base loaded once
-conclude          writes summary.json, figures and report.html
+draw, conclude    pictures; summary.json and report.html, which shows them
 """
 
 import helpers.training  # isort: skip  (Unsloth before what it patches)
@@ -45,5 +45,5 @@ from helpers.evaluation.records import (
     show_tries,
     summarise,
 )
-from helpers.evaluation.report import conclude
+from helpers.evaluation.report import conclude, draw
 from helpers.evaluation.statistics import majority_at_k, pass_at_k, problems_needed, share, wilson

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: summary.json, figures, and one HTML page that opens by double-click.
+"""What an evaluation leaves: summary.json, pictures, and one HTML page that opens by double-click.
 
 Replies are a model's text: a script shows them as text, and they never reach the page as HTML.
 """
@@ -22,20 +22,38 @@ from helpers.runs import Run, write_json
 from helpers.training import adapter_identity
 
 
-def conclude(
-    found: Mapping[str, Answers], recipe: Recipe, folder: Path, where: str, remembered: Mapping
-) -> dict:
-    """Writes summary.json, figures and report.html; returns what summary.json holds.
+PICTURES = ("accuracy", "outcomes", "scores", "tokens", "agreement")  # as the page shows them
 
-    where: the place of the problems. remembered: what `memory` says of each model; {} for nothing.
+
+def draw(found: Mapping[str, Answers], results: Mapping, folder: Path) -> None:
+    """Draws into `folder` the pictures of the page, as notebook 03 does."""
+    summaries = results["sampled"]
+    drawn = {name: sampled for name, (_, sampled) in found.items()}
+    plots.save(plots.accuracy_bars(summaries), folder / "accuracy.png")
+    plots.save(plots.outcomes(summaries), folder / "outcomes.png")
+    plots.save(plots.scores(drawn), folder / "scores.png")
+    plots.save(plots.token_counts(summaries), folder / "tokens.png")
+    plots.save(plots.calibration(results["agreement"]), folder / "agreement.png")
+
+
+def conclude(
+    found: Mapping[str, Answers],
+    results: Mapping,
+    recipe: Recipe,
+    folder: Path,
+    where: str,
+    remembered: Mapping,
+) -> dict:
+    """Writes summary.json, and report.html with the pictures in `folder`; returns the summary.
+
+    results: of `found`. where: the place of the problems. remembered: what `memory` says of each
+    model; {} for nothing.
     """
-    greedy, sampled, weights = {}, {}, {}
+    greedy, weights = {}, {}
     for name, answers in found.items():
         greedy[name] = [record.line for record in answers[0]]
-        sampled[name] = answers[1]
         weights |= adapter_hash(name, folder)
-    results = records.results(found, recipe)
-    results |= {"recipe": recipe.name, "data": where, "weights": weights}
+    results = {**results, "recipe": recipe.name, "data": where, "weights": weights}
     if remembered:
         results["control"] = remembered
     write_json(folder / "summary.json", results)
@@ -43,19 +61,9 @@ def conclude(
     parent = grpo.manifest.get("parent_hash") if grpo else None
     if "sft" in weights and weights.get("grpo") and weights["sft"] != parent:
         print("grpo was trained from another sft: their comparison says nothing; run 02 again")
-    summaries = results["sampled"]
-    figures = {
-        "accuracy": plots.accuracy_bars(summaries),
-        "outcomes": plots.outcomes(summaries),
-        "scores": plots.scores(sampled),
-        "tokens": plots.token_counts(summaries),
-        "agreement": plots.calibration(results["agreement"]),
-    }
     pictures = {}
-    for name, figure in figures.items():
-        file = folder / f"{name}.png"
-        plots.save(figure, file)
-        pictures[name] = base64.b64encode(file.read_bytes()).decode()
+    for name in PICTURES:
+        pictures[name] = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = template.get_template("report.html").render(
         title=f"{recipe.title}: {', '.join(found)}",

@@ -174,11 +174,13 @@ def test_the_summary_says_which_adapters_answered(recipe, adapter, measured, tmp
     trained, tensors = file_hash(weights), load_file(weights)
     folder = tmp_path / "eval"
     found = measured([sft, own], folder, with_base=True)
-    summary = evaluation.conclude(found, recipe, folder, "embedded", {})
+    results = evaluation.results(found, recipe)
+    evaluation.draw(found, results, folder)
+    summary = evaluation.conclude(found, results, recipe, folder, "embedded", {})
     assert summary["weights"] == {"sft": trained, "grpo": trained}
     name = next(name for name in tensors if "lora_B" in name)
     save_file(tensors | {name: tensors[name] + 0.01}, weights)
-    summary = evaluation.conclude(found, recipe, folder, "embedded", {})
+    summary = evaluation.conclude(found, results, recipe, folder, "embedded", {})
     assert summary["weights"] == {"sft": trained, "grpo": None}  # what lies there did not answer
 
 

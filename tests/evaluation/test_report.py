@@ -30,7 +30,9 @@ def concluded(recipe, texts, folder):
             problem = Example(f"p{i}", f"Question {i}: 3 and 4?", "", "7")
             graded.append(evaluation.grade(recipe, problem, text, 9, True))
         found[name] = (graded, [replace(record, sample=0) for record in graded])
-    evaluation.conclude(found, recipe, folder, "my <i>data</i>", {})
+    results = evaluation.results(found, recipe)
+    evaluation.draw(found, results, folder)
+    evaluation.conclude(found, results, recipe, folder, "my <i>data</i>", {})
     return folder / "report.html"
 
 
