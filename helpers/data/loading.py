@@ -92,8 +92,9 @@ def load(recipe: Recipe, dataset: str | None, device: str) -> dict[str, Split]:
         count = max(1, round(len(mixed) * recipe.source.held_out))
         test = Split(mixed[:count], {})
         train = Split(mixed[count:], whole.dropped)
-    for name in rows.keys() - {"train", "test"}:
-        train.dropped[f"of the split {name}"] = len(rows[name])
+    for name in rows:
+        if name not in ("train", "test"):
+            train.dropped[f"of the split {name}"] = len(rows[name])
     return {"train": train, "test": test}
 
 
@@ -281,23 +282,24 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
         inside = os.path.join(path, part or "")
         if os.path.exists(inside):
             path = inside
-    cure = "Set DATASET to rows that are here"
-    check_path(path, "file and no folder", "*.parquet", "*.jsonl", cure=cure)
-    if os.path.isfile(path) and not FILE.fullmatch(path):
-        cure = "Set DATASET to its rows as CSV in UTF-8 (a spreadsheet saves it), JSONL or Parquet."
-        raise ValueError(f"{where} is a file of a kind that is not read.\n{cure}")
-    name, _, config = where.partition(":")
-    options = {"path": name, "name": config or None}
-    if where == source.path:
-        options = {"path": where, "name": source.config}
-        options |= {"data_files": source.files, "revision": source.revision}
+    here = "Set DATASET to rows that are here"
+    check_path(path, "file and no folder", "*.parquet", "*.jsonl", cure=here)
     if FILE.fullmatch(path):
         return {"train": read_file(path, where)}
+    if os.path.isfile(path):
+        cure = "Set DATASET to its rows as CSV in UTF-8 (a spreadsheet saves it), JSONL or Parquet."
+        raise ValueError(f"{where} is a file of a kind that is not read.\n{cure}")
     if os.path.exists(path):
-        options = {"path": path}
         found = {} if has_card(path) else read_folder(path, where)
         if found:
             return found
+        options = {"path": path}
+    elif where == source.path:
+        options = {"path": where, "name": source.config}
+        options |= {"data_files": source.files, "revision": source.revision}
+    else:
+        name, _, config = where.partition(":")
+        options = {"path": name, "name": config or None}
     try:
         return load_dataset(**options)
     except Exception as error:  # the readers raise all kinds, StopIteration among them

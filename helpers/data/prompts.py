@@ -30,9 +30,9 @@ def with_shots(recipe: Recipe, split: Split, count: int = 2) -> Recipe | None:
 
     None where the rows have no solutions.
     """
-    solved = [example for example in split.examples[:50] if example.solution]
-    solved.sort(key=lambda example: -example.solution.count("\n"))
-    return replace(recipe, shots=tuple(solved[:count])) if len(solved) >= count else None
+    worked = [example for example in split.examples[:50] if example.solution]
+    worked.sort(key=lambda example: -example.solution.count("\n"))
+    return replace(recipe, shots=tuple(worked[:count])) if len(worked) >= count else None
 
 
 def prompt_text(recipe: Recipe, tokenizer, question: str) -> str:
@@ -98,12 +98,10 @@ def solved(split: Split) -> list[Example]:
 def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -> Split:
     """The examples that a stage ("priming", "sft", "grpo") trains on, and what was left out.
 
-    Priming takes the shortest examples, which show the format with little else; the others a draw
-    by the seed. What has no solution is nothing to learn from for priming and SFT.
+    Priming takes the shortest examples, which show the format with little else; the other stages
+    draw theirs by the seed. Priming and SFT leave out what has no solution.
     """
-    usable = split.examples
-    if stage in SUPERVISED:
-        usable = solved(split)
+    usable = solved(split) if stage in SUPERVISED else split.examples
     unsolved = len(split.examples) - len(usable)
     rows = getattr(recipe, stage).rows
     if stage == "priming":
@@ -117,16 +115,17 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
 
 
 def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: str) -> Split:
-    """Leaves out what is longer than the stage allows: prompts for GRPO, with the target before it.
+    """The examples that are not longer than the stage allows; nothing is cut.
 
-    Nothing is cut.
+    For GRPO the prompt counts, for priming and SFT the prompt and the reply together.
     """
+    supervised = stage in SUPERVISED
     limit, name = recipe.grpo.max_prompt, "MAX_PROMPT"
-    if stage in SUPERVISED:
+    if supervised:
         limit, name = getattr(recipe, stage).max_length, "MAX_LENGTH"
     kept = []
     for batch in batches(examples):
-        if stage in SUPERVISED:
+        if supervised:
             pairs = supervised_ids(recipe, tokenizer, batch)
             lengths = [len(prompt) + len(reply) for prompt, reply in pairs]
         else:

@@ -94,9 +94,10 @@ def fit(recipe: Recipe, tokenizer, name: str = "this model") -> Seam:
     if recipe.system.strip() not in prompt or QUESTION not in prompt:
         what = "loses the instruction or the question"
         raise ValueError(f"The chat template of {name} {what}.\n{CURE}")
-    begun = prompt.rpartition(QUESTION)[2].rpartition("<think>")
-    if begun[1] and "</think>" not in begun[2]:
-        recipe = replace(recipe, opened=begun[1] + begun[2])
+    behind = prompt.rpartition(QUESTION)[2]
+    _, tag, rest = behind.rpartition("<think>")
+    if tag and "</think>" not in rest:
+        recipe = replace(recipe, opened=tag + rest)
         mended.append("the chat template opens <think>: each reply is read with it in front")
     written = recipe.format.write(SOLUTION, ANSWER)
     reply = recipe.write(SOLUTION, ANSWER) + turn_end(tokenizer)
