@@ -153,16 +153,14 @@ def reward_functions(recipe: Recipe) -> tuple[list["Paid"], list[float]]:
         "format_reward": {"format": recipe.format},
         "accuracy_reward": {"format": recipe.format, "score": recipe.score},
     }
-    functions = []
     for name, span in recipe.shaping.items():
         if name not in recipe.rewards:
-            cure = f"Its rewards are: {', '.join(recipe.rewards)}."
-            raise ValueError(
-                f"{recipe.name} has a shaping of {name!r}, which it does not pay for.\n{cure}"
-            )
+            what = f"{recipe.name} has a shaping of {name!r}, which it does not pay for."
+            raise ValueError(f"{what}\nIts rewards are: {', '.join(recipe.rewards)}.")
         if not isinstance(span, tuple | list) or len(span) != 2:
             cure = "Give the least and the most that it pays, such as (-1, 0)."
             raise ValueError(f"{recipe.name} has {span!r} as the shaping of {name}.\n{cure}")
+    functions = []
     for name in recipe.rewards:
         if name not in REWARDS:
             known = ", ".join(REWARDS)
@@ -193,17 +191,19 @@ class Paid:
         """Its other parameters without a default."""
         found = []
         for name, parameter in inspect.signature(self.func).parameters.items():
-            if parameter.default is parameter.empty and parameter.kind < parameter.VAR_KEYWORD:
+            required = parameter.default is parameter.empty
+            if required and parameter.kind != parameter.VAR_KEYWORD and name not in self.needs:
                 found.append(name)
-        return [name for name in found if name not in self.needs]
+        return found
 
 
 def columns_of(recipe: Recipe) -> list[str]:
     """The columns of a row that the recipe's rewards ask for, beside what always comes."""
     functions, _ = reward_functions(recipe)
     asked = [name for function in functions for name in function.asks_for]
-    for name in {"prompt", "completion"} & set(asked):
-        raise ValueError(f"A reward asks for {name!r}.\nIt gets {name}s, all of them at once.")
+    for name in asked:
+        if name in ("prompt", "completion"):
+            raise ValueError(f"A reward asks for {name!r}.\nIt gets {name}s, all of them at once.")
     return [name for name in dict.fromkeys(asked) if name not in GIVEN]
 
 
@@ -257,9 +257,11 @@ def check_paid(name: str, rewards, count: int, span: tuple[float, float]) -> Non
         what = f"{len(rewards)} values" if isinstance(rewards, list) else type(rewards).__name__
         raise ValueError(f"{name} returned {what} for {count} completions.\n{cure}")
     for reward in rewards:
-        if reward is not None and not (isinstance(reward, Real) and math.isfinite(reward)):
+        if reward is None:
+            continue
+        if not isinstance(reward, Real) or not math.isfinite(reward):
             raise ValueError(f"{name} returned {reward!r:.80} for a completion.\n{cure}")
-        if reward is not None and not min(span) - NEAR <= reward <= max(span) + NEAR:
+        if not min(span) - NEAR <= reward <= max(span) + NEAR:
             what = f"{name} returned {reward:g}; by the recipe it pays {span[0]:g} to {span[1]:g}"
             cure = f"Pay within that, or set its range in shaping={{{name!r}: (…, …)}}."
             raise ValueError(f"{what}.\n{cure}")

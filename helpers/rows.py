@@ -130,8 +130,8 @@ def conversation(turns: Sequence[Mapping] | str) -> tuple[str, str]:
     several = sum(role != "system" for role, _ in said) > 1
     parts = []
     for role, text in said:
-        name = f"{role.capitalize()}: " if several and role != "system" else ""
-        parts.append(name + text)
+        speaker = f"{role.capitalize()}: " if several and role != "system" else ""
+        parts.append(speaker + text)
     return "\n\n".join(parts), reply
 
 
@@ -144,7 +144,7 @@ def example(identity: object, question: str, solution: object, answer: object) -
 
 
 def filled(row: Mapping, names: Sequence[str]) -> str | None:
-    """The first of the columns that holds something."""
+    """The name of the first of the columns that holds something; None where none does."""
     for name in names:
         if row.get(name) not in (None, ""):
             return name
@@ -166,7 +166,7 @@ def read_own(row: Mapping) -> Example | None:
     if asked is None:
         raise KeyError("question")
     solution = plain(row.get(filled(row, SOLUTIONS)))
-    truth = row.get("answer", BOXED.extract(solution))
+    truth = row["answer"] if "answer" in row else BOXED.extract(solution)
     if truth is None and "answer" not in row:
         raise Unusable(FORMS.get(asked, "") + "without 'answer'")
     question, reply = conversation(row[asked])
