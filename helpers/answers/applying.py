@@ -42,6 +42,7 @@ def repeated(side: Node) -> set[str]:
 
 
 def single(node: Node) -> bool:
+    """Whether one value stands in the brackets, perhaps with a minus, but not the letter itself."""
     inside = node[2]
     if inside.kind == "multiply" and len(inside) == 3 and inside[1] == number(-1):
         inside = inside[2]
@@ -49,6 +50,7 @@ def single(node: Node) -> bool:
 
 
 def settled(node: Node, functions: set[str]) -> Node:
+    """A node that is in doubt as a function with its arguments, or as a product."""
     if node.kind != "apply":
         return node
     name, inside, marked = node.args

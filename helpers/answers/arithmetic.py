@@ -31,8 +31,8 @@ WORD_NUMBER = re.compile(rf"(?<![a-z])(?:{'|'.join(NAMED)})(?=s?(?![a-z]))")
 @dataclass(frozen=True)
 class Equation:
     text: str
-    left: str
-    value: Fraction  # of the right side
+    left: str  # the side that is to be worked out; of two such, the left one
+    value: Fraction  # of the other side; where both are to be worked out, of the left one
     true: bool
 
 
@@ -49,15 +49,15 @@ def equations(text: str) -> list[Equation]:
 
 def read_equations(text: str) -> Iterator[Equation]:
     for sides in chains(text):
-        for side, other in zip(sides, sides[1:], strict=False):
+        for side, other in itertools.pairwise(sides):
             left, right = expressions(side)[-1], expressions(other)[0]
             if not left or not right or right[0] != other[1]:
                 continue
-            behind = sum(token.start >= left[-1].end for token in side)
-            first = side[side[0].kind == "equals"] == left[0]
+            behind = sum(token.start >= left[-1].end for token in side)  # words of a unit
             if behind > MOST_WORDS or not (works(left) or works(right)):
                 continue
-            if not works(left) and (behind or not first or len(left) > 1):
+            begin = side[1] if side[0].kind == "equals" else side[0]
+            if not works(left) and (behind or left != [begin]):
                 continue  # x = 5, or 6 nephews = 96/6
             try:
                 equation = judged(text, left, right, other[0].text)

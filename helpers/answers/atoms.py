@@ -57,6 +57,7 @@ def group(reader, opener):
 
 
 def members(reader, token):
+    r"""A set, `\{1,2\}`; of `\{x | x > 2\}` the condition, which is what it says."""
     if reader.take("\\}"):
         return symbol("emptyset")
     condition = 1
@@ -65,7 +66,7 @@ def members(reader, token):
             condition += 1
     if reader.sees("word") and reader.kind(condition) in ("|", ":"):
         reader.at += condition + 1
-        return reader.until("\\}")  # the set of those that meet a condition
+        return reader.until("\\}")
     node = reader.until("\\}")
     if node == symbol("emptyset"):
         return Node("text", "{emptyset}")

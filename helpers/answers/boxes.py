@@ -123,7 +123,8 @@ class Boxed(Format):
         if box is None or text.count("<think>") > 1 or text.count("</think>") > 1:
             return False  # two replies in one
         before = THINK_TAG.sub(" ", text[: len(text) - len(rest) + box.start])
-        return not {word.strip("$.,:*=()[]\\") for word in before.lower().split()} <= PHRASES
+        said = {word.strip("$.,:*=()[]\\") for word in before.lower().split()}
+        return not said <= PHRASES
 
     def holds(self, text: str) -> bool:
         """Whether a box with one answer is there, wherever else text stands."""
@@ -189,8 +190,9 @@ class ThinkBoxed(Boxed):
         """
         thinking, end, rest = text.partition("</think>")
         thinking = thinking.strip().removeprefix("<think>")
-        once = end and not THINK_TAG.search(f"{thinking} {rest}")
-        return bool(once and thinking.strip()) and super().holds(text)
+        if not end or not thinking.strip() or THINK_TAG.search(f"{thinking} {rest}"):
+            return False
+        return super().holds(text)
 
 
 BOXED = Boxed()

@@ -27,8 +27,8 @@ Leaf = Callable[[Node, Node], bool]
 LONGEST_LIST = 30  # members that are compared in any order
 NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
 PERCENT, DEGREE = unit("percent"), unit("degree")
-BARE = {None: ONE, PERCENT: number("1/100")}
-BARE[DEGREE] = Node("constant", "pi") * number("1/180")
+# What a unit that is none but a factor comes to
+BARE = {None: ONE, PERCENT: number("1/100"), DEGREE: Node("constant", "pi") * number("1/180")}
 MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "∥": "∥", "⊥": "⊥", "!=": "!="}
 VECTORS = re.compile(r"\\(?:vec|nabla|overrightarrow|mathbf\s*\{?\s*[A-Za-z])")
 
@@ -137,17 +137,17 @@ def matched(p: Sequence[Node], g: Sequence[Node], leaf: Leaf) -> bool:
 
 def same_unit(p, g, leaf):
     """A unit may be left out or converted, but not exchanged."""
-    (left, first), (right, second) = split_unit(p), split_unit(g)
-    if first and second:
-        scales = number(first.scale), number(second.scale)
-        return first.basic == second.basic and same(left * scales[0], right * scales[1], leaf)
-    kinds = {first, second}
+    (left, left_unit), (right, right_unit) = split_unit(p), split_unit(g)
+    if left_unit and right_unit:
+        left, right = left * number(left_unit.scale), right * number(right_unit.scale)
+        return left_unit.basic == right_unit.basic and same(left, right, leaf)
+    units = {left_unit, right_unit}
     # A per cent sign cannot just have been left out of what is so small.
-    tiny = PERCENT in kinds and left.kind == "number" and abs(left[1]) < 1
+    tiny = PERCENT in units and left.kind == "number" and abs(left[1]) < 1
     if not tiny and same(left, right, leaf):
         return True
-    if kinds <= BARE.keys():
-        return same(scaled(left, BARE[first]), scaled(right, BARE[second]), leaf)
+    if units <= BARE.keys():
+        return same(scaled(left, BARE[left_unit]), scaled(right, BARE[right_unit]), leaf)
     return same(spelled_out(p), spelled_out(g), leaf)
 
 
@@ -231,10 +231,11 @@ def same_relations(p, g, leaf):
     if p[1] == g[1] == "=" and len(names) > 1 and names == found(g, "symbol"):
         point = {symbol(name): number(f"{17 + 10 * n}/7") for n, name in enumerate(sorted(names))}
         first, second = Node("add", p[2], -p[3]), Node("add", g[2], -g[3])
-        there = changed(first, lambda part: point.get(part, part))
-        here = changed(second, lambda part: point.get(part, part))
-        always = same(there, number(0), leaf) or same(here, number(0), leaf)  # x + y = x + y
-        return not always and leaf(first * here, second * there)
+        first_there = changed(first, lambda part: point.get(part, part))
+        second_there = changed(second, lambda part: point.get(part, part))
+        zero = number(0)  # which x + y = x + y leaves at any point
+        always = same(first_there, zero, leaf) or same(second_there, zero, leaf)
+        return not always and leaf(first * second_there, second * first_there)
     mirrored = [MIRROR.get(sign) for sign in reversed(p[1].split())]
     if g[1].split() == mirrored and each_same(p[2:], g[:1:-1], leaf):
         return True

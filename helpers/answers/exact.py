@@ -33,7 +33,7 @@ def exactly(a: Node, b: Node) -> bool:
 
 
 def remainder(node: Node) -> int:
-    """Of an expression's value. Raises ValueError where there is none, as of 1/0 and roots."""
+    """The value's remainder. Raises ValueError where there is none, as of 1/0 and roots."""
     match node:
         case ("number", value):
             return value.numerator * pow(value.denominator, -1, PRIME) % PRIME
@@ -60,7 +60,10 @@ def product(factors: Iterable[int]) -> int:
 
 
 def whole(node: Node) -> int:
-    """A whole number, such as an exponent: only of such a one is the remainder so near 0."""
+    """The whole number that an exponent comes to. Raises ValueError where it is not one.
+
+    Only whole numbers have a remainder so near 0.
+    """
     value = remainder(node)
     if value > PRIME // 2:
         value -= PRIME

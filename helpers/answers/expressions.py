@@ -192,8 +192,10 @@ class Scanner:
 
 def own_sign(sign: Token, before: Token, after: Token) -> bool:
     """Whether a sign with no number before it is a minus: in `= -3` and `so -3`, not in `x - 3`."""
-    if sign.kind != "-" or before.kind == "equals":
-        return sign.kind == "-"
+    if sign.kind != "-":
+        return False
+    if before.kind == "equals":
+        return True
     apart = before.kind == "end" or (len(before.text) > 1 and before.end < sign.start)
     return apart and after.start == sign.end
 

@@ -151,28 +151,41 @@ class Reader(UnitReader):
         factors = []
         while self.starts() and not (factors and self.unit_ahead()):
             whole = len(factors) == 1 and is_whole(factors[0])
-            fraction = self.before() != "/" and self.ahead("number", "/", "number")
-            fraction = fraction and self.kind(3) not in ("^", "**", "_", "!")
+            fraction = self.fraction_ahead()
             if self.sees("number") and factors and not (whole and fraction):
                 self.after_mark(factors[-1])
             if fraction and (whole or not factors):
-                value = Fraction(self.next().text)
-                self.need("/")
-                below = Fraction(self.next().text)
-                value = value / below if below else self.fail()
-                factors = [number(value + sum(factor[1] for factor in factors))]
+                units = factors[0][1] if whole else 0
+                factors = [number(units + self.fraction())]
             elif whole and self.sees("frac") and self.before() == "number":
                 factors = [mixed(factors[0], self.power())]
             else:
-                factors.append(self.power())
-                square = factors[-1][1] in SQUARE and self.sees("[")
-                if factors[-1].kind == "symbol" and (square or self.sees("(")):
-                    start = self.token()
-                    inside = self.atom()
-                    factors[-1] = Node("apply", factors[-1][1], inside, self.marks(inside, start))
+                factors.append(self.factor())
         if not factors:
             self.fail()
         return math.prod(factors, start=ONE)
+
+    def fraction_ahead(self) -> bool:
+        """Whether a typed fraction follows that is one number, such as `1/2`."""
+        if self.before() == "/" or not self.ahead("number", "/", "number"):
+            return False
+        return self.kind(3) not in ("^", "**", "_", "!")
+
+    def fraction(self) -> Fraction:
+        above = Fraction(self.next().text)
+        self.need("/")
+        below = Fraction(self.next().text)
+        return above / below if below else self.fail()
+
+    def factor(self) -> Node:
+        """An atom with its marks; `apply` for a letter before a bracket, see `applying`."""
+        node = self.power()
+        square = node[1] in SQUARE and self.sees("[")
+        if node.kind != "symbol" or not (square or self.sees("(")):
+            return node
+        start = self.token()
+        inside = self.atom()
+        return Node("apply", node[1], inside, self.marks(inside, start))
 
     def after_mark(self, factor: Node) -> None:
         """Lets a number follow `7!`, `2^6` or `\\sqrt{3}` as a further factor, nothing else."""
@@ -262,11 +275,11 @@ class Reader(UnitReader):
         """The text of a subscript or a unit, without fonts and braces."""
         if not self.take("{"):
             return self.next().text.strip()
-        parts, depth = [], 1
-        while depth:
+        parts, opened = [], 1
+        while opened:
             token = self.next()
             if token.kind in ("{", "}"):
-                depth += 1 if token.kind == "{" else -1
+                opened += 1 if token.kind == "{" else -1
             elif token.text not in FONTS:
                 parts.append(token.text.strip())
         return between.join(parts) or self.fail()

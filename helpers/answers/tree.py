@@ -47,7 +47,7 @@ class Node(tuple):
         return joined("multiply", factors or [ONE])
 
     def __truediv__(self, below: Node) -> Node:
-        """A quotient; two whole numbers make one number, other than a division by zero."""
+        """A quotient; of two numbers it is one number, other than a division by zero."""
         if self.kind == below.kind == "number" and below[1]:
             return number(self[1] / below[1])
         return self * Node("power", below, number(-1))

@@ -26,21 +26,23 @@ class UnitReader(Cursor):
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
         name = self.unit()
-        bare = POWER.sub("", name).lower()  # `percent of` is of something
         if len(name) == 1 and not is_unit(name):
             return node * self.letter(name)  # `5\mathbf{j}`
+        bare = POWER.sub("", name).lower()
+        # `5 percent of x` has no unit: it is of something.
         if NO_UNITS & set(bare.split()) or re.search("[0-9]|^percent |^per thousand", bare):
             self.fail()
         return Node("unit", node, name) if name else node
 
     def per_unit(self) -> bool:
-        """`18/hour`"""
+        """Whether a slash and a unit follow, as in `18/hour`."""
         if not self.ahead("/", "word"):
             return False
         word = self.cut[self.at + 1].text
         return len(word) > 1 and is_unit(word)
 
     def unit_ahead(self) -> bool:
+        """Whether a unit stands here."""
         at = self.at
         name = self.unit()
         self.at = at

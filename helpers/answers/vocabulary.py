@@ -45,10 +45,9 @@ CONSTANTS = meanings("constants")
 RELATIONS = meanings("relations")
 ALIASES = meanings("commands")
 SPELLINGS, FOREIGN = rules("spellings"), rules("foreign")
-UNICODE = meanings("signs") | dict.fromkeys("¥₹₩₽₺₫฿₱₦₪₴\u200b\t\n\r", " ")
-for sign, name in meanings("greek").items():
-    UNICODE[sign] = f"\\{name} "
-UNICODE = str.maketrans(UNICODE)
+SIGNS = meanings("signs") | dict.fromkeys("¥₹₩₽₺₫฿₱₦₪₴\u200b\t\n\r", " ")
+GREEK_SIGNS = {sign: f"\\{name} " for sign, name in meanings("greek").items()}
+UNICODE = str.maketrans(SIGNS | GREEK_SIGNS)
 LARGER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(hours?|hrs?|h|feet|foot|ft|dollars?)\b"
 SMALLER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(minutes?|mins?|inch(?:es)?|in|cents?)"
 BOTH = re.compile(rf"\A\s*{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z")
