@@ -278,7 +278,7 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
     from datasets import load_dataset
 
     path = os.path.expanduser(where)
-    for part in (source.config, source.files):
+    for part in (source.config, source.files):  # a copy of the Hub's folder has these inside
         inside = os.path.join(path, part or "")
         if os.path.exists(inside):
             path = inside

@@ -51,7 +51,7 @@ def turn_end(tokenizer) -> str:
 
 
 def template_end(tokenizer) -> str:
-    """How the chat template ends a reply; "" where that begins with no token of its own."""
+    """What the chat template puts after a reply; "" where that begins with no special token."""
     chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "REPLY"}]
     text = tokenizer.apply_chat_template(chat, tokenize=False, enable_thinking=False)
     end = text.rpartition("REPLY")[2].lstrip()
@@ -167,7 +167,6 @@ def grpo_dataset(recipe: Recipe, examples: Sequence[Example]):
 
     rows = []
     for example in examples:
-        prompt = messages(recipe, example.question)
         given = {"answer": example.answer, "id": example.id, **example.columns}
-        rows.append({"prompt": prompt, **given})
+        rows.append({"prompt": messages(recipe, example.question), **given})
     return Dataset.from_list(rows)
