@@ -170,9 +170,10 @@ def reward_functions(recipe: Recipe) -> tuple[list["Paid"], list[float]]:
 
 
 class Paid:
-    """A recipe's reward under its name there, by which TRL logs it, with what it needs of it.
+    """A reward as a recipe uses it: by its name, as TRL logs it, and given the recipe's own parts.
 
-    It reads replies with the thinking that the chat template opened.
+    needs: those parts, such as the format. It reads replies with the thinking that the chat
+    template opened.
     """
 
     def __init__(self, name: str, recipe: Recipe, needs: dict):
@@ -188,7 +189,7 @@ class Paid:
 
     @property
     def asks_for(self) -> list[str]:
-        """Its other parameters without a default."""
+        """Its parameters without a default, other than those that the recipe gives."""
         found = []
         for name, parameter in inspect.signature(self.func).parameters.items():
             required = parameter.default is parameter.empty
