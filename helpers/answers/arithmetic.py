@@ -19,10 +19,10 @@ from helpers.answers.expressions import (
 )
 from helpers.answers.numbers import NUMBER, last_number, stated_number
 from helpers.answers.tree import Unreadable
-from helpers.answers.vocabulary import VOCABULARY, meanings
+from helpers.answers.vocabulary import NUMBERS, VOCABULARY, meanings
 
 LONGEST_SENTENCE = 200  # that is read for what it says in words
-NAMED = {word: Fraction(at) for at, word in enumerate(VOCABULARY["numbers"].split())}
+NAMED = {word: Fraction(n) for word, n in NUMBERS.items()}
 NAMED |= {word: Fraction(value) for word, value in VOCABULARY["magnitudes"].items()}
 NAMED |= {word: Fraction(value) for word, value in meanings("spoken").items()}
 WORD_NUMBER = re.compile(rf"(?<![a-z])(?:{'|'.join(NAMED)})(?=s?(?![a-z]))")

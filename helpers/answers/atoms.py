@@ -81,6 +81,7 @@ def absolute(reader, bar):
 
 
 def matrix(reader, begin):
+    """A matrix; cases, and relations one below the other, are a list."""
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
@@ -112,7 +113,7 @@ ATOMS = {
 def root(reader):
     degree = reader.until("]") if reader.take("[") else number(2)
     if reader.sees("number") and len(reader.token().text) > 1:
-        reader.fail()
+        reader.fail()  # `\sqrt12` is √1 · 2 in TeX, and hardly meant so
     below = reader.argument()
     if below.kind == degree.kind == "number" and below[1] < 0 and degree[1] % 2 == 1:
         return -Node("power", -below, ONE / degree)  # the real root

@@ -21,11 +21,11 @@ from helpers.answers.forms import exact, interval, named, without_in
 from helpers.answers.parser import plain_number, read
 from helpers.answers.tree import ONE, Node, Unreadable, changed, found, number, scaled, symbol
 from helpers.answers.units import split_unit, unit
-from helpers.answers.vocabulary import VOCABULARY
+from helpers.answers.vocabulary import NUMBERS
 
 Leaf = Callable[[Node, Node], bool]
 LONGEST_LIST = 30  # members that are compared in any order
-NUMBER_WORDS = {name: number(n) for n, name in enumerate(VOCABULARY["numbers"].split())}
+NUMBER_WORDS = {word: number(n) for word, n in NUMBERS.items()}
 PERCENT, DEGREE = unit("percent"), unit("degree")
 # What a unit that is none but a factor comes to
 BARE = {None: ONE, PERCENT: number("1/100"), DEGREE: Node("constant", "pi") * number("1/180")}

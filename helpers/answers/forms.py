@@ -23,12 +23,12 @@ def exact(node: Node) -> Node:
     if node.kind != "relation" or "~" not in node[1].split():
         return node
     signs, sides = node[1].split(), node[2:]
-    known = signs.index("~") + 1
-    if known == 1 and is_name(sides[0]):
+    at = signs.index("~")
+    if at > 0:  # x = 1/3 ≈ 0.333
+        return Node("relation", " ".join(signs[:at]), *sides[: at + 1])
+    if is_name(sides[0]):
         return Node("relation", " ".join(["=", *signs[1:]]), *sides)
-    if known == 1:
-        return sides[0]
-    return Node("relation", " ".join(signs[: known - 1]), *sides[:known])
+    return sides[0]
 
 
 def excluded(node: Node) -> set[Fraction]:
@@ -45,6 +45,7 @@ def excluded(node: Node) -> set[Fraction]:
 
 
 def without_in(node: Node) -> Node:
+    r"""Of `x \in A` only A; any other node as it is."""
     if node.kind == "relation" and node[1] == "in" and is_name(node[2]):
         return node[-1]
     return node

@@ -16,7 +16,7 @@ from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import Token, tokens
 from helpers.answers.tree import ONE, Node, Unreadable, depth, joined, number, symbol
 from helpers.answers.unit_reader import WHOLE_WORDS, UnitReader
-from helpers.answers.vocabulary import CONSTANTS, FONTS, RELATIONS, VOCABULARY, words
+from helpers.answers.vocabulary import CONSTANTS, FONTS, NUMBERS, RELATIONS, words
 
 LONGEST = 3_000  # characters; the longest public gold has about 800
 DEEPEST = 60  # nodes below each other
@@ -27,7 +27,6 @@ SIGNS = ("+", "-", "pm", "mp")
 MARKS = words("marks")
 
 AFTER_MARK = ("!", "}", ")", "]")
-BASES = {word: str(n) for n, word in enumerate(VOCABULARY["numbers"].split())}
 SQUARE = ("mathbb E", "mathbb P", "E", "P", "Pr", "Var")  # functions with square brackets
 
 FACTORS = words("factors")
@@ -223,7 +222,7 @@ class Reader(UnitReader):
         match self.take(*MARKS):
             case "_":
                 index = self.subscript()
-                base = BASES.get(index, index)
+                base = str(NUMBERS.get(index, index))
                 if start.text.isdigit() and base.isdigit():
                     return Node("base", start.text, base)
                 return renamed(node, f"_{index}")

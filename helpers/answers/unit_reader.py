@@ -96,8 +96,8 @@ class UnitReader(Cursor):
     def unit_word(self, parts: list[str]) -> bool:
         """Whether a bare word is a unit's: a known one, or any of four letters with a vowel.
 
-        Three will do after a blank. A single letter needs a blank before it, or a slash. Any word
-        where a unit has begun.
+        After a blank three letters will do, and where a unit has begun any word. A single letter
+        needs a blank or a slash before it.
         """
         _, word, spaced = self.token()
         if self.kind(1) == "(" or (word in WHOLE_WORDS and not is_unit(word)):
@@ -107,9 +107,11 @@ class UnitReader(Cursor):
         if not parts and self.before() not in AFTER_VALUE and self.cut[self.at - 1].text != "pi":
             return False
         if len(word) == 1:
-            apart = spaced and (not parts or len(parts[-1]) > 1)  # `kg m`, but not `m g l`
-            letters = any(token.kind == "word" for token in self.cut[: self.at])
-            last = parts or (not letters and self.kind(1) in (None, "/", "*", "^", "word"))
-            return is_unit(word) and (parts[-1:] == ["/"] or bool(apart and last))
+            if parts:  # `m/s` and `kg m`, but not `m g l`
+                fits = parts[-1] == "/" or (spaced and len(parts[-1]) > 1)
+            else:
+                letters = any(token.kind == "word" for token in self.cut[: self.at])
+                fits = spaced and not letters and self.kind(1) in (None, "/", "*", "^", "word")
+            return fits and is_unit(word)
         long = WORD_UNIT.fullmatch(word) is not None and (spaced or len(word) > 3)
         return bool(parts) or is_unit(word) or long

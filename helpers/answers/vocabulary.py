@@ -28,12 +28,13 @@ def rules(name: str) -> list[tuple[re.Pattern, str]]:
     return [(re.compile(pattern), new) for pattern, new in VOCABULARY[name].items()]
 
 
-def rewritten(text: str, rules: list[tuple[re.Pattern, str]]) -> str:
-    for pattern, new in rules:
+def rewritten(text: str, by: list[tuple[re.Pattern, str]]) -> str:
+    for pattern, new in by:
         text = pattern.sub(new, text)
     return text
 
 
+NUMBERS = {word: n for n, word in enumerate(VOCABULARY["numbers"].split())}
 GREEK = frozenset(VOCABULARY["greek"])
 NAMES = GREEK | words("other_names")
 FUNCTIONS = words("functions")
@@ -50,7 +51,7 @@ GREEK_SIGNS = {sign: f"\\{name} " for sign, name in meanings("greek").items()}
 UNICODE = str.maketrans(SIGNS | GREEK_SIGNS)
 LARGER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(hours?|hrs?|h|feet|foot|ft|dollars?)\b"
 SMALLER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(minutes?|mins?|inch(?:es)?|in|cents?)"
-BOTH = re.compile(rf"\A\s*{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z")
+TWO_UNITS = re.compile(rf"\A\s*{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z")
 PARTS = {"h": 60, "f": 12, "d": 100}  # minutes of an hour, inches of a foot, cents of a dollar
 ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:equation|align|gather|split|center|aligned)\*?\}")
 
@@ -68,4 +69,4 @@ def spelled(text: str) -> str:
         text = unicodedata.normalize("NFKC", text.translate(UNICODE))
     if ALIGNED.search(text):
         text = ALIGNED.sub("", text).replace("&=", "=").replace("\\\\", ",").strip(" ,&")
-    return BOTH.sub(together, rewritten(text, SPELLINGS)).translate(UNICODE)
+    return TWO_UNITS.sub(together, rewritten(text, SPELLINGS)).translate(UNICODE)
