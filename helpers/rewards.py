@@ -88,8 +88,7 @@ def accuracy_reward(completions, answer, *, format: Format, score, **_) -> list[
 def format_reward(completions, *, format: Format, **_) -> list[float]:
     r"""1 if the format's parts are there, filled and closed, with one answer.
 
-    That is the format's `holds`, for boxes in answers/boxes.py, for others in answers/formats.py.
-    Strict accuracy asks for its `follows`: nothing after them, say.
+    That is the format's `holds`. Strict accuracy asks for its `follows`: nothing after them, say.
 
     >>> from helpers.answers import THINK_BOXED
     >>> format_reward([r"<think>so</think> \boxed{7}", r"\boxed{7}"], format=THINK_BOXED)

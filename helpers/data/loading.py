@@ -147,7 +147,7 @@ def to_examples(
         if not identity or identity in ids:
             identity = f"{split}-{index}"
         while identity in ids:
-            identity += "+"  # a row has this one already
+            identity += "+"  # a row before has this one as its own
         if identity != example.id:
             example = replace(example, id=identity)
         seen[key] = REPEATED
@@ -163,14 +163,14 @@ def to_examples(
 def nothing_usable(recipe: Recipe, split: str, found: Split, row: Mapping) -> str:
     """Cause and cure, where each row was left out; row: the last of them."""
     columns = ", ".join(dict.fromkeys(str(name).strip().lower() for name in row))[:150]
-    what = f"The {split} split has no usable row ({found.left_out}; its columns: {columns})."
-    if any("a reward asks for" in reason for reason in found.dropped):
-        cure = "Add that column, or take the reward that asks for it out of the recipe."
-        return f"{what}\n{cure}"
-    return (
-        f"{what}\nSet DATASET to rows as {recipe.source.path} has them, or with question or "
+    cure = (
+        f"Set DATASET to rows as {recipe.source.path} has them, or with question or "
         "messages, answer and, for SFT, answer_text; README: Your own data, for other columns."
     )
+    if any("a reward asks for" in reason for reason in found.dropped):
+        cure = "Add that column, or take the reward that asks for it out of the recipe."
+    what = f"The {split} split has no usable row ({found.left_out}; its columns: {columns})."
+    return f"{what}\n{cure}"
 
 
 def fault(
