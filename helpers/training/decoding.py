@@ -20,38 +20,39 @@ KINDS = {"full_attention", "sliding_attention"}  # of layers, whose caches can d
 
 
 def options(model) -> dict:
-    """What `generate` is given besides: nothing on a GPU, or where a cache is of another kind."""
-    own = getattr(model.config, "layers_block_type", KINDS)
-    kinds = set(getattr(model.config, "layer_types", None) or own)
+    """`decode` as `generate` takes it; {} on a GPU, or where a cache is of another kind."""
+    named_otherwise = getattr(model.config, "layers_block_type", KINDS)
+    kinds = set(getattr(model.config, "layer_types", None) or named_otherwise)
     if model.device.type != "cpu" or not kinds <= KINDS:
         return {}
     return {"custom_generate": decode}
 
 
 def wrapper(model) -> Callable[[Callable], Callable]:
-    """For `private.wrap`: lets a trainer's `generate` do so."""
+    """For `private.wrap`: lets a model's `generate` use `decode`, where it may."""
     return lambda generate: functools.partial(generate, **options(model))
 
 
 def sharing_prompts(trainer) -> Callable[[Callable], Callable]:
-    """For `private.wrap`: lets a trainer's `compute_loss` read prompts so, where it may."""
+    """For `private.wrap`: lets a trainer's `compute_loss` use `read_once`, where it may."""
     model = trainer.model.get_base_model()
     backbone = model.base_model
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if sharded or not options(model) or getattr(model.config, "output_router_logits", False):
         return lambda compute_loss: compute_loss
 
-    def wrapper(compute_loss):
-        def wrapped(model, inputs, **given):
+    def sharing(compute_loss):
+        def compute_loss_sharing(model, inputs, **given):
             width = read_alike(inputs)
             if not width:
                 return compute_loss(model, inputs, **given)
-            with computing(backbone, functools.partial(read_once, backbone.forward, width)):
+            forward = functools.partial(read_once, backbone.forward, width)
+            with computing(backbone, forward):
                 return compute_loss(model, inputs, **given)
 
-        return wrapped
+        return compute_loss_sharing
 
-    return wrapper
+    return sharing
 
 
 def read_alike(inputs: Mapping[str, torch.Tensor]) -> int:
@@ -66,22 +67,20 @@ def read_alike(inputs: Mapping[str, torch.Tensor]) -> int:
 def read_once(
     forward: Callable, width: int, input_ids, attention_mask, **given
 ) -> BaseModelOutputWithPast:
-    """What a backbone's `forward` makes of rows; the first `width` tokens are read once a kind.
+    """What a backbone's `forward` makes of rows; equal prompts among them are read once.
 
-    These may be padded on the left, the others on the right. Nothing is learned before the last of
-    the first ones, so the hidden states there are 0.
+    The first `width` tokens of a row are its prompt, padded on the left; its reply is padded on the
+    right. Of a prompt only the last hidden state is needed, to predict the reply; the others are 0.
     """
     cache = DynamicCache(config=forward.__self__.config)
     more = {name: value for name, value in given.items() if value is not None}
     step = more | {"past_key_values": cache, "use_cache": True}
-    prompts, seen = input_ids[:, :width], attention_mask[:, :width]
-    last, seen = read_prompts(forward, cache, prompts, seen, step)
+    prompts, replies = input_ids[:, :width], input_ids[:, width:]
+    read, seen = read_prompts(forward, cache, prompts, attention_mask[:, :width], step)
     mask = torch.cat([seen, attention_mask[:, width:]], dim=1)
     places = positions_of(mask)[:, width:]
-    replies = forward(
-        input_ids=input_ids[:, width:], attention_mask=mask, position_ids=places, **step
-    )[0]
-    states = torch.cat([last[:, -1:], replies], dim=1)
+    after = forward(input_ids=replies, attention_mask=mask, position_ids=places, **step)[0]
+    states = torch.cat([read[:, -1:], after], dim=1)
     padded = torch.nn.functional.pad(states, (0, 0, width - 1, 0))
     return BaseModelOutputWithPast(last_hidden_state=padded)
 
@@ -103,33 +102,38 @@ def shared_beginning(prompts: torch.Tensor, seen: torch.Tensor) -> int:
 
 
 def read_prompts(model, cache, ids: torch.Tensor, seen: torch.Tensor, step: Mapping):
-    """Fills an empty cache with all prompts; what `model` says last, and where it has tokens.
+    """Fills an empty cache with all prompts; what `model` says last, and the mask of the cache.
 
-    ids, seen: padded on the left, and where there are tokens, shape (rows, tokens). What all
-    begin with is read once, then the rest of each once, for all its replies: padding is between.
+    ids, seen: padded on the left, and where there are tokens, shape (rows, tokens). What all begin
+    with is read once, then the rest of each different prompt. So in the cache, and in the mask, the
+    padding is no longer on the left but between the two.
     """
+    # 1 the different prompts, and which of them a row has
     distinct, of_row = torch.unique(torch.cat([ids, seen], dim=1), dim=0, return_inverse=True)
-    prompts, seen = distinct.chunk(2, dim=1)
+    prompts, own = distinct.chunk(2, dim=1)
+    # 2 read what they begin with, for one of them
     begun = 0
     if not any(cache.is_sliding):  # such a layer counts the padding between as tokens
-        begun = shared_beginning(prompts, seen)
+        begun = shared_beginning(prompts, own)
     if begun:
-        own = prompts[-1:, -seen[-1].sum() :]
-        model(input_ids=own[:, :begun], **step)
+        last_prompt = prompts[-1:, -own[-1].sum() :]
+        model(input_ids=last_prompt[:, :begun], **step)
         cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long))
-    missing = ids.shape[1] - seen.sum(-1, keepdim=True)
+    # 3 read the rest of each
+    padding = ids.shape[1] - own.sum(-1, keepdim=True)
     places = torch.arange(ids.shape[1])
-    seen = ((places < begun) | (places >= begun + missing)).long()
-    read = {"input_ids": prompts[:, begun:], "position_ids": positions_of(seen)[:, begun:]}
-    last = model(**read, attention_mask=seen, **step)[0][of_row]
+    mask = ((places < begun) | (places >= begun + padding)).long()
+    rest = {"input_ids": prompts[:, begun:], "position_ids": positions_of(mask)[:, begun:]}
+    ends = model(**rest, attention_mask=mask, **step)[0]
+    # 4 from prompts to rows
     cache.batch_select_indices(of_row)
-    return last, seen[of_row]
+    return ends[of_row], mask[of_row]
 
 
 def decode(
     model, input_ids, logits_processor, stopping_criteria, generation_config, **given
 ) -> torch.Tensor:
-    """What transformers' own loop over `model` returns: prompts and replies, shape (rows, tokens).
+    """Takes and returns what transformers' own loop does: prompts and replies, (rows, tokens).
 
     input_ids and given["attention_mask"]: prompts, padded on the left, shape (rows, tokens).
     """

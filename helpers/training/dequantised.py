@@ -1,6 +1,6 @@
 """On a CPU, 4-bit layers compute with matrices that are dequantised once, not at every use.
 
-These live only inside a `with`. On a GPU Unsloth's own kernels do better, and nothing is changed.
+The matrices live only inside a `with`. On a GPU nothing is changed: Unsloth's kernels do better.
 W is a layer's matrix, A and B are LoRA's, s is α/r.
 """
 
@@ -91,7 +91,7 @@ def matrix(layer: torch.nn.Module) -> torch.Tensor:
 
 @contextlib.contextmanager
 def computing(layer: torch.nn.Module, forward: Callable) -> Iterator[None]:
-    """In it, the layer computes so; then as before."""
+    """Inside the `with` the layer's `forward` is this one, then again what it was."""
     before = vars(layer).get("forward")
     layer.forward = forward
     try:

@@ -19,7 +19,7 @@ from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
 SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time less than a tenth
-LOOKS = 20  # at most so many in a run, and two
+LOOKS = 20  # at most so many in a run, besides those after its first and last step
 NO_BEST = (
     "KEEP_BEST needs held-out problems, which vLLM and divided models are not asked.\n"
     "Leave KEEP_BEST out."
@@ -27,7 +27,7 @@ NO_BEST = (
 
 
 class HeldOut:
-    """Problems that a trainer's model is asked; keep: the best adapter so far is stored."""
+    """Problems that a trainer's model is asked; keep: store the best adapter so far."""
 
     def __init__(self, trainer, run: TrainingRun, examples: Sequence[Example], keep: bool):
         self.trainer = trainer
@@ -46,10 +46,11 @@ class HeldOut:
         model, tokenizer = self.trainer.model, self.trainer.processing_class
         recipe = self.run.recipe
         prompts = [data.prompt_text(recipe, tokenizer, e.question) for e in self.examples]
-        settings = (recipe.grpo.max_completion, 0.0, recipe.evaluation.batch, "held-out")
+        how = {"max_new_tokens": recipe.grpo.max_completion, "temperature": 0.0}
+        how |= {"batch": recipe.evaluation.batch, "label": "held-out"}
         right = 0
         with quiet():
-            for places, completions in in_batches(model, tokenizer, prompts, *settings):
+            for places, completions in in_batches(model, tokenizer, prompts, **how):
                 for place, completion in zip(places, completions, strict=True):
                     text = recipe.with_opening(completion.text)
                     score = recipe.score(recipe.format.extract(text), self.examples[place].answer)

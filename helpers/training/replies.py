@@ -127,7 +127,7 @@ def free_processes(model) -> int:
 def spread(work: Callable, items: Sequence, processes: int) -> Iterator:
     """What `work` makes of each item, in their order, in so many forked processes.
 
-    Raises what `work` raises, and MemoryError if a process is killed.
+    They take the items in turn. Raises what `work` raises, and MemoryError if one is killed.
     """
     if processes < 2:
         yield from map(work, items)

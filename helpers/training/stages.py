@@ -56,10 +56,9 @@ class Job:
 
     def run(self, stage: str, parent: Adapter | None) -> TrainingRun:
         """The folder of a stage that starts from `parent`, or from the base."""
-        s = self.settings
-        place = (s.output, self.recipe, stage)
-        made_of = (self.machine, s.seed, self.base, parent)
-        return TrainingRun(*place, *made_of, s.mirror, self.place)
+        own = self.settings
+        run = (own.output, self.recipe, stage, self.machine, own.seed, self.base)
+        return TrainingRun(*run, parent=parent, mirror=own.mirror, dataset=self.place)
 
     @property
     def place(self) -> str:
@@ -156,8 +155,10 @@ def check(job: Job, names: Sequence[str]) -> Mapping[str, Split]:
     Raises what a stage would stumble over, before anything is trained.
     """
     recipe = job.recipe
-    trained = {"sft": recipe.supervised, "grpo": ["grpo"]}
-    for stage in [stage for name in names for stage in trained[name]]:
+    stages = [*recipe.supervised] if "sft" in names else []
+    if "grpo" in names:
+        stages.append("grpo")
+    for stage in stages:
         found = plan(recipe, stage, job.base, job.machine)
         if found.total > 2 * found.memory_gb and not job.settings.force:  # beyond any doubt
             raise ValueError(f"{stage}: {found.advice}")
@@ -183,10 +184,10 @@ def check_golds(recipe: Recipe, split: Split) -> Split:
     golds = [example.answer for example in examples]
     prompts = [data.messages(recipe, example.question) for example in examples]
     paid = reward_table(recipe, replies, golds, prompts=prompts, **columns(examples))
+    decisive = [name for name in recipe.decisive if name in paid]
     kept, unpaid = [], Counter()
     for place, example in enumerate(examples):
-        checked = [name for name in recipe.decisive if name in paid]
-        short = [name for name in checked if abs((paid[name][place] or 0.0) - 1) > 1e-9]
+        short = [name for name in decisive if abs((paid[name][place] or 0.0) - 1) > 1e-9]
         if short:
             unpaid[f"with an answer for which {short[0]} does not pay 1"] += 1
         else:
@@ -241,8 +242,8 @@ def preflight(
 ) -> dict:
     """Samples a group for each of some questions, and prints what GRPO would work with.
 
-    Of two, and of six more if that was quick, or shows nothing to learn from. Returns the shares
-    and the minutes. Raises ValueError, unless force, if nothing can be learned.
+    Of two questions, and of six more if those were quick, or show nothing to learn from. Returns
+    the shares and the minutes. Raises ValueError, unless force, if nothing can be learned.
     """
     grpo = recipe.grpo
     begun = time.perf_counter()
@@ -282,8 +283,9 @@ def preflight(
 def sample_groups(
     model, tokenizer, recipe: Recipe, examples: Sequence[Example], seed: int
 ) -> tuple[np.ndarray, int, np.ndarray]:
-    """What a group's replies to each question earn, (questions, group); how many are right; which
-    ended, flat.
+    """A group of replies to each question: what they earn, how many are right, which have ended.
+
+    Shapes: (questions, group), a number, (replies).
     """
     grpo = recipe.grpo
     asked = [example for example in examples for _ in range(grpo.generations)]
@@ -297,9 +299,9 @@ def sample_groups(
     given = {"prompts": questions, "completion_ids": ids, **columns(asked)}
     totals = reward_table(recipe, texts, golds, **given)["total"]
     found = [recipe.format.extract(recipe.with_opening(text)) for text in texts]
-    right = sum(map((1.0).__eq__, map(recipe.score, found, golds)))
+    scores = [recipe.score(own, gold) for own, gold in zip(found, golds, strict=True)]
     ended = np.array([reply.finished for reply in replies])
-    return np.reshape(totals, (-1, grpo.generations)), right, ended
+    return np.reshape(totals, (-1, grpo.generations)), scores.count(1.0), ended
 
 
 def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
@@ -315,8 +317,9 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
     steps = job.steps("grpo", len(rows))
     config = grpo_config(recipe, run, machine, steps, settings.report_to, settings.vllm)
     if not (settings.resume and run.begun):
-        groups = (rows, steps, machine.device, settings.seed, settings.force)
-        preflight(model, tokenizer, recipe, *groups)
+        preflight(
+            model, tokenizer, recipe, rows, steps, machine.device, settings.seed, settings.force
+        )
     functions, _ = reward_functions(recipe)
     trainer = GRPOTrainer(
         model=model,
