@@ -10,6 +10,7 @@ versions             the installed libraries and their versions
 peak_memory          the most memory that this process has held
 plan                 what a stage takes on a machine, and how the batch is cut; prints itself
 plan_table           the plans of every card
+row_length           the most tokens of a row in a stage
 shape_of             how wide a model's layers are, and how many weights they have
 default_base         what is taught where no model is named
 writable_folder      creates a folder and proves that it can be written to
@@ -45,5 +46,5 @@ from helpers.machine.folders import (
     missing,
     writable_folder,
 )
-from helpers.machine.planning import default_base, plan, plan_table, shape_of
+from helpers.machine.planning import default_base, plan, plan_table, row_length, shape_of
 from helpers.machine.setup import prepare

@@ -40,10 +40,10 @@ class Adapter:
 
     @classmethod
     def read(cls, folder: str | Path, base: str | None = None) -> Adapter:
-        """The adapter in a folder, if it is whole and belongs to `base` (None: to whichever).
+        """The adapter in a folder or a run's folder; base: what it must belong to, None for any.
 
-        Of a run's folder it is that run's. Raises FileNotFoundError (no adapter there, or its base
-        is not) or ValueError (of another base, or damaged).
+        Raises FileNotFoundError (no adapter there, or its base is gone) or ValueError (of another
+        base, or damaged).
         """
         folder = Path(folder)
         if (folder / "adapter").is_dir():
@@ -107,7 +107,7 @@ class Adapter:
 
 
 def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | None) -> str:
-    """The base of an adapter as it is found here, which `wanted` must be, if it is given."""
+    """Where the base of an adapter is found here: at `wanted`, if given, which must be the same."""
     own = str(config.base_model_name_or_path)
     if is_embedded(own):
         own = str(TINY_MODEL)  # wherever this project lay when it was trained
@@ -121,6 +121,7 @@ def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | Non
     found = wanted or own
     check_path(found, "model", "config.json")
     if same_model(own, found, run):
+        # Of two ids on the Hub the adapter's own: it may be the 4-bit copy.
         return found if gone or Path(found).exists() else own
     if found == own:
         raise ValueError(f"{trained}, which has other weights now.\n{elsewhere}")
@@ -154,10 +155,10 @@ def is_adapter(folder: str | Path) -> bool:
 
 
 def same_model(own: str, other: str, run: Run | None = None) -> bool:
-    """Whether two names mean one base: a folder, or a Hub id, also as Unsloth's 4-bit copy.
+    """Whether two names mean one base: folders with equal weights, or equal Hub ids.
 
-    run: what was trained on `own`, for which `other` may have been set as MODEL. Of folders the
-    weights decide: the base may lie elsewhere than when `run` was trained on it.
+    An id of Unsloth's 4-bit copy equals that of the original. run: what was trained on `own`, and
+    knows the weights of its base, which may lie elsewhere now, and what MODEL was then.
 
     >>> same_model("unsloth/Qwen3-4B-unsloth-bnb-4bit", "Qwen/Qwen3-4B")
     True
@@ -186,7 +187,7 @@ def folder_identity(folder: str | Path) -> str:
     for file in Path(folder).glob("*.safetensors"):
         with whole_weights(file.name, folder), safe_open(file, "pt") as weights:
             for name in weights.keys():  # noqa: SIM118  it is no dictionary
-                found[name] = weights.get_slice(name)[:64]
+                found[name] = weights.get_slice(name)[:64]  # rows: `identity` needs no more
     return identity(sorted(found.items())) if found else ""
 
 

@@ -1,4 +1,4 @@
-"""Going on where a run was cut off: whose folder it is, what it was made of, what is whole.
+"""Going on where a run was cut off: the lock on its folder, its fingerprint, its checkpoints.
 
 A kill costs the steps after the last whole checkpoint (SAVE_SECONDS in watching.py says how many
 seconds apart they are), the unfinished one included; before the first, all. Log and samples are
@@ -183,7 +183,7 @@ def short_hash(parts: Iterable[bytes]) -> str:
 
 
 def source_hash(function: Callable) -> str | None:
-    """Of a reward function's source, so that a change in a notebook is noticed; None without."""
+    """A hash of a reward function's source, so that a change in a notebook is noticed."""
     try:
         source = inspect.getsource(getattr(function, "func", function))
     except (OSError, TypeError):
@@ -193,15 +193,20 @@ def source_hash(function: Callable) -> str | None:
 
 def differences(before: Mapping, now: Mapping) -> list[str]:
     """One readable line for each value that is not as it was."""
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return [f"{name}: {before.get(name)} → {now.get(name)}" for name in changed]
+    lines = []
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            lines.append(f"{name}: {before.get(name)} → {now.get(name)}")
+    return lines
 
 
 def sizes(checkpoint: Path) -> dict[str, int]:
     """Its files, but for the marker, and their bytes."""
-    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
-    own = [path for path in files if path.name != MARKER]
-    return {str(path.relative_to(checkpoint)): path.stat().st_size for path in own}
+    found = {}
+    for path in sorted(checkpoint.rglob("*")):
+        if path.is_file() and path.name != MARKER:
+            found[str(path.relative_to(checkpoint))] = path.stat().st_size
+    return found
 
 
 def mark_whole(checkpoint: Path) -> None:
@@ -228,7 +233,8 @@ def whole_ones(folder: Path) -> list[Path]:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is whole."""
-    return max(whole_ones(folder), key=step_of, default=None)
+    whole = whole_ones(folder)
+    return whole[-1] if whole else None
 
 
 def rotate(folder: Path) -> None:

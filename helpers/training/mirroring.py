@@ -29,7 +29,7 @@ def mirror(run: TrainingRun) -> None:
 
 
 def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
-    """Brings back the runs of a recipe that are further in the mirror than here; their stages.
+    """Brings back the runs of a recipe that are further in the mirror than here, by their stages.
 
     Raises RuntimeError if another process is training in one of them.
     """
@@ -55,7 +55,7 @@ def how_far(run: Run) -> tuple[bool, int]:
 
 
 def last_of_all(path: Path) -> tuple[bool, bool]:
-    """Sorts what vouches for other files behind them: markers, and then the manifest."""
+    """For sorting: markers, and then the manifest, come after the files that they vouch for."""
     return path.name == "run.json", path.name == MARKER
 
 

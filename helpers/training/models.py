@@ -10,7 +10,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import GenerationConfig
 
 from helpers import data
-from helpers.machine import Machine, checked_downloads, hint
+from helpers.machine import Machine, checked_downloads, hint, row_length
 from helpers.recipes import Recipe
 from helpers.training.adapter import Adapter, identity
 from helpers.training.unsloth_first import FastLanguageModel, quiet
@@ -30,9 +30,7 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
     did not arrive whole.
     """
     name = str(model.folder) if isinstance(model, Adapter) else model
-    lengths = [recipe.grpo.max_prompt + recipe.grpo.max_completion]
-    for stage in recipe.supervised:
-        lengths.append(getattr(recipe, stage).max_length)
+    lengths = [row_length(getattr(recipe, stage)) for stage in recipe.stages]
     options = {}
     if vllm == "colocate":
         options = {"fast_inference": True, "max_lora_rank": rank_in_vllm(recipe.lora.r)}
@@ -71,12 +69,12 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
 
 
 def rank_in_vllm(rank: int) -> int:
-    """The least of the ranks that vLLM makes room for which is enough."""
+    """The least rank of those that vLLM makes room for that is enough."""
     return next((size for size in VLLM_RANKS if size >= rank), rank)
 
 
 def settle_end(model, tokenizer) -> None:
-    """Lets a reply end where a turn of the chat template ends, and nothing else shape it."""
+    """Settles what ends a reply, as `neutral_settings` says, on a model and its tokenizer."""
     data.settle_tokenizer(tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config = neutral_settings(model.generation_config, tokenizer)
@@ -97,7 +95,7 @@ def neutral_settings(own: GenerationConfig, tokenizer) -> GenerationConfig:
 
 def end_tokens(generation_config, tokenizer) -> set[int]:
     """The ids that end a reply: the tokenizer's, and those of the model's generation settings."""
-    ends = generation_config.eos_token_id
+    ends = generation_config.eos_token_id  # a list, a number, or None
     if not isinstance(ends, list):
         ends = [ends]
     return {tokenizer.eos_token_id, *ends} - {None}

@@ -53,7 +53,7 @@ def trl_loss(
     advantages,
     **how,
 ) -> float:
-    """GRPOTrainer's loss of completions that were drawn elsewhere: to hold one's own against it.
+    """GRPOTrainer's loss of completions that were drawn elsewhere, to compare one's own with it.
 
     ids, attention: prompts, padded on the left, and replies, shape (replies, tokens). mask: which
     of the last tokens are the replies'. advantages: one a reply. how: settings of GRPOConfig.

@@ -174,7 +174,7 @@ def vllm_settings(mode: str, recipe: Recipe, machine: Machine) -> dict:
     return {
         "use_vllm": True,
         "vllm_mode": mode,
-        "vllm_max_model_length": recipe.grpo.max_prompt + recipe.grpo.max_completion,
+        "vllm_max_model_length": machines.row_length(recipe.grpo),
         "vllm_importance_sampling_correction": True,
     }
 
@@ -219,12 +219,11 @@ def train(
 ) -> Adapter:
     """Trains, saves the adapter with its tokenizer, and only then marks the run as finished.
 
-    A kill leaves an unfinished run with its checkpoints, of which the newest whole one is what the
-    same call goes on from (before the first, afresh), so that it ends as if never killed. Of a
-    finished run it loads the adapter. If settings, data, code or versions are not as they were, a
-    finished run is kept beside the new one, and for an unfinished one ValueError says what differs.
-    resume=False starts afresh. held_out: problems that are asked every few steps; keep_best: the
-    adapter that was best on them is saved, in place of the last.
+    A killed run goes on, by the same call, from its newest whole checkpoint (before the first,
+    afresh), and ends as if never killed. Of a finished run it loads the adapter. If settings, data,
+    code or versions are not as they were, a finished run is kept beside the new one, and for an
+    unfinished one ValueError says what differs. resume=False starts afresh. held_out: problems that
+    are asked every few steps; keep_best: saves the adapter that was best on them, not the last.
     """
     watched = watch_held_out(trainer, run, held_out, keep_best)
     start = starting_adapter(trainer.model, run.stage)
@@ -262,8 +261,8 @@ def train(
 def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
     """The weights that a stage of this model starts from, kept on the model.
 
-    Run again in the same kernel, it starts from there and not from what it learned before. An
-    earlier stage that is run again makes later ones begin anew.
+    A stage that is run again in the same kernel starts from them, not from what it has learned. It
+    makes later stages forget theirs.
     """
     order = ("priming", "sft", "grpo")
     kept = getattr(model, "starts", {})
@@ -315,15 +314,13 @@ def train_to_end(
 
 def take_steps(trainer, run: TrainingRun, callback: LogCallback, checkpoint: Path | None) -> int:
     """Trains to the last step, and returns how many there were."""
-    planned = run.manifest.get("fitted", {}).get("steps", trainer.args.max_steps)
-    begun = None
     if checkpoint:
-        begun = str(checkpoint)
+        planned = run.manifest.get("fitted", {}).get("steps", trainer.args.max_steps)
         steps = checkpoints.step_of(checkpoint)
         if steps >= planned:  # cut off after the last step; a trainer would take one more
             private.restore_adapter(trainer.model, checkpoint)
             return steps
-    trainer.train(resume_from_checkpoint=begun)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     steps = trainer.state.global_step
     if callback.stopping and steps < trainer.state.max_steps:
         raise KeyboardInterrupt(f"stopped and saved at step {steps}; run it again to go on")
@@ -374,7 +371,7 @@ class FitToBudget(TrainerCallback):
 
 
 def save_adapter(model, tokenizer, folder: Path, weights: dict | None = None) -> None:
-    """Saves the default adapter, with these weights if given, and the tokenizer; then renames."""
+    """Saves the default adapter, with these weights if given, and the tokenizer; whole or not."""
     part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(

@@ -88,7 +88,7 @@ class TrainingRun(Run):
         self.write_manifest()
 
     def taught_with(self) -> dict:
-        """The settings of the stages before, which may have had other flags, by their runs."""
+        """The settings of earlier stages, from their runs: those may have had other flags."""
         run = self.parent.run if self.parent else None
         held = run.manifest.get("settings", {}) if run else {}
         return {stage: held[stage] for stage in SUPERVISED if stage in held and stage != self.stage}
@@ -131,7 +131,7 @@ class TrainingRun(Run):
 
 
 def clear_place(folder: Path, keep: bool) -> Path:
-    """Calls a run's folder `<stage>-before`, or deletes it; where it went.
+    """Renames a run's folder `<stage>-before`, if it is kept, else deletes it; its last name.
 
     It is renamed before it is deleted: a kill on the way leaves nothing that looks like a run.
     """

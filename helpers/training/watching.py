@@ -103,7 +103,7 @@ class LogCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" not in logs or not self.machine.main:
-            return  # the summary at the end; or the first process writes for all
+            return  # a summary has no loss, and the first process writes for all
         seconds = self.clock() - self.begun
         line = {"step": state.global_step}
         line |= runs.rename(logs, self.run.stage, getattr(args, "beta", 0.0))
@@ -129,7 +129,7 @@ class LogCallback(TrainerCallback):
         for what, part in self.spent.items():
             line[f"{what}_time_s"] = round(part, 4)
         line["other_time_s"] = round(seconds - self.spent.total(), 4)
-        memory = peak_memory()  # of this process; on a card of that
+        memory = peak_memory()
         if self.machine.device == "cuda":
             memory = torch.cuda.max_memory_allocated() / 2**30
         line["memory_gb"] = round(memory, 3)
@@ -242,7 +242,7 @@ class LiveCurves:
 
 
 def watch(trainer, run: TrainingRun, held_out: HeldOut | None = None) -> LogCallback:
-    """Puts the log on a trainer, or in the place of an earlier one: rows, samples, and seconds."""
+    """Puts the log on a trainer, in the place of an earlier one, and what the log measures."""
     callback = LogCallback(run, trainer, held_out)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(LogCallback)
