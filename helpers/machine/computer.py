@@ -86,7 +86,7 @@ def go_offline_without_hub() -> None:
     from urllib.request import getproxies
 
     proxies = getproxies()
-    # The user has said, or there is a proxy of another kind than is spoken to here.
+    # The user has decided, or `ask_hub` does not speak to this kind of proxy.
     if "HF_HUB_OFFLINE" in os.environ or "all" in proxies or "socks" in str(proxies):
         return
     answered = threading.Event()
@@ -238,8 +238,8 @@ def describe(machine: Machine) -> str:
     return DESCRIPTION.format(
         machine,
         card=card,
-        threads=f", threads: {machine.threads}" * (machine.device == "cpu"),
-        vllm=", vLLM" * machine.vllm,
+        threads=f", threads: {machine.threads}" if machine.device == "cpu" else "",
+        vllm=", vLLM" if machine.vllm else "",
         versions=textwrap.fill(f"versions  {stack}", 78, subsequent_indent=" " * 10),
     )
 

@@ -160,7 +160,7 @@ def activations(
 ) -> float:
     """Bytes of what the forward pass leaves for the backward pass; read: see `tokens_read`."""
     hidden, wide, targets = shape.hidden, shape.intermediate, recipe.lora.targets
-    # a token's: the two residual sums that the norms read, the first norm's result for LoRA
+    # of a token: the two residual sums that the norms read, the first norm's result for LoRA
     numbers = 3 * hidden
     # gate, its SiLU and up
     numbers += 3 * wide
@@ -171,17 +171,18 @@ def activations(
         numbers += shape.query + shape.key  # q and k before it
     # between A and B of each LoRA matrix, and a row of the mask
     numbers += recipe.lora.r * len(targets) + length
-    # in each row a token's k and v, as attention reads them: copied out for every head
-    of_row = 2 * shape.query
+    # of a token in each row, also where a prompt is read once for several rows: its k and v, as
+    # attention reads them, copied out for every head
+    in_rows = 2 * shape.query
     if machine.device == "cpu":
-        of_row += 2 * shape.key  # and in the cache
+        in_rows += 2 * shape.key  # and in the cache
         numbers *= shape.layers
-        of_row *= shape.layers
+        in_rows *= shape.layers
     else:  # Unsloth keeps one layer, computes the others again, and has two inputs on their way
         numbers += 2 * hidden
     # the widest tensors of the layer at work, and those around the output layer
     numbers += 2 * wide + 4 * hidden
-    numbers = numbers * read + of_row * rows * length
+    numbers = numbers * read + in_rows * rows * length
     if recipe.lora.load_in_4bit:  # the layer's widest matrix is taken out of it
         numbers += hidden * wide
     return numbers * WIDTH[machine.dtype]
@@ -293,7 +294,7 @@ class MemoryPlan:
     def __str__(self) -> str:
         """Some lines to read before anything is loaded, with advice where it does not fit."""
         parts = ", ".join(f"{name} {size:.2f}" for name, size in self.sizes if size >= 0.005)
-        turns = TURNS * ("KV cache" in self.parts)
+        turns = TURNS if "KV cache" in self.parts else ""
         whole = self.device_batch * self.accumulation * self.processes
         text = PLAN.format(self, turns=turns, parts=parts, whole=whole)
         if not self.fits:
@@ -306,13 +307,15 @@ def plan(recipe: Recipe, stage: str, base: str, machine: Machine) -> MemoryPlan:
 
     Raises ValueError if the processes do not divide the batch, and what `shape_of` raises.
     """
-    part, processes, memory_gb = getattr(recipe, stage), machine.processes, machine.memory_gb
+    part = getattr(recipe, stage)
+    processes, memory_gb = machine.processes, machine.memory_gb
     if part.batch % processes:
         raise ValueError(
             f"An effective batch of {part.batch} does not divide among {processes} processes.\n"
             "Start a number of them that divides it."
         )
-    mine = most = part.batch // processes
+    mine = part.batch // processes  # rows of a step that fall to each process
+    most = mine
     room = memory_gb * (COMPUTER_SHARE / processes)
     if machine.device != "cpu":
         room = memory_gb * CARD_SHARE

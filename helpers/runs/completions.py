@@ -48,7 +48,7 @@ def figures(recipe: Recipe, samples: Sequence[Mapping], group: int) -> dict[str,
         centred = columns - columns.groupby(group_of).transform("mean")
         reward, right = without(centred, ["follows", "tokens"], ["reward", "right"])
         if right @ right > 0.5:
-            found["reward_gap"] = reward @ right / (right @ right)
+            found["reward_gap"] = reward @ right / (right @ right)  # the slope of a regression
         left = without(centred, ["right", "follows"], ["reward", "tokens"])
         differing = np.sum(abs(left) > 1e-6, axis=1)
         if min(differing) >= len(table) / 4:

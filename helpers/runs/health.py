@@ -130,15 +130,17 @@ def stop_if_ruined(line: Mapping) -> None:
 def limits_reached(now: Means, recipe: Recipe) -> Seen:
     seen = {}
     for name, rule in RULES.items():
-        key = (rule["reads"] or [""])[0]
-        if now.get(key, 0.0) >= rule.get("limit", math.inf):
-            seen[name] = shown(now, key)
-    if "zero-variance groups" in seen:
-        seen["zero-variance groups"] = shown(now, "zero_std_groups", "correct")
-        if now.get("correct", 0.0) >= 0.9:  # nothing is left to learn, and nothing wrong
-            del seen["zero-variance groups"]
-    elif few_groups(now.get("zero_std_groups", 0.0), recipe) and now.get("correct", 0.0) < 0.9:
-        seen["steps by chance"] = shown(now, "zero_std_groups", "correct")
+        if "limit" in rule:
+            key = rule["reads"][0]
+            if now.get(key, 0.0) >= rule["limit"]:
+                seen[name] = shown(now, key)
+    equal = seen.pop("zero-variance groups", None)
+    if now.get("correct", 0.0) < 0.9:  # else nothing is left to learn, and nothing wrong
+        evidence = shown(now, "zero_std_groups", "correct")
+        if equal:
+            seen["zero-variance groups"] = evidence
+        elif few_groups(now.get("zero_std_groups", 0.0), recipe):
+            seen["steps by chance"] = evidence
     # Right and wrong replies earn the same: the length of a reply decides, or its form.
     if now.get("reward_gap", math.inf) <= 0.05 * span(recipe):
         if abs(now.get("reward_length_corr", 0.0)) > 0.9:
@@ -150,7 +152,7 @@ def limits_reached(now: Means, recipe: Recipe) -> Seen:
 
 
 def span(recipe: Recipe) -> float:
-    """How far the total reward can be apart."""
+    """How far apart the least and the most total reward are."""
     least, most = recipe.bounds
     return most - least
 
@@ -180,7 +182,7 @@ def reward_fell(log: Log, window: int, recipe: Recipe) -> Seen:
 
 
 def held_out_fell(log: Log) -> Seen:
-    """The witness: problems that are never learned from, and answered worse than before."""
+    """Problems that are never learned from are answered worse than before."""
     looks = [line["held_out"] for line in log if line.get("held_out") is not None]
     if not looks or max(looks) - looks[-1] < FALL - 1e-9:
         return {}
@@ -208,7 +210,7 @@ def collapsed(first: Means, now: Means) -> Seen:
 def trends(first: Means, now: Means, recipe: Recipe) -> Seen:
     """The first window against the last: did what is paid for rise, and what is wanted not?"""
     keys = ("score", "reward_mean", "follows")
-    if not first.keys() & now.keys() >= set(keys):
+    if not all(key in first and key in now for key in keys):
         return {}
     rose = {key: now[key] - first[key] for key in keys}
     if rose["score"] > 0.02 or now["score"] >= 0.9:
