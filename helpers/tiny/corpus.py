@@ -1,4 +1,4 @@
-"""What the tiny base model reads before anybody teaches it: problems in many dresses.
+"""What the tiny base model is pre-trained on: problems, asked and answered in many ways.
 
 A base model has seen the words that a format is made of, but does not use the format by itself. So
 a reply holds one pair of XML tags at most, never both of `gsm8k_xml`; some end in a box, some think
@@ -18,9 +18,10 @@ from helpers.tiny.problems import Problem, generate
 from helpers.tiny.schemas import without_marks
 
 HABITS = tomllib.loads(Path(__file__).with_name("habits.toml").read_text("utf-8"))
+# The place in the list decides what is drawn, and so the model's weights.
 HABITS["system"][10:10] = [BOXED.instruction, HASH.instruction, THINK_BOXED.instruction]
 TURN = "<|im_start|>{}\n{}<|im_end|>"
-Dress = tuple[str, str]  # system prompt, reply
+Turns = tuple[str, str]  # system prompt, reply
 
 
 def habit(rng: Random, name: str, problem: Problem) -> str:
@@ -29,26 +30,26 @@ def habit(rng: Random, name: str, problem: Problem) -> str:
 
 
 def solution(rng: Random, problem: Problem) -> str:
-    """Fewer are terse than in the rows: arithmetic is learned where it is written out."""
+    """Terse less often than in the rows: arithmetic is learned where it is written out."""
     return without_marks(problem.solution(rng, terse=0.3))
 
 
-def free(rng: Random, problem: Problem) -> Dress:
-    """Without tags."""
+def free(rng: Random, problem: Problem) -> Turns:
+    """A reply without tags."""
     reply = rng.choice(HABITS["openings"]) + solution(rng, problem)
     reply += habit(rng, "endings", problem)
     return rng.choice(HABITS["system"]), reply
 
 
-def thinking(rng: Random, problem: Problem) -> Dress:
-    """With the solution as thinking."""
+def thinking(rng: Random, problem: Problem) -> Turns:
+    """A reply with the solution as thinking."""
     system = rng.choice(HABITS["system"])
     reply = f"<think>\n{solution(rng, problem)}\n</think>\n\n"
     return system, reply + habit(rng, "after_thinking", problem)
 
 
-def physics(rng: Random, problem: Problem) -> Dress:
-    """The full working, the arithmetic alone, or the result alone."""
+def physics(rng: Random, problem: Problem) -> Turns:
+    """A reply with the full working, the arithmetic alone, or the result alone."""
     kind = rng.random()
     lines = [problem.short]
     if kind < 0.3:
@@ -60,7 +61,7 @@ def physics(rng: Random, problem: Problem) -> Dress:
     return system, "\n".join(lines) + habit(rng, "physics_endings", problem)
 
 
-def tagged(rng: Random, problem: Problem) -> Dress:
+def tagged(rng: Random, problem: Problem) -> Turns:
     """System prompt and reply with one pair of tags each, which need not agree."""
     shape = layout(rng, "your steps", "NUMBER")
     reply = layout(rng, solution(rng, problem), problem.result)

@@ -82,7 +82,7 @@ def draw(rng: Random, story: dict) -> dict:
 def work_out(story: dict, values: dict, step: str) -> tuple[str, ...]:
     """The lines of a story's working, with its arithmetic written as `step`.
 
-    Its results are added to the values.
+    Its results are added to the values, and `top`, a height that a story can name.
     """
     values["top"] = values["b"] + values["c"]
     lines = []
@@ -106,7 +106,7 @@ def word_problem(rng: Random, split: str) -> Problem | None:
     drawn = draw(rng, story)
     if "{other}" in story["question"]:
         values["other"] = rng.choice([other for other in STORIES["names"] if other != name])
-    if split_of([drawn["a"], drawn["b"], drawn["c"]]) != split:  # before all is written
+    if split_of([drawn["a"], drawn["b"], drawn["c"]]) != split:  # early: most are dropped
         return None
     values |= drawn
     steps = work_out(story, values, MARKED_STEP)

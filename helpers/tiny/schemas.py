@@ -57,9 +57,10 @@ def openr1_row(problem: Problem, solution: str, number: int, batch: str) -> dict
 
 def dapo_row(problem: Problem, solution: str, number: int, batch: str) -> dict:
     """The original schema: a wrapped prompt, the truth in `reward_model`."""
+    before, after = WRAPPER
     return {
         "data_source": "math_dapo",
-        "prompt": [user(problem.question.join(WRAPPER))],
+        "prompt": [user(before + problem.question + after)],
         "ability": "MATH",
         "reward_model": {"ground_truth": problem.result, "style": "generated"},
         "extra_info": {"index": f"{batch}-{number}"},

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 from helpers import data
 from helpers.rows import Example
-from helpers.training import private
 from helpers.training.replies import in_batches
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel, quiet
@@ -73,7 +72,7 @@ class HeldOut:
 def watch_held_out(
     trainer, run: TrainingRun, examples: Sequence[Example], keep: bool
 ) -> HeldOut | None:
-    """Who asks the problems; nobody where vLLM generates, or each process has a part of the model.
+    """The problems to ask; None where vLLM generates, or each process has a part of the model.
 
     Raises ValueError if the best adapter is to be kept there.
     """
@@ -83,9 +82,3 @@ def watch_held_out(
     if keep:
         raise ValueError(NO_BEST)
     return None
-
-
-def restore_best(model, run: TrainingRun) -> None:
-    """Puts the best adapter of the run back into the model, where one was kept."""
-    if "best" in run.manifest:
-        private.restore_adapter(model, run.best)

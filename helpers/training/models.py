@@ -15,7 +15,6 @@ from helpers.recipes import Recipe
 from helpers.training.adapter import Adapter, identity
 from helpers.training.unsloth_first import FastLanguageModel, quiet
 
-Weights = Iterable[tuple[str, torch.Tensor]]
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Of gradients: saves memory on a GPU; a tiny model has no use for it, and it breaks generation.
 CHECKPOINTING = {"cuda": "unsloth", "cpu": False}
@@ -27,7 +26,7 @@ def load(model: str | Adapter, recipe: Recipe, machine: Machine, vllm: str = "")
 
     model: a base's Hub id or folder, or an adapter. vllm="colocate": Unsloth puts vLLM beside it,
     on the same weights. Raises ConnectionError if a base is not there, RuntimeError if a file of it
-    did not arrive whole.
+    did not arrive whole, ValueError if an adapter does not fit its base.
     """
     name = str(model.folder) if isinstance(model, Adapter) else model
     lengths = [row_length(getattr(recipe, stage)) for stage in recipe.stages]
@@ -150,7 +149,7 @@ def scales(model) -> list[float]:
     return sorted(found)
 
 
-def adapter_identity(weights: Weights, dtype: str = "") -> str:
+def adapter_identity(weights: Iterable[tuple[str, torch.Tensor]], dtype: str = "") -> str:
     """The number type of the LoRA matrices among these weights, and their hash; "" for none.
 
     dtype: the type that they are turned into first.

@@ -192,7 +192,7 @@ def ask(model, tokenizer, recipe: Recipe, question: str) -> str:
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
             streamer=Screen(tokenizer, skip_prompt=True, skip_special_tokens=True),
-            custom_generate=None,
+            custom_generate=None,  # `decode` has no streamer
         )
     reply = output[0, rows["input_ids"].shape[1] :]
     return recipe.with_opening(tokenizer.decode(reply, skip_special_tokens=True))

@@ -29,7 +29,7 @@ from helpers.tiny import is_embedded
 from helpers.training import checkpoints, private
 from helpers.training.adapter import Adapter, save_config, save_tokenizer
 from helpers.training.dequantised import dequantised_weights
-from helpers.training.held_out import HeldOut, restore_best, watch_held_out
+from helpers.training.held_out import HeldOut, watch_held_out
 from helpers.training.mirroring import mirror
 from helpers.training.training_run import TrainingRun
 from helpers.training.unsloth_first import FastLanguageModel
@@ -293,7 +293,8 @@ def train_to_end(
     try:
         with dequantised_weights(trainer.model):
             steps = take_steps(trainer, run, callback, checkpoint)
-        restore_best(trainer.model, run)
+        if "best" in run.manifest:
+            private.restore_adapter(trainer.model, run.best)
         weights = None
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # every process has a part
             weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
