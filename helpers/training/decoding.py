@@ -152,7 +152,8 @@ def decode(
         # 1 choose a token for each row that goes on
         scores = logits_processor(ids[alive, :place], logits[:, -1].float())
         if generation_config.do_sample:
-            shares = torch.ones(rows, scores.shape[1])  # for all, so that none changes the others'
+            # Drawn for all rows: what one gets does not depend on which others have ended.
+            shares = torch.ones(rows, scores.shape[1])
             shares[alive] = scores.softmax(-1)
             chosen = torch.multinomial(shares, 1)[alive, 0]
         else:

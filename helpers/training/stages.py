@@ -251,9 +251,10 @@ def preflight(
     quick = time.perf_counter() - begun < A_LOOK
     nothing = not np.ptp(totals, axis=1).any() or not ended.any()
     if examples[2:8] and (quick or nothing):
-        more = sample_groups(model, tokenizer, recipe, examples[2:8], seed + 1)
-        totals, right = np.vstack((totals, more[0])), right + more[1]
-        ended = np.hstack((ended, more[2]))
+        more, hits, ends = sample_groups(model, tokenizer, recipe, examples[2:8], seed + 1)
+        totals = np.vstack((totals, more))
+        right += hits
+        ended = np.hstack((ended, ends))
     seconds = (time.perf_counter() - begun) / totals.size  # a reply
     flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
     cut = float(1 - ended.mean())
@@ -328,8 +329,8 @@ def grpo(job: Job, splits: Mapping[str, Split]) -> Adapter:
         train_dataset=data.grpo_dataset(recipe, rows),
         processing_class=tokenizer,
     )
-    watched = data.held_out(recipe, tokenizer, splits["test"])
-    return train(trainer, run, settings.budget, settings.resume, watched, settings.keep_best)
+    asked = data.held_out(recipe, tokenizer, splits["test"])
+    return train(trainer, run, settings.budget, settings.resume, asked, settings.keep_best)
 
 
 def restore_runs(job: Job) -> None:

@@ -69,17 +69,17 @@ def steps_of(recipe: Recipe, stage: str, examples: int, max_steps: int | None) -
     Raises ValueError if GRPO's groups do not divide its batch, or there are too few for a step.
     """
     part = getattr(recipe, stage)
-    rows = part.batch
+    a_step = part.batch
     if stage == "grpo":
         check_group(part.batch, part.generations)
-        rows = part.batch // part.generations
-        if examples < rows:  # the trainer would leave them all out
+        a_step = part.batch // part.generations
+        if examples < a_step:  # the trainer would leave them all out
             smaller = examples * part.generations
             raise ValueError(
-                f"GRPO takes {rows} questions a step, and there are {examples}.\n"
+                f"GRPO takes {a_step} questions a step, and there are {examples}.\n"
                 f"Add rows, or set BATCH to {smaller} or less."
             )
-    steps = getattr(part, "steps", None) or max(1, round(part.epochs * examples / rows))
+    steps = getattr(part, "steps", None) or max(1, round(part.epochs * examples / a_step))
     return min(steps, max_steps) if max_steps else steps
 
 
@@ -278,10 +278,10 @@ def starting_adapter(model, stage: str) -> dict[str, torch.Tensor]:
 
 
 def train_to_end(
-    trainer, run: TrainingRun, budget: str, checkpoint: Path | None, held_out: HeldOut | None
+    trainer, run: TrainingRun, budget: str, checkpoint: Path | None, watched: HeldOut | None
 ) -> None:
     """One process's part of a run, from its start or a checkpoint to its adapter."""
-    callback = watch(trainer, run, held_out)
+    callback = watch(trainer, run, watched)
     if budget == "quick" and not is_embedded(run.base):
         trainer.remove_callback(FitToBudget)
         trainer.add_callback(FitToBudget(run))
