@@ -29,7 +29,7 @@ def mirror(run: TrainingRun) -> None:
 
 
 def restore(output: str | Path, recipe: str, mirror: str | Path) -> list[str]:
-    """Brings back the runs of a recipe that are further in the mirror than here, by their stages.
+    """Brings back a recipe's runs that are further in the mirror than here; returns their stages.
 
     Raises RuntimeError if another process is training in one of them.
     """

@@ -40,8 +40,8 @@ from helpers.training.trainers import (
 )
 from helpers.training.training_run import TrainingRun
 
-# The share of a step that generates: measured on the embedded model; assumed for a GPU.
-GENERATING = {"cpu": 0.55, "cuda": 0.7}
+# Of a step's time: measured on the embedded model; assumed for a GPU.
+GENERATING_SHARE = {"cpu": 0.55, "cuda": 0.7}
 A_LOOK = 20  # seconds for the pre-flight's first two groups, within which it asks six more
 
 
@@ -258,7 +258,7 @@ def preflight(
     seconds = (time.perf_counter() - begun) / totals.size  # a reply
     flat = float((np.ptp(totals, axis=1) < 1e-9).mean())
     cut = float(1 - ended.mean())
-    minutes = steps * grpo.batch * seconds / GENERATING[device] / 60
+    minutes = steps * grpo.batch * seconds / GENERATING_SHARE[device] / 60
     print(f"{len(totals)} questions × {grpo.generations} replies: ", end="")
     print(f"{flat:.0%} of the groups without variance, {cut:.0%} of the replies cut off")
     print(f"mean reward {totals.mean():.2f} of {recipe.maximum:.2f}, answers right: {right}")

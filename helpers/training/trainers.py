@@ -372,7 +372,7 @@ class FitToBudget(TrainerCallback):
 
 
 def save_adapter(model, tokenizer, folder: Path, weights: dict | None = None) -> None:
-    """Saves the default adapter, with these weights if given, and the tokenizer; whole or not."""
+    """Saves the default adapter (with these weights, if given) and the tokenizer, or nothing."""
     part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(

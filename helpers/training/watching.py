@@ -34,7 +34,7 @@ DRAWING_SHARE = 0.01  # of the time, for live curves
 class LogCallback(TrainerCallback):
     """Writes a step's line and samples, and says when to save. `watch` puts it on a trainer."""
 
-    def __init__(self, run: TrainingRun, trainer, held_out: HeldOut | None = None):
+    def __init__(self, run: TrainingRun, trainer, held_out: HeldOut | None):
         self.run = run
         self.held_out = held_out
         self.recipe = run.recipe
@@ -242,7 +242,7 @@ class LiveCurves:
 
 
 def watch(trainer, run: TrainingRun, held_out: HeldOut | None = None) -> LogCallback:
-    """Puts the log on a trainer, in the place of an earlier one, and what the log measures."""
+    """Puts the log on a trainer, in an earlier one's place; wraps what is timed or made faster."""
     callback = LogCallback(run, trainer, held_out)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(LogCallback)
