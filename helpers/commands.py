@@ -118,14 +118,15 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     adapters = [candidate.adapter for candidate in chosen if candidate.adapter]
     recipe = training.changed(evaluation.as_trained(recipe, adapters), settings)
     dataset = settings.dataset or evaluation.rows_of(adapters)
-    folder = machine.writable_folder(settings.out or place_of_results(adapters, judge))
+    folder = machine.writable_folder(settings.out or results_of(adapters, judge) / "evaluate")
     splits = data.load(recipe, dataset, here.device)
     where = data.place_of(recipe.source, dataset, here.device)
     part = recipe.evaluation
     problems = settings.problems or part.problems
     samples = settings.samples or part.samples
     recipe = replace(recipe, evaluation=replace(part, problems=problems, samples=samples))
-    test, asked = splits["test"], splits["test"].take(problems)
+    test = splits["test"]
+    asked = test.take(problems)
     print(*chosen, sep="\n")
     print(f"rows      {where}: {len(test.examples)} to measure with, {len(asked)} asked", end="")
     print(f" (left out: {test.left_out})")
@@ -133,8 +134,9 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     seen = evaluation.learned_from(adapters, recipe, asked, where)
     if seen:
         print(f"warning: {seen} of these {len(asked)} problems were trained on")
-    options = (settings.seed, settings.resume, bool(settings.vllm), settings.control)
-    found, remembered = evaluation.evaluate_all(chosen, recipe, here, splits, folder, *options)
+    how = {"seed": settings.seed, "resume": settings.resume, "control": settings.control}
+    how["vllm"] = bool(settings.vllm)
+    found, remembered = evaluation.evaluate_all(chosen, recipe, here, splits, folder, **how)
     results = evaluation.results(found, recipe)
     evaluation.draw(found, results, folder)
     results = evaluation.conclude(found, results, recipe, folder, where, remembered)
@@ -156,10 +158,10 @@ def print_control(remembered: Mapping) -> None:
         print("twins: none, for no solution here says where each of its numbers comes from")
 
 
-def place_of_results(adapters: Sequence, judge: str) -> Path:
-    """The folder `evaluate` beside the first adapter's run, where an export looks for it."""
+def results_of(adapters: Sequence, recipe: str) -> Path:
+    """The folder that holds the first adapter's run; else the one that the recipe's would be in."""
     runs = [adapter.run for adapter in adapters if adapter.run]
-    return Path(runs[0].folder.parent if runs else Path("outputs", judge), "evaluate")
+    return runs[0].folder.parent if runs else Path("outputs", recipe)
 
 
 def print_results(results: Mapping, where: str) -> None:
@@ -180,9 +182,10 @@ def ask(name: str, settings: Settings) -> None:
 
     name = adapter_of(name)
     learned = settings.recipe or next(iter(evaluation.recipes_of([name])), DEFAULT_RECIPE)
-    own = settings.model or None
-    [found] = evaluation.find_candidates([name], get_recipe(learned), settings.use_4bit, base=own)
-    here, recipe = fitted(machine.detect(), get_recipe(learned), found.base, settings.budget)
+    recipe = get_recipe(learned)
+    base = settings.model or None
+    [found] = evaluation.find_candidates([name], recipe, settings.use_4bit, base=base)
+    here, recipe = fitted(machine.detect(), recipe, found.base, settings.budget)
     recipe = found.fit(recipe)
     model, tokenizer = training.load(found.adapter or found.base, recipe, here)
     print(f"asked as in {learned}; an empty line ends it")
@@ -196,9 +199,10 @@ def adapter_of(name: str) -> str:
 
     Raises FileNotFoundError if that run has none yet.
     """
-    inner = Path(name, "adapter")
-    for run, adapter in ((Path(name), inner), (Path(name).parent, Path(name))):
-        if Path(run, "run.json").is_file() and not adapter.is_dir():
+    path = Path(name)
+    inner = path / "adapter"
+    for run, adapter in ((path, inner), (path.parent, path)):
+        if (run / "run.json").is_file() and not adapter.is_dir():
             Run.read_finished(run, "Run its training again: it goes on, and ends with an adapter.")
     return str(inner) if inner.is_dir() else name
 
@@ -272,8 +276,8 @@ def export(settings: Settings) -> None:
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:
         sharing.check_gguf(settings.gguf)
-    results = adapter.run.folder.parent if adapter.run else Path("outputs", name)
-    place = Path(settings.out or results / "export" / f"merged-{settings.precision}")
+    own = results_of([adapter], name) / "export" / f"merged-{settings.precision}"
+    place = Path(settings.out or own)
     staging = settings.staging or None
     generated = data.load(get_recipe(DEFAULT_RECIPE), data.EMBEDDED, "cpu")
     examples = generated["train"].examples[:ASKED]
@@ -300,19 +304,21 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> str:
 
     if not adapter.run or not adapter.run.finished:
         return "no card  There is no finished run beside the adapter, which a card tells of."
-    none = f"It was not evaluated: python -m helpers evaluate {shlex.quote(str(adapter.folder))}"
+    name = repo or f"{sharing.OWNER}{recipe.name}"
     reasons = []
     summaries = adapter.run.folder.parent.glob("eval*/summary.json")
     for path in sorted(summaries, key=os.path.getmtime, reverse=True):  # the newest that fits
         try:
             summary = runs.read_summary(path.parent)
-            name = repo or f"{sharing.OWNER}{recipe.name}"
-            own = (merged, recipe, adapter.run, summary, name)
-            sharing.write_card(*own, evaluation=path.parent.name)
+            place = path.parent.name
+            sharing.write_card(merged, recipe, adapter.run, summary, name, evaluation=place)
             return f"card     {merged.folder / 'README.md'}, of what is in {path.parent}"
         except ValueError as error:
             reasons.append(str(error))
-    return f"no card  {(reasons or [none])[0]}"
+    if reasons:
+        return f"no card  {reasons[0]}"
+    command = f"python -m helpers evaluate {shlex.quote(str(adapter.folder))}"
+    return f"no card  It was not evaluated: {command}"
 
 
 def last_adapter(recipe: str) -> Path:
