@@ -50,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
     for name, (arguments, flags) in COMMANDS.items():
         what = getattr(commands, name).__doc__
-        words = {"help": what.partition("\n")[0], "description": what}
-        command = add(name, allow_abbrev=False, **words)
+        summary = what.partition("\n")[0]
+        command = add(name, help=summary, description=what, allow_abbrev=False)
         for argument in arguments.split():
             bare = argument.rstrip("?*+")
             count = argument.removeprefix(bare) or None
@@ -96,9 +96,9 @@ def as_flags(text: str, command: str) -> str:
             return name if value in YES else name.replace("--", "--no-")
         return f"{name} {found[2]}" if found[2] else name
 
-    flags = COMMANDS[command][1].split()
-    if command == "run":
+    if command == "run":  # it takes NAME=VALUE
         return re.sub(r"(\w+) = (\w+) \(in a terminal --[\w-]+\)", r"\1=\2", text)
+    flags = COMMANDS[command][1].split()
     if not flags:
         return text
     if "out" in flags:
@@ -106,6 +106,18 @@ def as_flags(text: str, command: str) -> str:
     names = "|".join(flags).upper()
     text = re.sub(r"\w+ = \w+ \(in a terminal (--[\w-]+)\)", r"\1", text)
     return re.sub(rf"(?<![\w/.-])({names})(?![\w/-])(?: ?= ?(\S*[^\s,.;)]))?", flag, text)
+
+
+def refusal(command: str, unknown: Sequence[str]) -> str:
+    """What is said of words that a command does not know, with the likeliest cure."""
+    arguments, flags = COMMANDS[command]
+    flag = unknown[0].partition("=")[0]
+    near = get_close_matches(flag, [f"--{name}" for name in flags.split()], 1, cutoff=0.75)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    if flag.removeprefix("--") in re.findall(r"\w+", arguments):
+        meant = f" Name it without {flag}."
+    cure = f"See its flags: python -m helpers {command} --help"
+    return f"error: {command} has no {' '.join(unknown)}.{meant}\n{cure}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,18 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(known)
     command = given.pop("command")
     if unknown:
-        arguments, flags = COMMANDS[command]
-        flag = unknown[0].partition("=")[0]
-        near = get_close_matches(flag, [f"--{name}" for name in flags.split()], 1, cutoff=0.75)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        if flag.removeprefix("--") in re.findall(r"\w+", arguments):
-            meant = f" Name it without {flag}."
-        cure = f"See its flags: python -m helpers {command} --help"
-        parser.exit(2, f"error: {command} has no {' '.join(unknown)}.{meant}\n{cure}\n")
+        parser.exit(2, refusal(command, unknown))
     work = getattr(commands, command)
-    # what is a setting goes there, the rest to the function of the command's name
-    arguments = [value for name, value in given.items() if name not in SETTINGS]
-    flags = {f"--{n}": value for n, value in given.items() if n in SETTINGS and value is not None}
+    arguments, flags = [], {}
+    for name, value in given.items():
+        if name not in SETTINGS:
+            arguments.append(value)
+        elif value is not None:
+            flags[f"--{name}"] = value
     try:
         work(*arguments, Settings.read(flags, "--{}".format))
     except KeyboardInterrupt as error:
