@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what, then = "stopped", ""
         if command == "run" or "resume" in COMMANDS[command][1].split():
             what, then = "stopped; what was done is saved", ": it goes on from there"
-        print(f"\n{error or what}\nRun the same command again{then}.", file=sys.stderr)
+        print(f"\n{str(error) or what}\nRun the same command again{then}.", file=sys.stderr)
         return 130
     except EXPECTED as error:
         print(f"error: {as_flags(str(error), command)}", file=sys.stderr)
