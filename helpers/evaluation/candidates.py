@@ -86,15 +86,17 @@ def find_candidates(
 
 def recipes_of(names: Sequence[str]) -> list[str]:
     """The recipes that the adapters and exports among the names learned, each once."""
-    found = {}
-    for folder in map(Path.absolute, map(Path, names)):
-        learned = read_object(folder / "export.json", {}, "Export it again.")
+    found = []
+    for name in names:
+        folder = Path(name).absolute()
+        said = read_object(folder / "export.json", {}, "Export it again.")
         run = Run.read(folder.parent)
-        if learned is None and run and is_adapter(folder):
-            learned = run.manifest
-        if learned and learned.get("recipe"):  # an adapter from elsewhere names none
-            found[learned["recipe"]] = True
-    return list(found)
+        if said is None and run and is_adapter(folder):
+            said = run.manifest
+        recipe = (said or {}).get("recipe")  # an adapter from elsewhere names none
+        if recipe and recipe not in found:
+            found.append(recipe)
+    return found
 
 
 def recorded_rows(adapters: Iterable[Adapter]) -> str:
@@ -103,7 +105,7 @@ def recorded_rows(adapters: Iterable[Adapter]) -> str:
 
 
 def rows_of(adapters: Iterable[Adapter]) -> str:
-    """The same place. Raises FileNotFoundError if that was a path where nothing lies now."""
+    """`recorded_rows`; raises FileNotFoundError if that was a path where nothing lies now."""
     place = recorded_rows(adapters)
     if missing(place):
         raise FileNotFoundError(
@@ -151,7 +153,10 @@ def as_trained(recipe: Recipe, adapters: Iterable[Adapter]) -> Recipe:
 def loaded(
     chosen: Sequence[Candidate], recipe: Recipe, machine: Machine, vllm: bool
 ) -> Iterator[tuple[Candidate, object, object]]:
-    """Each candidate with its model and tokenizer; a base is loaded once for all that need it."""
+    """Each candidate with its model and tokenizer; a base is loaded once for all that need it.
+
+    A model is good until the next candidate is asked for.
+    """
     for base, four_bit in sorted({(candidate.base, candidate.four_bit) for candidate in chosen}):
         members = [c for c in chosen if c.base == base and c.four_bit == four_bit]
         first = next((member.adapter for member in members if member.adapter), base)

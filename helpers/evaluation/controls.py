@@ -61,8 +61,8 @@ def control_problems(
         if other and question_key(other.question) not in known:
             twins.append(other)
     count = min(len(asked), MOST_FRESH)
-    kind = "physics" if recipe.score.__name__ == "eed_score" else "words"
-    for problem in generate("test", 3 * count, 1_000 + seed, kind):
+    stories = "physics" if recipe.score.__name__ == "eed_score" else "words"
+    for problem in generate("test", 3 * count, 1_000 + seed, stories):
         if question_key(problem.question) not in known:
             name = f"fresh-{seed}-{len(fresh)}"
             fresh.append(Example(name, problem.question, "", problem.result))
@@ -83,9 +83,9 @@ def twin(example: Example, rng: random.Random) -> Example | None:
     truth = steps[-1].value
     numbers = [stated_number(text) for text in NUMBER.findall(question)]
     free = [stated_number(text) for text in FREE.findall(question)]
-    free = [number for number in free if number > 1 and not 1900 <= number <= 2100]
-    sure = uses(steps, question, numbers)
-    if not free or len(numbers) > len(set(numbers)) or not sure.issuperset(free):
+    free = [number for number in free if number > 1 and not 1900 <= number <= 2100]  # no years
+    twice = len(numbers) > len(set(numbers))
+    if not free or twice or not uses(steps, question, numbers).issuperset(free):
         return None
     if truth != stated_number(example.answer):
         return None
@@ -134,14 +134,18 @@ def uses(steps: Sequence[Equation], question: str, numbers: Sequence[Fraction]) 
 
 
 def follow(steps: Sequence[Equation], changed: Mapping[Fraction, Fraction]) -> Fraction | None:
-    """The last result from other numbers; None where a step is not as whole, or positive."""
+    """The last result from other numbers.
+
+    None where a step's result is not whole or positive as it was, or has over two decimals.
+    """
     now = dict(changed)
     for step in steps:
         result = arithmetic_value(exchange(NUMBER, step.left, now))
-        if result is None or (result <= 0) != (step.value <= 0):
+        if result is None:
             return None
-        whole = result.denominator == 1
-        if whole != (step.value.denominator == 1) or (100 * result).denominator > 1:
+        as_positive = (result > 0) == (step.value > 0)
+        as_whole = (result.denominator == 1) == (step.value.denominator == 1)
+        if not as_positive or not as_whole or (100 * result).denominator > 1:
             return None
         now[step.value] = result
     return result

@@ -197,7 +197,10 @@ def keep_only(path: Path, made_of: dict, resume: bool) -> None:
 
 
 def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
-    """The replies, given what `training.in_batches` takes; those on the disk are not made again."""
+    """For each prompt its place, and a `Completion`'s values; those on the disk are not made again.
+
+    given: what `in_batches` takes, but for model and tokenizer and how many are done.
+    """
     path = path.with_suffix(".replies")
     batches = runs.read_lines(path) if path.is_file() else []
     runs.write_lines(path, batches)  # without a line that was cut in half
@@ -218,10 +221,10 @@ def reply_to(model, tokenizer, given: tuple, path: Path) -> list[list]:
 
 
 class Engine:
-    """A base in vLLM, and the adapter that answers (None for none), which has its own number."""
+    """A base in vLLM, and the adapter that answers: None for none."""
 
     adapter: Adapter | None = None
-    number = 0
+    number = 0  # by which vLLM tells adapters apart
 
     def __init__(self, first: Adapter | str, base: str, recipe: Recipe, machine: Machine):
         """first: the adapter whose tokenizer is used, or the base. ImportError without vLLM."""

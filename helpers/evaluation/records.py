@@ -104,6 +104,10 @@ def vote(record: Record, wrong: list[str], same: Same) -> int | None:
     return len(wrong)
 
 
+def is_right(vote: int) -> bool:
+    return vote == RIGHT
+
+
 def tries(voted: Votes) -> dict[str, dict[str, dict]]:
     """`pass` and `majority` at k = "1", "2", …, each with its 95 % interval over problems.
 
@@ -115,7 +119,7 @@ def tries(voted: Votes) -> dict[str, dict[str, dict]]:
         passed, agreed = [], []
         for _, answers in sorted(voted.items()):
             passed.append(statistics.pass_at_k(samples, answers.count(RIGHT), k))
-            agreed.append(statistics.majority_at_k(answers, RIGHT.__eq__, k))
+            agreed.append(statistics.majority_at_k(answers, is_right, k))
         passes[str(k)] = statistics.share(passed)
         majorities[str(k)] = statistics.share(agreed)
     return {"pass": passes, "majority": majorities}
@@ -131,7 +135,7 @@ def agreement(voted: Votes) -> dict:
     for answers in voted.values():
         counts = Counter(answer for answer in answers if answer is not None)
         agreeing.append(max(counts.values(), default=0) / len(answers))
-        right.append(statistics.majority_at_k(answers, RIGHT.__eq__, len(answers)))
+        right.append(statistics.majority_at_k(answers, is_right, len(answers)))
     levels = []
     for level, part in pd.Series(right).groupby(pd.Series(agreeing)):
         low, high = statistics.wilson(round(part.sum()), len(part))
@@ -149,8 +153,8 @@ def results(found: Mapping[str, Answers], recipe: Recipe) -> dict:
         held["sampled"][name] = summarise(sampled, spans)
         voted = votes(sampled, recipe.score)
         held["tries"][name] = tries(voted)
-        *_, vote = held["tries"][name]["majority"].values()
-        held["sampled"][name]["vote"] = vote  # of all samples: what else costs no training
+        majorities = list(held["tries"][name]["majority"].values())
+        held["sampled"][name]["vote"] = majorities[-1]  # of all samples
         held["agreement"][name] = agreement(voted)
     for before, after in itertools.pairwise(found):
         held["compare"][f"{before} → {after}"] = compare(found[before][1], found[after][1])

@@ -50,8 +50,8 @@ def conclude(
     model; {} for nothing.
     """
     greedy, weights = {}, {}
-    for name, answers in found.items():
-        greedy[name] = [record.line for record in answers[0]]
+    for name, (first, _) in found.items():
+        greedy[name] = [record.line for record in first]
         weights |= adapter_hash(name, folder)
     results = {**results, "recipe": recipe.name, "data": where, "weights": weights}
     if remembered:
@@ -70,7 +70,8 @@ def conclude(
         results=results,
         embedded=where == EMBEDDED,
         pictures=pictures,
-        answers=json.dumps(greedy).replace("<", "\\u003c"),  # which could end the script
+        # "<" could end the script; Jinja's own tojson would sort the models
+        answers=json.dumps(greedy).replace("<", "\\u003c"),
         records=records,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")

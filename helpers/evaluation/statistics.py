@@ -18,7 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint, samplesize_proportions_2indep_onetail
 
 RESAMPLES, PERMUTATIONS = 2000, 9999
-FEW = 12  # problems that differ, of which each permutation is looked at
+FEW = 12  # problems that differ: the signs of so many are tried in every combination
 SUBSETS = 5000  # of a problem's answers: up to so many are all counted, of more a draw
 POWER, LEVEL = 0.8, 0.05  # of the test that `problems_needed` plans
 
@@ -38,8 +38,8 @@ def interval_of_mean(
 ) -> tuple[float, float]:
     """The 95 % bootstrap interval of a mean over problems.
 
-    A bootstrap takes equal values for certain. Theirs is what a share of unlike problems that n
-    tries can miss would change, for values from `least` to `most`.
+    A bootstrap takes equal values for certain, so they get an interval of their own: by the largest
+    share of problems that n of them can miss in one case of 40, with values of `least` or `most`.
     """
     values = np.asarray(values, dtype=float)
     if np.ptp(values) == 0:
@@ -89,9 +89,9 @@ def paired(before: pd.Series, after: pd.Series) -> dict:
 
 def paired_p(before: pd.Series, after: pd.Series) -> float:
     """The two-sided p of random signs of the differences; 1 of one problem, which says nothing."""
-    apart = before != after
-    if apart.sum() <= FEW:  # all of their signs can be tried
-        before, after = before[apart], after[apart]
+    differs = before != after
+    if differs.sum() <= FEW:
+        before, after = before[differs], after[differs]
     if len(before) < 2:
         return 1.0
     test = stats.permutation_test(

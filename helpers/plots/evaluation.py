@@ -95,13 +95,12 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
             voting[name] = levels
     for i, (name, colour, stroke) in enumerate(looks(voting)):
         levels = voting[name]
-        levels["place"] = levels["agreement"] - 0.012 * i
-        for level in levels.itertuples():
-            place, shift = (level.place, level.right), (-4, 5 + 9 * i)
-            axis.annotate(level.n, place, shift, color=colour, **FIGURES["number"])
+        places = levels["agreement"] - 0.012 * i  # beside each other
+        for place, right, n in zip(places, levels["right"], levels["n"], strict=True):
+            axis.annotate(n, (place, right), (-4, 5 + 9 * i), color=colour, **FIGURES["number"])
         errors = error_bars(levels, "right")
-        look = {"color": colour, "linestyle": stroke, "label": name}
-        axis.errorbar("place", "right", errors, data=levels, marker="o", capsize=3, **look)
+        look = {"color": colour, "linestyle": stroke, "label": name, "marker": "o", "capsize": 3}
+        axis.errorbar(places, levels["right"], errors, **look)
     axis.set(**AXES["calibration"])
     axis.grid(alpha=0.3)
     legend(axis, 0.16)

@@ -64,8 +64,7 @@ def copy_adapter(base: str, adapter: Adapter, folder: str | Path) -> Export:
             shutil.copy(adapter.weights, made)
             save_config(adapter.config, public_name(base), made)
             complete(made, base, adapter, origin)
-    note = local_base(base)
-    if note:
+    if note := local_base(base):
         print(note)
     return Export.read(folder)
 

@@ -309,7 +309,7 @@ def hash_there(api: HfApi, repo: str, name: str, commit: str) -> str:
 @again
 def mark(api: HfApi, repo: str, tag: str, commit: str) -> None:
     """Puts a tag on a commit; one of that name moves."""
-    with contextlib.suppress(HfHubHTTPError):  # there is none, or create_tag fails
+    with contextlib.suppress(HfHubHTTPError):  # there is none; what else is wrong, create_tag says
         api.delete_tag(repo, tag=tag)
     api.create_tag(repo, tag=tag, revision=commit)
 
@@ -317,7 +317,7 @@ def mark(api: HfApi, repo: str, tag: str, commit: str) -> None:
 def token() -> str:
     """The token from HF_TOKEN, a Colab or Kaggle secret, or the stored login; never printed."""
     found = get_token()
-    if not found and place() == "kaggle" and not constants.HF_HUB_OFFLINE:  # else 40 seconds
+    if not found and place() == "kaggle" and not constants.HF_HUB_OFFLINE:  # it tries for 40 s
         from kaggle_secrets import UserSecretsClient
 
         with contextlib.suppress(Exception):  # of several kinds: it is not attached, say

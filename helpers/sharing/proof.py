@@ -117,9 +117,9 @@ def earlier_proof(export: Export, asked: str) -> Proof | None:
     if not proved_before(export.folder, export.origin):
         return None
     found = read_object(proof_file(export.folder), {}, "Delete it.") or {}
-    if (found.pop("asked", ""), found.pop("files", {})) == (asked, export.origin["sha256"]):
-        return Proof(**found)
-    return None
+    same_questions = found.pop("asked", "") == asked
+    same_files = found.pop("files", {}) == export.origin["sha256"]
+    return Proof(**found) if same_questions and same_files else None
 
 
 def expected(base: str, adapter: Adapter, prompts: Sequence[str], max_new_tokens: int) -> dict:
