@@ -1,6 +1,6 @@
 """Teach a small Qwen3 to reason: the package behind the four notebooks.
 
-Read it in this order; a room imports only what stands above it, and recipes.py is the menu:
+Read it in this order; each part imports only what stands above it, and recipes.py is the menu:
 
     answers/      reads an answer out of a text and judges it: formats, numbers, formulas, EED
     rows.py       one row of a dataset, published or yours, becomes an Example

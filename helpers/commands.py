@@ -41,14 +41,12 @@ def grpo(settings: Settings) -> None:
 def both(settings: Settings) -> None:
     """SFT, where the recipe has it, and then GRPO."""
     first, second = settings.sft_output, settings.grpo_output
-    names = ["grpo"]
-    if not settings.adapter and get_recipe(settings.recipe or DEFAULT_RECIPE).sft:
-        names = ["sft", "grpo"]
-    elif first:
+    has_sft = not settings.adapter and get_recipe(settings.recipe or DEFAULT_RECIPE).sft
+    if first and not has_sft:
         raise ValueError("There is no SFT here, and so no --sft_output.\nLeave it out.")
     if first and Path(first).resolve() == Path(second).resolve():
         raise ValueError("--sft_output and --grpo_output are one folder.\nName another.")
-    train(names, settings)
+    train(["sft", "grpo"] if has_sft else ["grpo"], settings)
 
 
 def train(names: Sequence[str], settings: Settings) -> None:
@@ -278,23 +276,23 @@ def export(settings: Settings) -> None:
         sharing.check_gguf(settings.gguf)
     own = results_of([adapter], name) / "export" / f"merged-{settings.precision}"
     place = Path(settings.out or own)
-    staging = settings.staging or None
     generated = data.load(get_recipe(DEFAULT_RECIPE), data.EMBEDDED, "cpu")
     examples = generated["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]
     limit = min(256, recipe.grpo.max_completion)
     print(f"adapter  {adapter.folder}", flush=True)
-    merged = sharing.merge(base, adapter, place, settings.precision, staging)
+    merged = sharing.merge(base, adapter, place, settings.precision, settings.staging)
     print(f"merged   {place}, {merged.megabytes:.2f} MB", flush=True)
     if not merged.origin["proved"]:
         print("proving  it in a fresh process; minutes, where the model is large", flush=True)
     proof = sharing.prove(merged, base, adapter, prompts, limit)
     print(f"proved   {proof}")
-    if sharing.local_base(base):
-        print(f"base     {sharing.local_base(base)}")
+    if note := sharing.local_base(base):
+        print(f"base     {note}")
     print(write_card(merged, adapter, recipe, settings.repo), flush=True)
     if settings.gguf:
-        made = sharing.to_gguf(merged, place.with_name("gguf"), recipe, settings.gguf, staging)
+        beside = place.with_name("gguf")
+        made = sharing.to_gguf(merged, beside, recipe, settings.gguf, settings.staging)
         print(f"gguf     {made.folder / settings.gguf}.gguf")
 
 

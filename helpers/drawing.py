@@ -51,14 +51,13 @@ def recipe_of(manifest: Mapping) -> Recipe:
 
 
 def read_log(run: Path) -> list[dict]:
-    """The numbers of the log in a run's folder, or of a log file; a null is no number.
+    """The numbers of the log in a run's folder, or of a log file; a null counts as not finite.
 
     Raises ValueError if there is none.
     """
-    for path in (run, run / "log.jsonl", run / "grpo_training_logs.jsonl"):
-        if path.is_file():
-            break
-    else:
+    places = (run, run / "log.jsonl", run / "grpo_training_logs.jsonl")
+    path = next(filter(Path.is_file, places), None)
+    if path is None:
         cure = "Give a run's folder, such as outputs/gsm8k_xml/grpo, or a file of JSON lines."
         raise ValueError(f"There is no log in {run}.\n{cure}")
     lines = runs.read_lines(path)
