@@ -126,8 +126,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     test = splits["test"]
     asked = test.take(problems)
     print(*chosen, sep="\n")
-    print(f"rows      {where}: {len(test.examples)} to measure with, {len(asked)} asked", end="")
-    print(f" (left out: {test.left_out})")
+    counts = f"{len(test.examples)} to measure with, {len(asked)} asked"
+    print(f"rows      {where}: {counts} (left out: {test.left_out})")
     data.note_rows(chosen[0].base, where)
     seen = evaluation.learned_from(adapters, recipe, asked, where)
     if seen:
@@ -138,22 +138,8 @@ def evaluate(names: Sequence[str], settings: Settings) -> None:
     results = evaluation.results(found, recipe)
     evaluation.draw(found, results, folder)
     results = evaluation.conclude(found, results, recipe, folder, where, remembered)
-    print_results(results, where)
-    if recipe.format is HASH:
-        print("lm-eval strict takes the first #### anywhere, strict the last on its own line")
-    if remembered:
-        print_control(remembered)
+    print_results(results, recipe)
     print(f"\nreport   {folder / 'report.html'}\nsummary  {folder / 'summary.json'}")
-
-
-def print_control(remembered: Mapping) -> None:
-    """How accurate each model is on problems that nobody can have learned by heart."""
-    from helpers import evaluation
-
-    print(evaluation.show_control(remembered).to_string())
-    print("flexible, sampled, beside the problems themselves; fresh: generated stories")
-    if not any("twins" in kinds for kinds in remembered.values()):
-        print("twins: none, for no solution here says where each of its numbers comes from")
 
 
 def results_of(adapters: Sequence, recipe: str) -> Path:
@@ -162,16 +148,23 @@ def results_of(adapters: Sequence, recipe: str) -> Path:
     return runs[0].folder.parent if runs else Path("outputs", recipe)
 
 
-def print_results(results: Mapping, where: str) -> None:
-    """The tables of what summary.json holds: accuracies, rewards, and who is better than whom."""
+def print_results(results: Mapping, recipe: Recipe) -> None:
+    """What summary.json holds: accuracies, rewards, who is better than whom, and who remembers."""
     from helpers import evaluation
 
     for kind in ("greedy", "sampled"):
-        print(f"\n{kind}\n{evaluation.show(results[kind], where).to_string()}")
+        print(f"\n{kind}\n{evaluation.show(results[kind], results['data']).to_string()}")
     rewards = evaluation.show_rewards(results["sampled"])
     print(f"\nsampled, rewards\n{rewards.to_string()}\n")
     for name, change in results["compare"].items():
         print(f"{name}: {evaluation.points(change)}, p = {change['p']:.2g}")
+    if recipe.format is HASH:
+        print("lm-eval strict takes the first #### anywhere, strict the last on its own line")
+    if "control" in results:
+        print(evaluation.show_control(results["control"]).to_string())
+        print("flexible, sampled, beside the problems themselves; fresh: generated stories")
+        if not any("twins" in kinds for kinds in results["control"].values()):
+            print("twins: none, for no solution here says where each of its numbers comes from")
 
 
 def ask(name: str, settings: Settings) -> None:
@@ -179,14 +172,14 @@ def ask(name: str, settings: Settings) -> None:
     from helpers import evaluation, training
 
     name = adapter_of(name)
-    learned = settings.recipe or next(iter(evaluation.recipes_of([name])), DEFAULT_RECIPE)
-    recipe = get_recipe(learned)
+    judge = settings.recipe or next(iter(evaluation.recipes_of([name])), DEFAULT_RECIPE)
+    recipe = get_recipe(judge)
     base = settings.model or None
     [found] = evaluation.find_candidates([name], recipe, settings.use_4bit, base=base)
     here, recipe = fitted(machine.detect(), recipe, found.base, settings.budget)
     recipe = found.fit(recipe)
     model, tokenizer = training.load(found.adapter or found.base, recipe, here)
-    print(f"asked as in {learned}; an empty line ends it")
+    print(f"asked as in {judge}; an empty line ends it")
     with contextlib.suppress(EOFError):
         while question := input("\nquestion: ").strip():
             training.ask(model, tokenizer, recipe, question)

@@ -21,7 +21,6 @@ from helpers.recipes import Recipe
 from helpers.runs import Run, write_json
 from helpers.training import adapter_identity
 
-
 PICTURES = ("accuracy", "outcomes", "scores", "tokens", "agreement")  # as the page shows them
 
 
