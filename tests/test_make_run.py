@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import nbformat
 import pytest
 
-from helpers import notebooks
+from helpers import machine, notebooks
 from helpers.__main__ import main
 from helpers.notebooks import NOTEBOOKS, parameters_of, parse
 from helpers.settings import Settings
@@ -102,6 +103,16 @@ def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
     assert list(tmp_path.rglob("checkpoint-*")), "the step ends and is saved first"
     assert running.returncode == 130 and "Traceback" not in shown
     assert "stopped in 01_sft.ipynb" in shown and "Run the same command again" in shown
+
+
+def test_an_interrupt_without_words_is_told_in_words(monkeypatch, capsys):
+    monkeypatch.setattr(machine, "detect", mock.Mock(side_effect=KeyboardInterrupt))
+    for words, said in (
+        (["evaluate", "x"], "stopped; what was done is saved"),
+        (["plan"], "stopped"),
+    ):
+        assert main(words) == 130
+        assert capsys.readouterr().err.startswith(f"\n{said}\nRun the same command again")
 
 
 def test_a_full_disk_ends_the_run_in_words(tmp_path, capsys):
