@@ -90,11 +90,14 @@ def as_flags(text: str, command: str) -> str:
     'Set --model x, or --no-resume.'
     """
 
-    def flag(found: re.Match) -> str:
-        name, value = f"--{found[1].lower()}", (found[2] or "").lower()
-        if name in SWITCHES and value in YES + NO:
-            return name if value in YES else name.replace("--", "--no-")
-        return f"{name} {found[2]}" if found[2] else name
+    def as_flag(found: re.Match) -> str:
+        parameter, value = found.groups(default="")
+        name = f"--{parameter.lower()}"
+        if name in SWITCHES and value.lower() in YES:
+            return name
+        if name in SWITCHES and value.lower() in NO:
+            return name.replace("--", "--no-")
+        return f"{name} {value}".rstrip()
 
     if command == "run":  # it takes NAME=VALUE
         return re.sub(r"(\w+) = (\w+) \(in a terminal --[\w-]+\)", r"\1=\2", text)
@@ -105,7 +108,7 @@ def as_flags(text: str, command: str) -> str:
         text = re.sub(r"\bOUTPUT\b", "OUT", text)
     names = "|".join(flags).upper()
     text = re.sub(r"\w+ = \w+ \(in a terminal (--[\w-]+)\)", r"\1", text)
-    return re.sub(rf"(?<![\w/.-])({names})(?![\w/-])(?: ?= ?(\S*[^\s,.;)]))?", flag, text)
+    return re.sub(rf"(?<![\w/.-])({names})(?![\w/-])(?: ?= ?(\S*[^\s,.;)]))?", as_flag, text)
 
 
 def refusal(command: str, unknown: Sequence[str]) -> str:

@@ -176,7 +176,7 @@ def loaded(
                     name = f"{candidate.label}_"  # the one loaded first is called "default"
                     model.load_adapter(str(candidate.adapter.folder), adapter_name=name)
                     model.set_adapter(name)
-                elif first is not base:
+                elif first is not base:  # it was loaded with an adapter on it
                     switched = model.disable_adapter()
                 with switched:
                     yield candidate, model, tokenizer
