@@ -267,8 +267,8 @@ def export(settings: Settings) -> None:
     base = settings.model or sharing.unquantised_name(adapter.base)
     if settings.gguf:
         sharing.check_gguf(settings.gguf)
-    own = results_of([adapter], name) / "export" / f"merged-{settings.precision}"
-    place = Path(settings.out or own)
+    usual = results_of([adapter], name) / "export" / f"merged-{settings.precision}"
+    place = Path(settings.out or usual)
     generated = data.load(get_recipe(DEFAULT_RECIPE), data.EMBEDDED, "cpu")
     examples = generated["train"].examples[:ASKED]
     prompts = [data.prompt_text(recipe, adapter.tokenizer, e.question) for e in examples]

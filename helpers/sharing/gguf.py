@@ -38,9 +38,8 @@ def find_program(name: str) -> Path:
 
 
 def run_program(command: Sequence) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-    )
+    how = {"capture_output": True, "text": True, "errors": "replace"}
+    return subprocess.run(command, stdin=subprocess.DEVNULL, **how)
 
 
 def last_words(done: subprocess.CompletedProcess) -> str:

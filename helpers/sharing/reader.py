@@ -72,8 +72,8 @@ class Reader:
         largest = self.trained.abs().max().item()
         difference = apart(logits, self.trained)
         return {
-            "same_text": count_same(texts, self.texts),
-            "same_rounded": count_same(texts, rounded_texts),
+            "same_text": sum(a == b for a, b in zip(texts, self.texts, strict=True)),
+            "same_rounded": sum(a == b for a, b in zip(texts, rounded_texts, strict=True)),
             "prompts": len(texts),
             "logit_difference": difference,
             "relative": difference / largest,
@@ -156,10 +156,6 @@ def work_place(base: str) -> tuple[str, torch.dtype]:
 def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest difference of two models' logits; NaN where one is not a number."""
     return (one - other).abs().max().item()
-
-
-def count_same(one: list[str], other: list[str]) -> int:
-    return sum(a == b for a, b in zip(one, other, strict=True))
 
 
 def end_with(parent: int) -> None:
