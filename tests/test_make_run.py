@@ -119,7 +119,7 @@ def test_a_full_disk_ends_the_run_in_words(tmp_path, capsys):
     place = tmp_path / "gsm8k_xml" / "notebooks" / NOTEBOOKS[0]
     place.parent.mkdir(parents=True)
     place.symlink_to("/dev/full")
-    assert main(["run", f"OUTPUT={tmp_path}"]) == 1
+    assert main(["run", f"OUTPUT={tmp_path}", "MAX_STEPS=1"]) == 1
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
 
 

@@ -69,8 +69,9 @@ class Pool:
                     f"Try it by hand to see why: {sys.executable} -c {BOOT!r}"
                 )
             child.warm = True
-            child.stdin.write(request)
-            child.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile: no reply
+                child.stdin.write(request)
+                child.stdin.flush()
             reply = child.stdout.readline()
             if reply:
                 self.idle.insert(0, child)

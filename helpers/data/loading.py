@@ -113,9 +113,10 @@ def usable_row(recipe: Recipe, dataset: str | None, device: str, start: int = 0)
     """
     splits = rows_of(recipe.source, dataset, device)
     rows = splits.get("test", splits["train"])
+    wanted = columns_of(recipe)
     for row in map(in_small_letters, chain(islice(rows, start, None), rows)):
         example, reason = read(recipe, row)
-        if not reason and not fault(recipe, example, row):
+        if not reason and not fault(recipe, example, row, wanted):
             return row
     return to_examples(recipe, rows, "test")  # raises, and says why
 
@@ -173,9 +174,7 @@ def nothing_usable(recipe: Recipe, split: str, found: Split, row: Mapping) -> st
     return f"{what}\n{cure}"
 
 
-def fault(
-    recipe: Recipe, example: Example, row: Mapping, columns: Iterable[str] = ()
-) -> str | None:
+def fault(recipe: Recipe, example: Example, row: Mapping, columns: Iterable[str]) -> str | None:
     """Why an example can be neither taught nor graded; None where it can.
 
     columns: what rewards get of the row.

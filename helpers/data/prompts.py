@@ -99,8 +99,13 @@ def chosen(recipe: Recipe, tokenizer, split: Split, stage: str, seed: int = 0) -
     """The examples that a stage ("priming", "sft", "grpo") trains on, and what was left out.
 
     Priming takes the shortest examples, which show the format with little else; the other stages
-    draw theirs by the seed. Priming and SFT leave out what has no solution.
+    draw theirs by the seed. Priming and SFT leave out what has no solution. Raises ValueError if
+    nothing is left.
     """
+    if not split.examples:
+        raise ValueError(
+            "The only usable row is held out to measure with.\nAdd rows to learn from."
+        )
     usable = solved(split) if stage in SUPERVISED else split.examples
     unsolved = len(split.examples) - len(usable)
     rows = getattr(recipe, stage).rows
@@ -141,11 +146,17 @@ def short_enough(recipe: Recipe, tokenizer, examples: Sequence[Example], stage: 
 
 
 def held_out(recipe: Recipe, tokenizer, split: Split) -> list[Example]:
-    """The test problems that GRPO is watched on: such as evaluation does not take, if there are."""
+    """The test problems that GRPO is watched on: such as evaluation does not take, if there are.
+
+    [] where all are too long.
+    """
     evaluated = {example.id for example in split.take(recipe.evaluation.problems)}
     others = [example for example in split.examples if example.id not in evaluated]
     watched = (others or split.examples)[:HELD_OUT]
-    return short_enough(recipe, tokenizer, watched, "grpo").examples
+    try:
+        return short_enough(recipe, tokenizer, watched, "grpo").examples
+    except ValueError:
+        return []
 
 
 def sft_dataset(recipe: Recipe, tokenizer, examples: Sequence[Example]):

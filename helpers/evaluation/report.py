@@ -69,7 +69,7 @@ def conclude(
         results=results,
         embedded=where == EMBEDDED,
         pictures=pictures,
-        # "<" could end the script; Jinja's own tojson would sort the models
+        # "<" could end the script; Jinja's own filter would sort the models
         answers=json.dumps(greedy).replace("<", "\\u003c"),
         records=records,
     )

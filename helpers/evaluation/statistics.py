@@ -148,12 +148,18 @@ def problems_needed(before: float, after: float, differing: float | None = None)
 
     differing: the share of problems on which one of the models alone is right, for a comparison in
     pairs (McNemar); None for two sets of problems, each of that size.
+    Raises ValueError for shares that are equal, or that no such share can bring so far apart.
 
     >>> problems_needed(0.70, 0.75), problems_needed(0.70, 0.75, differing=0.15)
     (1251, 469)
     """
     least, most = sorted((before, after))
     step = most - least
+    if not step or (differing is not None and differing < step):
+        raise ValueError(
+            f"No number of problems shows {before} → {after} where {differing} of them differ.\n"
+            "Give two shares, and as differing at least what is between them."
+        )
     if differing is None:
         return math.ceil(samplesize_proportions_2indep_onetail(step, least, POWER, alpha=LEVEL))
     level, reach = stats.norm.ppf(1 - LEVEL / 2), stats.norm.ppf(POWER)

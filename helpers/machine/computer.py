@@ -119,6 +119,13 @@ def ask_hub(answered: threading.Event) -> None:
     answered.set()
 
 
+def cores() -> int:
+    """How many of the computer's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def detect() -> Machine:
     """Looks at this computer and settles the libraries on it."""
     go_offline_without_hub()
@@ -129,7 +136,7 @@ def detect() -> Machine:
         device="cpu",
         name=platform.machine(),
         memory_gb=round(psutil.virtual_memory().total / GIB, 1),
-        cores=os.cpu_count(),
+        cores=cores(),
         place=place(),
         dtype="float32",
         disk_gb=round(shutil.disk_usage(".").free / GIB, 1),

@@ -87,8 +87,8 @@ class Reader:
     def look_at(self, folder: str) -> tuple[dict, torch.dtype]:
         """What a prompt and a reply become by what lies there, and the type of the weights."""
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        merged = Path(folder, "config.json").is_file()
-        config = AutoConfig.from_pretrained(folder if merged else self.base)
+        is_adapter = Path(folder, "adapter_config.json").is_file()
+        config = AutoConfig.from_pretrained(self.base if is_adapter else folder)
         facts = config.to_dict()
         for name in FREE:
             facts.pop(name, None)

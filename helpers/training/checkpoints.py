@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from helpers.machine import file_hash, versions
 from helpers.recipes import Recipe
-from helpers.runs import Run, write_json
+from helpers.runs import Run, read_object, write_json
 from helpers.settings import AFRESH
 from helpers.tiny import is_embedded
 from helpers.training.adapter import identity
@@ -92,10 +92,10 @@ def begin(run: TrainingRun, made_of: Mapping, resume: bool = True) -> Path | Non
     if not resume or earlier is None or not (finished or checkpoint):
         run.start_afresh(made_of, keep=finished)
         return None
-    changed = differences(earlier.manifest["fingerprint"], made_of)
+    changed = differences(earlier.manifest.get("fingerprint", {}), made_of)
     if finished:
         weights = run.adapter / "adapter_model.safetensors"
-        if not weights.is_file() or file_hash(weights) != earlier.manifest["adapter_hash"]:
+        if not weights.is_file() or file_hash(weights) != earlier.manifest.get("adapter_hash"):
             changed.append("its adapter, which is missing or damaged")
         if changed:
             run.start_afresh(made_of, keep=True)
@@ -216,10 +216,10 @@ def mark_whole(checkpoint: Path) -> None:
 
 def is_whole(checkpoint: Path) -> bool:
     try:
-        marked = json.loads((checkpoint / MARKER).read_text())["files"]
+        marked = read_object(checkpoint / MARKER, {"files": dict}, "Delete the checkpoint.")
     except (OSError, ValueError):
         return False
-    return marked.items() <= sizes(checkpoint).items()
+    return marked is not None and marked["files"].items() <= sizes(checkpoint).items()
 
 
 def step_of(checkpoint: Path) -> int:

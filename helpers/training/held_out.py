@@ -20,7 +20,7 @@ from helpers.training.unsloth_first import FastLanguageModel, quiet
 SHARE = 1 / 8  # of the replies that the steps between two looks draw; of the time less than a tenth
 LOOKS = 20  # at most so many in a run, besides those after its first and last step
 NO_BEST = (
-    "KEEP_BEST needs held-out problems, which vLLM and divided models are not asked.\n"
+    "KEEP_BEST needs held-out problems within MAX_PROMPT, and neither vLLM nor a divided model.\n"
     "Leave KEEP_BEST out."
 )
 

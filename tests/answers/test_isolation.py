@@ -100,6 +100,22 @@ def test_an_interrupted_question_leaves_no_stale_reply():
     assert workers()
 
 
+def test_a_child_that_dies_before_it_is_asked_gives_no_answer(monkeypatch):
+    workers()
+    child = isolation.POOL.idle[0]
+    fill = isolation.POOL.fill
+
+    def fill_and_kill():
+        fill()
+        child.kill()
+        child.wait()
+
+    monkeypatch.setattr(isolation.POOL, "fill", fill_and_kill)
+    assert isolation.ask("same_symbols", "a", "2") is None
+    monkeypatch.undo()
+    assert child.pid not in workers()
+
+
 def test_children_that_die_are_replaced():
     workers()
     for child in list(isolation.POOL.idle):

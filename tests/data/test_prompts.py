@@ -8,7 +8,9 @@ from helpers import data
 from helpers.data import prompts
 from helpers.recipes import RECIPES
 from helpers.rows import Example
+from helpers.runs import write_lines
 from helpers.tiny import TINY_MODEL
+from helpers.tiny.schemas import rows_for
 from tests.conftest import SHARED, needs_shared
 
 
@@ -58,6 +60,20 @@ def test_rows_that_are_too_long_are_left_out_and_counted(recipe, tokenizer, stag
     assert found.dropped == {f"longer than {limit} tokens": 4 - len(kept)}
     with pytest.raises(ValueError, match="None of the 1 rows"):
         data.short_enough(recipe, tokenizer, examples[1:2], stage)
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_one_usable_row_is_too_few_to_learn_from(recipe, tokenizer, tmp_path, stage):
+    path = tmp_path / "own.jsonl"
+    write_lines(path, rows_for("openai/gsm8k", "train", 1))
+    splits = data.load(recipe, str(path), "cpu")
+    with pytest.raises(ValueError, match="only usable row is held out .*\nAdd rows"):
+        data.chosen(recipe, tokenizer, splits["train"], stage)
+
+
+def test_a_run_whose_held_out_problems_are_too_long_is_not_watched(recipe, tokenizer):
+    long = [Example("1", "7 " * 400, "so", "7")]
+    assert data.held_out(recipe, tokenizer, data.Split(long, {})) == []
 
 
 def test_rows_that_are_tokenized_in_parts_stay_in_order(recipe, tokenizer, monkeypatch):

@@ -139,6 +139,12 @@ def test_many_samples_are_voted_on_by_a_draw():
     assert 0.3 < measures.majority_at_k(votes, "a".__eq__, 15) < 0.45
 
 
+@pytest.mark.parametrize("shares", [(0.7, 0.7), (0.7, 0.7, 0.2), (0.5, 0.9, 0.1)])
+def test_no_number_of_problems_shows_what_is_no_step(shares):
+    with pytest.raises(ValueError, match="No number of problems shows 0..*\nGive two shares"):
+        measures.problems_needed(*shares)
+
+
 def test_so_many_problems_show_the_step():
     """A test finds it in 80 % of simulations, McNemar's exact test in a little less."""
     rng, found = np.random.default_rng(3), []

@@ -186,10 +186,12 @@ def a_checkpoint(folder, step):
 def test_half_written_and_half_deleted_checkpoints_are_passed_over(tmp_path):
     """And old ones go; what is no checkpoint stays."""
     assert checkpoints.last_checkpoint(tmp_path) is None
-    _, old, good, half, cut, torn = (a_checkpoint(tmp_path, n) for n in (1, 2, 10, 20, 30, 40))
+    steps = (1, 2, 10, 20, 30, 40, 50)
+    _, old, good, half, cut, torn, other = (a_checkpoint(tmp_path, n) for n in steps)
     (half / checkpoints.MARKER).unlink()
     (cut / "optimizer.pt").write_bytes(b"x")
     (torn / checkpoints.MARKER).write_text('{"files": ')
+    (other / checkpoints.MARKER).write_text('{"files": []}')
     (tmp_path / "checkpoint-mine").mkdir()
     assert checkpoints.last_checkpoint(tmp_path) == good
     checkpoints.rotate(tmp_path)

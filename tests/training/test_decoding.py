@@ -1,6 +1,7 @@
 """What prompts share is read once: replies, losses and gradients are those of transformers."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,8 @@ def test_a_loss_with_prompts_read_once_is_the_same(kind, common):
 @pytest.mark.parametrize(("stage", "share"), [("sft", 0.75), ("grpo", 0.4)])
 def test_a_step_of_a_trainer_is_the_same(stage, share, recipe, machine, tmp_path, monkeypatch):
     """What it logs is what TRL's own step does, on the same replies; so little of it is read."""
+    grpo = replace(recipe.grpo, batch=16, max_completion=32)
+    recipe = replace(recipe, grpo=grpo, sft=replace(recipe.sft, batch=16))
     logged, read = [], []
     for alike in (lambda inputs: 0, decoding.read_alike):
         monkeypatch.setattr(decoding, "read_alike", alike)
