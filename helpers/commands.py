@@ -15,7 +15,6 @@ from pathlib import Path
 from helpers import machine, notebooks
 from helpers.answers import HASH
 from helpers.recipes import Recipe, for_model, get_recipe, overview
-from helpers.runs import Run
 from helpers.settings import DEFAULT_RECIPE, Settings
 from helpers.tiny import is_embedded
 
@@ -190,6 +189,8 @@ def adapter_of(name: str) -> str:
 
     Raises FileNotFoundError if that run has none yet.
     """
+    from helpers.runs import Run
+
     path = Path(name)
     inner = path / "adapter"
     for run, adapter in ((path, inner), (path.parent, path)):
@@ -314,6 +315,8 @@ def write_card(merged, adapter, recipe: Recipe, repo: str) -> str:
 
 def last_adapter(recipe: str) -> Path:
     """The adapter under outputs/ whose run ended last. FileNotFoundError if there is none."""
+    from helpers.runs import Run
+
     ended = {}
     for path in sorted(Path("outputs").glob(f"{recipe or '*'}/*/adapter/adapter_config.json")):
         run = Run.read(path.parents[1])
