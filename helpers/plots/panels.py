@@ -123,5 +123,5 @@ class Picture:
 def save(figure: Figure, path: str | Path) -> Picture:
     """Writes the figure as PNG."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    figure.savefig(path, dpi=110)
     return Picture(Path(path))
