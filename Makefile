@@ -26,7 +26,7 @@ test: $(VENV)/.ready-for-tests
 	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.ready-for-tests
-	@$(BIN)/python -m pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder --timeout 0 tests/test_real_model.py tests/test_soak.py tests $(ARGS)
+	@$(BIN)/python -m pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder --timeout 0 $(ARGS)
 	@$(BIN)/python -W ignore -m tests.results
 
 bench: $(VENV)/.ready-for-tests
