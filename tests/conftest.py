@@ -71,5 +71,7 @@ def held_by_another(place: Path):
 
 
 def pytest_collection_modifyitems(items):
-    """The long runs of the notebooks come first, so that no worker is left with these."""
-    items.sort(key=lambda item: item.path.stem != "test_running")
+    """What takes longest comes first, so that no worker is left with it."""
+    longest = ["test_soak", "test_real_model", "test_running"]
+    places = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))

@@ -112,6 +112,33 @@ def test_shared_cases(case):
         assert right is case["expected"], case["reason"]
 
 
+RARELY_WRITTEN = r"""
+f(-x) ✓ f(-x) ✗ -f(x)
+\sqrt{12} ✗ \sqrt12
+\angle ✓ \angle
+x \in A ✓ x \in A ✗ y \in A
+x \ne y ✓ y \ne x
+x \ne b ✗ x \ne a
+\binom{5}{2} ✓ {5 \choose 2} ✓ 10
+\mathbb{R} \setminus \{0\} ✓ \mathbb{R} - \{0\}
+105 ✓ 7!!
+T_1' ✓ T'_1
+v_0^2 ✓ v^{2}_{0}
+5 m s ✓ 5 m*s
+5 m/s ✓ 5 \frac{\text{m}}{\text{s}}
+18/hour ✓ 18 per hour ✓ 18
+15 \text{ cm} ✓ 3 \cdot 5 \text{ cm}
+2 \sec x ✓ 2 sec x
+y \sin x ✓ \sin(x) y ✗ \sin(xy)
+7 ✗ \log_2 (x,y) ✗ \ln_2 7 ✗ 1000!! ✗ \sqrt
+"""
+
+
+@pytest.mark.parametrize(("gold", "predicted", "same"), labelled(RARELY_WRITTEN))
+def test_what_is_rarely_written(gold, predicted, same):
+    assert same_math(predicted, gold) == float(same)
+
+
 # no other two of the 301 different golds are taken for the same answer
 SAME_IN_MATH500 = r"""
 -2,1 ✓ 1,-2
