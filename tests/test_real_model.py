@@ -1,5 +1,6 @@
 """A real chat model, SmolLM2-135M, through both trainers, an evaluation and a question."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,11 +13,13 @@ from tests.training import building
 
 
 @pytest.fixture(scope="module")
-def model() -> str:
+def model() -> Iterator[str]:
     try:
-        return str(smollm2.fetch(ROOT / ".venv" / "smollm2"))
+        folder = smollm2.fetch(ROOT / ".venv" / "smollm2")
     except ConnectionError as error:
         pytest.skip(str(error))
+    yield str(folder)
+    machine.detect()  # one thread again, for the tiny model of the tests that follow
 
 
 @pytest.mark.soak
