@@ -250,6 +250,8 @@ class Reader(UnitReader):
         return self.raw()
 
     def exponent(self) -> Node:
+        if self.ahead("number", "_"):  # v^2_0 is v_0^2
+            return self.atom()
         return self.braces_or_letter() or self.power()
 
     def argument(self) -> Node:

@@ -123,7 +123,8 @@ x \ne b ✗ x \ne a
 \mathbb{R} \setminus \{0\} ✓ \mathbb{R} - \{0\}
 105 ✓ 7!!
 T_1' ✓ T'_1
-v_0^2 ✓ v^{2}_{0}
+v_0^2 ✓ v^{2}_{0} ✓ v^2_0 ✗ v^{20}
+\frac{m x_i^2}{2} ✓ \frac12 m x^2_i ✗ m x_i
 5 m s ✓ 5 m*s
 5 m/s ✓ 5 \frac{\text{m}}{\text{s}}
 18/hour ✓ 18 per hour ✓ 18
