@@ -89,7 +89,9 @@ def test_every_recipe_through_all_four(name, tmp_path):
     [
         (["OUTPUT=/proc/nowhere"], "Cannot write to", "OUTPUT"),
         (["DATASET=./nothing"], "no folder at ./nothing", "Set DATASET to rows that are here"),
-        (["MODEL=./nothing"], "no adapter at ./nothing", "Give one"),
+        pytest.param(
+            *(["MODEL=./nothing"], "no adapter at ./nothing", "Give one"), marks=pytest.mark.soak
+        ),
     ],
 )
 def test_bad_input_ends_with_cause_and_cure(given, cause, cure, tmp_path):
@@ -99,7 +101,9 @@ def test_bad_input_ends_with_cause_and_cure(given, cause, cure, tmp_path):
     assert not list(tmp_path.rglob("adapter"))
 
 
-@pytest.mark.parametrize("name", ["02_grpo.ipynb", "04_export_push.ipynb"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("02_grpo.ipynb", marks=pytest.mark.soak), "04_export_push.ipynb"]
+)
 def test_later_notebooks_say_what_is_missing(name, tmp_path):
     with pytest.raises(RuntimeError, match="Run 01_sft.ipynb first, or set ADAPTER"):
         execute(name, tmp_path / name, {"OUTPUT": str(tmp_path)})
