@@ -157,8 +157,8 @@ def problems_needed(before: float, after: float, differing: float | None = None)
     step = most - least
     if not step or (differing is not None and differing < step):
         raise ValueError(
-            f"No number of problems shows {before} → {after} where {differing} of them differ.\n"
-            "Give two shares, and as differing at least what is between them."
+            f"No number of problems shows a step from {before} to {after}.\n"
+            "Give two different shares, and as differing at least what is between them."
         )
     if differing is None:
         return math.ceil(samplesize_proportions_2indep_onetail(step, least, POWER, alpha=LEVEL))

@@ -141,7 +141,7 @@ def test_many_samples_are_voted_on_by_a_draw():
 
 @pytest.mark.parametrize("shares", [(0.7, 0.7), (0.7, 0.7, 0.2), (0.5, 0.9, 0.1)])
 def test_no_number_of_problems_shows_what_is_no_step(shares):
-    with pytest.raises(ValueError, match="No number of problems shows 0..*\nGive two shares"):
+    with pytest.raises(ValueError, match="shows a step from 0.. to 0...\nGive two different"):
         measures.problems_needed(*shares)
 
 
