@@ -57,6 +57,7 @@ def test_golds_of_phybench():
             side = side[len("\\boxed{") : -1]
         side = side.rpartition("=")[2].strip()
         assert eed_score(rf"\frac{{1}}{{2}}\left({side}\right)+\frac{{{side}}}{{2}}", gold) == 1.0
+        assert eed_score(side, gold) == eed_score(f"${side}$", gold) == 1.0  # as in a box
 
 
 @needs_shared
