@@ -239,15 +239,22 @@ def interval(part: Mapping, form: str) -> str:
 
 
 def address(root: Path = ROOT) -> str:
-    """The repository's owner and name, as pyproject.toml has them."""
+    """The repository's owner and name in pyproject.toml. Raises ValueError if there are none."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return ADDRESS.fullmatch(project["urls"]["Repository"])[1]
+    url = project.get("urls", {}).get("Repository", "")
+    found = ADDRESS.fullmatch(url)
+    if not found:
+        raise ValueError(
+            f"pyproject.toml has {url!r} for the repository, which is no address on GitHub.\n"
+            "Restore it with `git checkout pyproject.toml`, then give yours to `make address`."
+        )
+    return found[1]
 
 
 def move(url: str, root: Path = ROOT) -> dict[str, int]:
     """Writes another address wherever the present one stands; how often, by file.
 
-    Raises ValueError for what is no repository on GitHub.
+    Raises ValueError for what is no repository on GitHub, the new address or the present one.
     """
     new = ADDRESS.fullmatch(url.strip())
     old = address(root)

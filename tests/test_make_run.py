@@ -221,3 +221,10 @@ def test_the_address_is_written_everywhere(tmp_path):
         with pytest.raises(ValueError, match="not the address of a repository.\nGive one such as"):
             notebooks.move(wrong, tmp_path)
     assert notebooks.address(tmp_path) == old
+
+
+def test_an_address_that_is_not_on_github_is_not_replaced_by_guess(tmp_path):
+    for text in ('urls.Repository = "https://example.org/a/b"', 'name = "mine"'):
+        (tmp_path / "pyproject.toml").write_text(f"[project]\n{text}\n")
+        with pytest.raises(ValueError, match="no address on GitHub.\nRestore it with"):
+            notebooks.move("https://github.com/you/mine", tmp_path)

@@ -3,7 +3,7 @@
 Each term follows from the model's shape, the recipe and the code that trains: Unsloth on a GPU, TRL
 and transformers on a CPU. All rows are taken to be as long as the recipe allows.
 The tests hold them to measurements on the CPU; on a GPU they are derived from the sources. Only
-tensors are counted: a C library keeps freed blocks besides, on the embedded model 40 to 65 % more.
+tensors are counted: a C library keeps freed blocks besides, on the embedded model 24 to 65 % more.
 """
 
 import functools

@@ -1,5 +1,6 @@
 """A run that is being trained: it opens a stage's folder, writes a line a step, and ends it."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -58,8 +59,12 @@ class TrainingRun(Run):
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to go on with, or to read, unless it was made otherwise."""
-        return self.adapter.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
+        """Whether there is something to go on with, or to read, that these settings made."""
+        if not self.adapter.is_dir() and not any(self.checkpoints.glob("checkpoint-*")):
+            return False
+        earlier = Run.read(self.folder)
+        present = json.loads(json.dumps(self.settings()))  # with lists for tuples, as it is read
+        return earlier is not None and earlier.manifest.get("settings") == present
 
     def start_afresh(self, fingerprint: Mapping, keep: bool = False) -> None:
         """Empties the folder and writes a new manifest; keep: puts the old one aside."""
@@ -70,7 +75,7 @@ class TrainingRun(Run):
         self.manifest = {
             "recipe": self.recipe.name,
             "stage": self.stage,
-            "settings": settings_of(self.recipe) | self.taught_with(),
+            "settings": self.settings(),
             "seed": self.seed,
             "model": self.base,
             "dataset": self.dataset,
@@ -86,6 +91,10 @@ class TrainingRun(Run):
             "status": "running",
         }
         self.write_manifest()
+
+    def settings(self) -> dict:
+        """The recipe's settings and those of earlier stages, as the manifest holds them."""
+        return settings_of(self.recipe) | self.taught_with()
 
     def taught_with(self) -> dict:
         """The settings of earlier stages, from their runs: those may have had other flags."""

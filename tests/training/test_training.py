@@ -100,6 +100,14 @@ def test_a_run_tells_the_settings_of_the_stages_before_it(trained, recipe, machi
     assert (told["sft"]["batch"], told["grpo"]["batch"]) == (recipe.sft.batch, 8)
 
 
+def test_a_run_made_with_other_settings_is_none_to_go_on_with(trained, recipe, machine):
+    """GRPO looks before it trains, unless it goes on."""
+    output = trained[1].folder.parents[1]
+    other = replace(recipe, sft=replace(recipe.sft, batch=2))
+    begun = [TrainingRun(output, made, "sft", machine, 0, BASE).begun for made in (recipe, other)]
+    assert begun == [True, False]
+
+
 def test_priming_keeps_to_its_few_rows():
     few = RECIPES["openr1_boxed"]
     all_of_them = replace(few, priming=replace(few.priming, rows=None))
