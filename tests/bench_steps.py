@@ -39,13 +39,14 @@ SIXTEEN = (("per_device_train_batch_size", 16), ("gradient_accumulation_steps", 
 SIXTEEN += (("steps_per_generation", 4),)
 BY_LENGTH = (("train_sampling_strategy", "group_by_length"),)
 FIRST = {"TRL as it comes": STOCK, "no checkpointing": PLAIN, "LoRA in float32": FLOAT}
+FAIR = "(apart) TRL with LoRA in float32"
 GRPO_LEVERS = FIRST | {
     "merged weights while generating": MERGED,
     "prompts read once, ended rows dropped": DECODED,
     "W0 + sBA, dequantised once": DEQUANTISED["grpo"],
     "prompts read once in the loss, too": SHARED["grpo"],
     "the log (ours, as the notebooks run)": OURS["grpo"],
-    "(apart) TRL with LoRA in float32": CHECKPOINTING,
+    FAIR: CHECKPOINTING,
     "(idea) 16 × 4 instead of 64 at once": replace(DECODED, settings=SIXTEEN),
     "(idea) float32, without merging, on all cores": THREADS,
 }
@@ -53,7 +54,7 @@ SFT_LEVERS = FIRST | {
     "W0 + sBA, dequantised once": DEQUANTISED["sft"],
     "what all rows begin with read once": SHARED["sft"],
     "the log (ours, as the notebooks run)": OURS["sft"],
-    "(apart) TRL with LoRA in float32": CHECKPOINTING,
+    FAIR: CHECKPOINTING,
     "(idea) group_by_length": replace(OURS["sft"], settings=BY_LENGTH),
 }
 WANTED = {OURS["grpo"]: "at most 0.55 of the fair peer's", OURS["sft"]: "at most 0.55 of it"}
@@ -112,13 +113,15 @@ def costs(stage: str, found: dict[str, Variant]) -> list[Row]:
 
 
 def differences(stage: str, found: dict[str, Variant]) -> list[Row]:
-    """The loss must be the first one's; the gradient, which tells more, is as exact as bfloat16."""
-    _, *others = variants.same_arithmetic(found).items()
+    """The loss must be the fair peer's. TRL as it comes differs: it rounds LoRA to bfloat16."""
+    in_order = {FAIR: found[FAIR], **found}
+    _, *others = variants.same_arithmetic(in_order).items()
     rows = []
     for name, (loss, gradient) in others:
-        what = f"{stage} step, {name}: off TRL's on the same completions"
+        what = f"{stage} step, {name}: off the fair peer's on the same rows"
         measured = f"loss {loss:.0e}, gradient {gradient:.0e} of its length"
-        rows.append((what, measured, "loss at most 1e-5"))
+        wanted = "loss at most 1e-5" if found[name].levers.in_float else ""
+        rows.append((what, measured, wanted))
     return rows
 
 
