@@ -8,9 +8,11 @@ window of steps at its end.
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -102,8 +104,13 @@ def window_of(recipe: Recipe) -> int:
 
 def means(lines: Log) -> dict[str, float]:
     """The mean of each figure that at least half of the lines have."""
-    table = pd.DataFrame(lines).select_dtypes("number")
-    return table.dropna(axis="columns", thresh=math.ceil(len(lines) / 2)).mean().to_dict()
+    known = defaultdict(list)
+    for line in lines:
+        for key, value in line.items():
+            if isinstance(value, int | float):
+                known[key].append(value)
+    half = len(lines) / 2
+    return {key: fmean(values) for key, values in known.items() if len(values) >= half}
 
 
 def shown(means: Means, *keys: str) -> str:
