@@ -84,7 +84,7 @@ def rows(*answers) -> Split:
 
 
 def test_rows_whose_gold_does_not_earn_everything_are_left_out(recipe, capsys):
-    kept = check_golds(recipe, rows("7", "seven", "1,234", "1 000"))
+    kept = check_golds(recipe, rows("7", "seven", "1,234", "2 dozen"))
     assert [example.answer for example in kept.examples] == ["7", "1,234"]
     reason = "2 with an answer for which r_correctness does not pay 1"
     assert kept.left_out == f"1 before, {reason}"

@@ -82,6 +82,8 @@ def absolute(reader, bar):
 
 def matrix(reader, begin):
     """A matrix; cases, and relations one below the other, are a list."""
+    if begin.text == "vmatrix":
+        reader.fail()  # a determinant
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":

@@ -8,11 +8,11 @@ from helpers.answers.formats import Format, after_thinking, same_value
 from helpers.answers.numbers import LONGEST_REPLY, last_number
 from helpers.answers.vocabulary import words
 
-MARK = re.compile(r"\\boxed(?![A-Za-z])\s*(?P<open>\{)?|\\.|[{}]", re.DOTALL)
+MARK = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?|\\.|[{}]", re.DOTALL)
 BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[A-Za-z](?![A-Za-z])|[^\sA-Za-z\\{}$]|(?=\S))")
 FILLER = re.compile(  # in a box that is only named, or shown as an example
-    r"""(?i)(?:[\s{}$.,:;…?_~`'"()\[\]]|\\(?:[ ,;:!_]|[lcdv]?dots[bcm]?|q?quad|square|phantom)"""
-    r"|\\(?:text|math|boxed)[a-z]*|<?(?:your|the|final|answer|result|value|number|here)\b>?)*+"
+    r"""(?i)(?:[\s{}$.,:;…?_~`'"()\[\]]|\\(?:[ ,;:!_]|\Z|[lcdv]?dots[bcm]?|q?quad|square|phantom)"""
+    r"|\\(?:text|math|boxed)[a-z]*|<?(?:your|the|final|answer|result|value|number|letter|here)\b>?)*+"
 )
 STEP = re.compile(r"[0-9A-Za-z)}] ?(?:[-+*/×·^÷=]|\\(?:cdot|times|div|frac|sqrt|pm)\b)")
 HEDGE = re.compile(
@@ -22,9 +22,13 @@ HEDGE = re.compile(
 CORRECTION = re.compile(
     r"(?is)(?!.*\b(?:also|both|could|might|may)\b)"
     r".*?\b(?:wait|oops|sorry|actually|correction|mistaken"
-    r"|no(?=\s*[,.:;!—–-])|(?:is|was|looks) (?:wrong|incorrect|not right|not correct)"
+    r"|(?:no|wrong|incorrect|mistake)(?=\s*[),.:;!—–-])|scratch that|on second thoughts?"
+    r"|(?:is|was|looks|['’]s) (?:wrong|incorrect|not right|not correct)"
+    r"|(?:(?:is|was)n['’]t|can(?:not| not|['’]t) be) (?:right|correct|true)|misread|redo"
+    r"|let me correct"
     r"|(?:made|is|was) an? (?:\w+ )?(?:mistake|error|slip)|(?:it|that|this|answer) should be"
-    r"|(?:right|correct|corrected) (?:value|answer|result|number) (?:is|should be))\b"
+    r"|(?:right|correct|corrected|revised) (?:value|answer|result|number)"
+    r"(?: is| should be|(?=:)))\b"
 )
 PART = re.compile(r"(?i)(?:(?:^|\n)[ *]*\(?|\s\()([a-f]|i{1,3}|i?v)\)|\bpart \(?([a-f1-6])\b")
 SAYS = r"(?<![\w\\])(?!it\b|answer\b|that\b)(\\?[a-z][\w{}()]*) *(?:=|:|is\b|has\b)[\s$*]*"
@@ -65,7 +69,7 @@ def boxes(text: str) -> Iterator[Box]:
             if outer and depth == level:
                 yield Box(outer.start(), match.end(), text[outer.end() : match.start()].strip())
                 outer = None
-        elif mark.startswith("\\boxed") and outer is None:
+        elif mark.startswith(("\\boxed", "\\fbox")) and outer is None:
             bare = BARE.match(text, match.end())
             if bare:
                 yield Box(match.start(), bare.end(), bare["value"])

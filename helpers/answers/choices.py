@@ -8,12 +8,12 @@ LONGEST = 300  # characters
 CHOICE = re.compile(
     r"[\s*]*(?:\\(?:text|mathrm|mathbf)[a-z]*\s*\{\s*)*(?:[Tt]he\sanswer\sis\s|选项?)?"
     r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)[ :]+)?(?:\\(?:text|mathrm|mathbf)[a-z]*\s*\{\s*)*"
-    r"\(?\s*(?P<letter>[A-J])\s*(?P<mark>[).:}、,*]+|\s-\s|(?=\sis\scorrect)|(?=\\?\s\()|\Z)"
+    r"\(?\s*(?P<letter>[A-J])\s*(?P<mark>[).:}、,．*]+|\s[-–—]\s|(?=\sis\scorrect)|(?=\\?\s\()|\Z)"
     r"[\s\\,]*(?P<rest>.*)",
     re.DOTALL,
 )
 BETWEEN = re.compile(
-    r"\\(?:text|mathrm|mathbf)[a-z]*|\\[{}]|\b(?:[Oo]ptions?|[Cc]hoices?|and)\b|[\s{}()&,;、，.]"
+    r"\\(?:text|mathrm|mathbf)[a-z]*|\\[{}]|\b(?:[Oo]ptions?|[Cc]hoices?|and)\b|[\s{}()&,;、，.和及与]"
 )
 SEVERAL = re.compile(r"[A-J]{2,}")
 OTHER = re.compile(r"\([A-J]\)|\b[A-J](?:[).:]|\W*\Z)")
@@ -41,6 +41,14 @@ def same_in_letters(predicted: str, gold: str) -> bool | None:
     if WORD.fullmatch(predicted) and WORD.fullmatch(gold) and {kind(predicted), kind(gold)} - {""}:
         return predicted == gold or (kind(gold) == "word" and predicted.lower() == gold.lower())
     return None
+
+
+def without_letter(gold: str) -> str:
+    r"""The value of a choice such as `\textbf{(B)}\ 18`; any other gold as it is."""
+    choice = CHOICE.fullmatch(bare(gold)) if len(gold) <= LONGEST else None
+    if choice and choice["rest"] and "\\" in gold[: gold.index(choice["letter"])]:
+        return gold if OTHER.search(choice["rest"]) else choice["rest"]
+    return gold
 
 
 def kind(text: str) -> str:

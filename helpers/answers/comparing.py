@@ -15,7 +15,7 @@ from functools import partial
 
 from helpers.answers import isolation
 from helpers.answers.applying import applied
-from helpers.answers.choices import same_in_letters
+from helpers.answers.choices import same_in_letters, without_letter
 from helpers.answers.exact import NeedsSymbols, exactly
 from helpers.answers.forms import exact, interval, named, without_in
 from helpers.answers.parser import plain_number, read
@@ -69,7 +69,7 @@ def says_the_same(one: str, other: str, leaf: Leaf = exactly) -> bool:
     in_letters = same_in_letters(one, other)
     if in_letters is not None:
         return in_letters
-    answer, truth = applied(read_answer(one), read(other))
+    answer, truth = applied(read_answer(one), read(without_letter(other)))
     return crossed(one) == crossed(other) and same(answer, truth, leaf)
 
 

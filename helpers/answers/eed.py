@@ -62,7 +62,7 @@ def formula(text: str) -> Node:
         node = node[-1]
     if node.kind == "relation" and set(node[1].split()) == {"="}:
         first, *_, last = node[2:]
-        if last != first and found(first, "symbol"):
+        if last != first and (found(first, "symbol") or is_name(first)):
             node = last
     if node.kind == "unit" and node[2] not in ANGLES:
         node = node[1]

@@ -7,6 +7,7 @@ need no algebra system.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 
 from helpers.answers.tree import Node, found
@@ -47,6 +48,8 @@ def remainder(node: Node) -> int:
             return pow(remainder(base), whole(exponent), PRIME)
         case ("apply", name, *parts):
             return drawn(f"{name} of {[remainder(part) for part in parts]}")
+        case ("call", "binom", above, below) if whole(above) in range(LARGEST_FACTORIAL):
+            return math.comb(whole(above), max(0, whole(below))) % PRIME
         case ("call", "factorial", of) if whole(of) in range(LARGEST_FACTORIAL):
             return product(range(1, whole(of) + 1))
     raise ValueError

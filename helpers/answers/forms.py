@@ -88,7 +88,7 @@ def named(node: Node) -> tuple[Node | None, Node]:
     """(name, value) of `x = …`, where the last of several sides counts; else (None, the node)."""
     if node.kind == "relation" and set(node[1].split()) == {"="}:
         name, value = node[2], node[-1]
-        if is_name(name) and name != value:
+        if is_name(name) and name != value and name[1:2] != (number(-1),):
             return in_order(name, value)
     return None, node
 

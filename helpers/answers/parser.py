@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from helpers.answers.atoms import ATOMS, command
 from helpers.answers.tokens import Token, tokens
-from helpers.answers.tree import ONE, Node, Unreadable, depth, joined, number, symbol
+from helpers.answers.tree import ONE, Node, Unreadable, depth, found, joined, number, symbol
 from helpers.answers.unit_reader import WHOLE_WORDS, UnitReader
 from helpers.answers.vocabulary import CONSTANTS, FONTS, NUMBERS, RELATIONS, words
 
@@ -136,7 +136,7 @@ class Reader(UnitReader):
             else:
                 parts.append(-term if sign == "-" else term)
             sign = self.take(*SIGNS)
-        return joined("add", parts)
+        return sum_in_unit(parts)
 
     def term(self) -> Node:
         total = self.product()
@@ -294,6 +294,15 @@ class Reader(UnitReader):
 
 def is_whole(node: Node) -> bool:
     return node.kind == "number" and node[1].denominator == 1 and node[1] >= 0
+
+
+def sum_in_unit(terms: list[Node]) -> Node:
+    r"""A sum, in the unit of its last term where no other has one: `2+\sqrt{3}\text{ cm}`."""
+    *others, last = terms
+    alone = others and not any(found(term, "unit") or found(term, "plusminus") for term in others)
+    if not alone or last.kind != "unit" or last[2] in ("percent", "degree"):
+        return joined("add", terms)
+    return Node("unit", joined("add", [*others, last[1]]), last[2])
 
 
 def mixed(units: Node, part: Node) -> Node:

@@ -13,7 +13,7 @@ SPACED = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])"
 FRACTION = r"(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3}(?![0-9A-Za-z]))?"
 REST = (
     r"\\begin\s*\{(?P<begin>[a-z]+)\}|\\end\s*\{(?P<end>[a-z]+)\}|\\(?P<command>[A-Za-z]+)"
-    r"|(?P<word>[A-Za-z]+)|(?P<foreign>[^\W\d_]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
+    r"|(?P<word>[A-Za-z]+)|(?P<foreign>[^\W\d_A-Za-z]+)|(?P<space>\s+)|(?P<other>\\.|\*\*|.)"
 )
 
 

@@ -5,7 +5,7 @@ import re
 from helpers.answers.tokens import Cursor
 from helpers.answers.tree import Node
 from helpers.answers.units import is_unit
-from helpers.answers.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
+from helpers.answers.vocabulary import CONSTANTS, FUNCTIONS, GREEK, VOCABULARY, words
 
 WORD_UNIT = re.compile(r"(?=.*[aeiou])[a-z]{3,}")
 POWER = re.compile(r"\^\s*-?\s*[0-9]+")
@@ -14,7 +14,7 @@ UNIT_FONTS = ("mathrm", "mathbf", "operatorname", "mathit")
 UNIT_STARTS = ("word", "text")
 UNIT_ENDS = words("unit_ends") | {None}
 AFTER_VALUE = ("number", "}", ")", "!")  # what a bare unit may follow
-NO_UNITS = words("no_units")
+NO_UNITS, NO_UNIT = words("no_units"), re.compile(VOCABULARY["no_unit"])
 WHOLE_WORDS = (FUNCTIONS | GREEK | CONSTANTS.keys()) - {"lg"}  # `\frac lg`
 
 
@@ -26,11 +26,11 @@ class UnitReader(Cursor):
     def with_unit(self, node: Node) -> Node:
         r"""The node with its unit: `\text{ cm}^2`, `dollars per hour`, `\mathrm{km}/\mathrm{h}`."""
         name = self.unit()
-        if len(name) == 1 and not is_unit(name):
+        if len(name) == 1 and name.isascii() and not is_unit(name):
             return node * self.letter(name)  # `5\mathbf{j}`
         bare = POWER.sub("", name).lower()
         # `5 percent of x` has no unit: it is of something.
-        if NO_UNITS & set(bare.split()) or re.search("[0-9]|^percent |^per thousand", bare):
+        if NO_UNITS & set(re.split(r"\W+", bare)) or NO_UNIT.search(bare):
             self.fail()
         return Node("unit", node, name) if name else node
 
@@ -67,7 +67,8 @@ class UnitReader(Cursor):
             return self.next().text
         if begun and self.sees("^"):
             self.next()
-            return f"^{self.raw()}"
+            minus = self.take("-") or ""
+            return f"^{minus}{self.raw()}"
         if begun and self.sees("/", "*") and (self.kind(1) in UNIT_STARTS or self.unit_font(1)):
             return "/" if self.next().kind == "/" else "·"
         if not begun and self.per_unit() and self.before() == "number":
@@ -88,7 +89,7 @@ class UnitReader(Cursor):
             return False
         token = self.cut[self.at + ahead + 2]
         if is_unit(token.text):
-            return self.token().spaced or not self.physics
+            return self.token().spaced or token.spaced or not self.physics
         if self.physics or self.before(ahead) not in ("number", "/"):
             return False
         return token.text not in FUNCTIONS | {"e", "i"}
@@ -107,8 +108,9 @@ class UnitReader(Cursor):
         if not parts and self.before() not in AFTER_VALUE and self.cut[self.at - 1].text != "pi":
             return False
         if len(word) == 1:
-            if parts:  # `m/s` and `kg m`, but not `m g l`
-                fits = parts[-1] == "/" or (spaced and len(parts[-1]) > 1)
+            if parts:  # `m/s`, `kg m` and `m s^{-1}`, but not `m g l`
+                inverse = self.ahead("^", "-", skip=1) or self.ahead("^", "{", "-", skip=1)
+                fits = parts[-1] in ("/", "·") or (spaced and (inverse or len(parts[-1]) > 1))
             else:
                 letters = any(token.kind == "word" for token in self.cut[: self.at])
                 fits = spaced and not letters and self.kind(1) in (None, "/", "*", "^", "word")

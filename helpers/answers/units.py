@@ -20,7 +20,7 @@ MAGNITUDES = VOCABULARY["magnitudes"]
 COMPOUND = VOCABULARY["compound_units"]
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 KNOWN = FURTHER.union(POWERS, SCALES, MAGNITUDES, COMPOUND)
-PIECE = re.compile(r"(/|\bper\b)|([^\W\d_]+|[%°'\"])(?:\s*\^\s*(-?[0-9]))?")
+PIECE = re.compile(r"(/|\bper\b)|([^\W\d_]+|[%°'\"])(?:\s*\^\s*(-?)\s*([0-9]))?")
 
 
 class Unit(NamedTuple):
@@ -51,7 +51,7 @@ def unit(name: str) -> Unit | None:
     scale, basic = Fraction(1), Counter()
     sign = power = 1
     name = " ".join(COMPOUND.get(word, word) for word in name.split())
-    for over, word, exponent in PIECE.findall(name):
+    for over, word, minus, exponent in PIECE.findall(name):
         if over:
             sign = -1
         elif word in POWERS:
@@ -59,7 +59,7 @@ def unit(name: str) -> Unit | None:
         else:
             known = canonical(word)
             base, factor = SCALES.get(known, (known, Fraction(1)))
-            times = sign * power * int(exponent or 1)
+            times = sign * power * int(minus + (exponent or "1"))
             basic[base] += times
             scale *= factor**times
             sign = power = 1

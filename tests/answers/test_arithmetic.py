@@ -27,6 +27,7 @@ powers ✓ 3² + 1 = 10 ✓ 2^3 = 8 ✓ 2**3 = 8 ✓ 2^{10} = 1024 ✓ 2^-1 = 0.
 shares ✓ 20% of 50 = 10 ✓ 50 * .2 = 10 ✓ 100% - 40% = 60% ✓ 25/100 = 25% ✓ 5\% \times 100 = 5
     ✓ 1/3 * 100% = 33.3% ✗ 20% of 50 = 11 ✗ 100% - 40% = 61% ✗ 25 / 80 = 31.9%
 fractions ✓ \frac{1}{2} \times 10 = 5 ✓ 1/2 * 10 = 5 ✓ ½ * 10 = 5 ✓ 2 1/2 * 4 = 10 ✓ 10 / 4 = 2 1/2
+    ✓ \frac{10}{3} = 3\frac13 ✗ \frac{10}{3} = 2\frac13
     ✓ 2\frac{1}{2} + 1 = 3.5 ✓ 6 / 1/2 = 12 ✓ 1/3 + 1/3 = 2/3
     ✗ \frac{1}{2} \times 10 = 6 ✗ 2 1/2 * 4 = 9
 units ✓ 2 hours * 3 km/h = 6 km ✓ $3 x 4 = $12 ✓ 5 cm * 4 cm = 20 cm^2 ✓ $5/hour * 3 hours = $15
@@ -36,6 +37,7 @@ rounded ✓ 10 / 4 = 2.5 ✓ 10/3 = 3.33 ✓ 20/3 = 6.67 ✓ 20/3 = 6.66 ✓ 10/
     ✓ 399 * 3 ≈ 1,200 ✓ -10/3 = -3.33 ✓ -10/3 ≈ -3
     ✗ 10/3 = 3.34 ✗ 10/3 ≈ 4 ✗ 10/3 = 3 cups ✗ 10/3 = 3.4
 remainders ✓ 17 / 5 = 3 remainder 2 ✓ 17/5 = 3 R 2 ✓ 17 / 5 = 3 with a remainder of 2
+    ✓ 17/5 = 3 with 2 left ✓ 17/5 = 3 with 2 left over ✗ 17/5 = 3 with 1 left
     ✗ 17 / 5 = 3 remainder 1 ✗ 17 / 5 = 4 remainder 2 ✗ 17 / 0 = 3 remainder 2
 marks ✓ **3 + 4 = 7** ✓ 3 + 4 = **7** ✓ \(3 + 4 = 7\) ✓ * 3 + 4 = 7 ✓ - 3 + 4 = 7 ✓ 1. 3 + 4 = 7
     ✓ Step 1: 3 + 4 = 7 ✓ (3 + 4 = 7) ✗ **3 + 4 = 8** ✗ * 3 + 4 = 8
@@ -56,6 +58,7 @@ cut off ✓ 12 + 30 = ✓ 12 + 30 = 4 ✓ 12 + 30 = 50 -
 """
 # A question ✓ replies with an answer of their own ✗ that are false or from nowhere
 ANSWERS = """
+2 000 three times? ✓ 2 000 * 3 = 6 000. So 6 000. ✗ 2 000 * 3 = 6 000. So 7 000.
 3 and 4? ✓ 3 + 4 = 7. It is 7. ✓ It is 4. ✓ The sum is 3 + 4. That is 7 ✓ 3 plus 4 makes 7.
     ✗ 3 + 4 = 8. ✗ 3 + 4 = 7. It is 9. ✗ It is 9. ✗ 3 and 4, so 9.⏎#### 9
 Half a dozen of ten? ✓ It is 12. ✓ 0.5 ✓ 50% ✓ 10 ✗ 13

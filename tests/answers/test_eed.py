@@ -80,6 +80,7 @@ def test_a_busy_machine_changes_no_score():
 
 NO_FORMULA = ("", None, "mgh =", r"\frac{mgh}{", "mgh = mgh", "mgh, 2mgh")
 NO_FORMULA += (r"mgh \text{ or } 2mgh",)
+DRESSED = (r"mgh\ \mathrm{J}", r"mgh\mathrm{~J}", r"\text{PE} = mgh", r"\text{Work} = mgh\text{ J}")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,8 @@ NO_FORMULA += (r"mgh \text{ or } 2mgh",)
         *[("m g h", "mgh", 1.0), ("E = mgh", "U = mgh", 1.0), ("3", "3.0", 1.0)],
         *[("2mgh", "mgh", 0.35), ("mgk", "mgh", 0.35), (r"\sqrt{4}", "2", 1.0)],
         *[(answer, "mgh", 0.0) for answer in NO_FORMULA],
+        *[(answer, "mgh", 1.0) for answer in DRESSED],
+        *[(r"mgh+x\ \mathrm{J}", "mgh+x", 1.0), (r"10\mathrm{~m/s}", "10", 1.0)],
         *[("18=18", "18", 0.0), ("4", "3", 0.0), ("x", "many words", 0.0), ("x", r"\{", None)],
     ],
 )

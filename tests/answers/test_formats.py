@@ -105,9 +105,11 @@ NAMED_BOXES = r"""
     ✓ In \boxed{\text{your answer}}: \boxed{7} ✓ As \boxed{answer}: \boxed{7}, in \boxed{\ldots}
     ✓ In a \boxed as asked: \boxed{7} ✓ Inside $\boxed$: \boxed{7} ✓ Inside `\boxed`: \boxed{7}
     ✓ Like \boxed{<answer>}: \boxed{7} ✓ \boxed{\;} \boxed{\textbf{The Final Answer}} \boxed{7}
-    ✓ \boxed{\boxed{}} \boxed{7} ✓ \boxed{____} \boxed 7
+    ✓ \boxed{\boxed{}} \boxed{7} ✓ \boxed{____} \boxed 7 ✓ \fbox{7}
+    ✓ \boxed{\ } \boxed{7} ✓ \boxed{\text{letter}}, so \boxed{7}
 nothing ✓ \boxed{answer} ✓ \boxed{\text{your answer}} ✓ \boxed{ } ✓ \boxed{\ldots} ✓ \boxed{…}
-    ✓ \boxed{} \boxed{...} ✓ \boxed{7}, in \boxed{ ✓ In \boxed{}: \boxed{7} or \boxed{8}
+    ✓ \boxed{} \boxed{...} ✓ \boxed{7}, in \boxed{ ✓ \boxed{5} \fbox{7}
+    ✓ In \boxed{}: \boxed{7} or \boxed{8}
 \{\} ✓ \boxed{\{\}}
 < ✓ \boxed{<}
 - ✓ \boxed{-}
@@ -130,10 +132,17 @@ CORRECTIONS = r"""
     ✓ \boxed{6}. Oops, \boxed{7}. ✓ \boxed{6} was incorrect. \boxed{7}
     ✓ \boxed{6}. Actually, \boxed{7}
     ✓ \boxed{5} or \boxed{6}? I was mistaken: \boxed{7}
+    ✓ \boxed{5}. That's wrong: it is \boxed{7} ✓ \boxed{5}. This isn't correct. \boxed{7}
+    ✓ \boxed{5}. That cannot be right. \boxed{7} ✓ \boxed{5} (wrong). \boxed{7}
+    ✓ \boxed{5}. Scratch that: \boxed{7} ✓ \boxed{5}. On second thought, \boxed{7}
+    ✓ \boxed{5}. Let me correct that: \boxed{7} ✓ \boxed{5}. The corrected answer: \boxed{7}
+    ✓ \boxed{5}. Revised answer: \boxed{7} ✓ \boxed{5}. Hmm, I misread it: \boxed{7}
+    ✓ \boxed{5}. Let me redo this. \boxed{7} ✓ \boxed{5}. Mistake! \boxed{7}
 nothing ✓ \boxed{6}. Wait, or maybe \boxed{7} ✓ \boxed{6}. Wait, it could also be \boxed{7}
     ✓ \boxed{6}, not \boxed{7} ✓ No, it is \boxed{6} rather than \boxed{7}
     ✓ \boxed{6}. Also \boxed{7}
     ✓ \boxed{6}. It would be wrong to say \boxed{7} ✓ \boxed{6}, possibly \boxed{7}; no doubt.
+    ✓ \boxed{5}. That's right. \boxed{7} ✓ \boxed{5}. The answer: \boxed{7}
     ✓ \boxed{6}. There is no other one: \boxed{7} ✓ \boxed{6}. Either that is wrong, so \boxed{7}
 """
 IN_PARTS = r"""
