@@ -123,6 +123,18 @@ def refusal(command: str, unknown: Sequence[str]) -> str:
     return f"error: {command} has no {' '.join(unknown)}.{meant}\n{cure}\n"
 
 
+def with_cure(error: Exception) -> str:
+    """An error's text, with a cure where the library or the system that raised it gives none."""
+    text = str(error)
+    if "\n" in text:
+        return text
+    if isinstance(error, ModuleNotFoundError):
+        return f"{text}\nUse .venv/bin/python, into which `make run` installs what is needed."
+    if isinstance(error, OSError):
+        return f"{text}\nSee that there is room and that you may write there, or set OUTPUT anew."
+    return text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
@@ -148,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{str(error) or what}\nRun the same command again{then}.", file=sys.stderr)
         return 130
     except EXPECTED as error:
-        print(f"error: {as_flags(str(error), command)}", file=sys.stderr)
+        print(f"error: {as_flags(with_cure(error), command)}", file=sys.stderr)
         return 1
     return 0
 

@@ -187,7 +187,7 @@ def ask(name: str, settings: Settings) -> None:
 def adapter_of(name: str) -> str:
     """The adapter's folder, where a run's is named; else the name itself.
 
-    Raises FileNotFoundError if that run has none yet.
+    Raises FileNotFoundError if that run has none yet, or for no adapter, model or id of the Hub.
     """
     from helpers.runs import Run
 
@@ -196,6 +196,14 @@ def adapter_of(name: str) -> str:
     for run, adapter in ((path, inner), (path.parent, path)):
         if (run / "run.json").is_file() and not adapter.is_dir():
             Run.read_finished(run, "Run its training again: it goes on, and ends with an adapter.")
+    weights = [place / f"{kind}config.json" for place in (path, inner) for kind in ("adapter_", "")]
+    if not any(map(Path.is_file, weights)) and (path.is_dir() or "/" not in name):
+        within = [str(found) for found in sorted(path.glob("*/adapter"))]
+        such = " or ".join(within) or "outputs/gsm8k_xml/grpo/adapter"
+        raise FileNotFoundError(
+            f"There is no adapter and no model in {name!r}.\n"
+            f"Name an adapter, such as {such}, a model's folder, or an id of the Hub."
+        )
     return str(inner) if inner.is_dir() else name
 
 

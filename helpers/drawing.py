@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import plots, runs
+from helpers.machine import writable_folder
 from helpers.recipes import RECIPES, GRPOSettings, Recipe
 
 
@@ -16,7 +17,7 @@ def compare_runs(names: Sequence[str], out: str) -> None:
     shared = os.path.commonpath([path.parent for path in paths])
     logs = {os.path.relpath(path, shared): read_log(path) for path in paths}
     figure = plots.compare_runs(logs)
-    place = Path(out or folder_of(paths[0]) / "plots", "compare.png")
+    place = writable_folder(out or folder_of(paths[0]) / "plots") / "compare.png"
     plots.save(figure, place)
     print(place)
 
@@ -25,6 +26,7 @@ def draw_run(name: str, out: str) -> None:
     """A run's summary, verdicts and figures."""
     log = read_log(Path(name))
     folder = folder_of(Path(name))
+    place = writable_folder(out or folder / "plots")
     run = runs.Run.read(folder) or runs.Run(folder)
     recipe = recipe_of(run.manifest)
     seconds = sum(line.get("time_per_step_s") or 0 for line in log)
@@ -33,7 +35,7 @@ def draw_run(name: str, out: str) -> None:
     for name, seen in runs.report(log, recipe)["seen"].items():
         print(f"{name}: {seen}")
     weights = recipe.rewards if run.manifest else ()
-    for picture in plots.save_all(log, Path(out or folder / "plots"), weights):
+    for picture in plots.save_all(log, place, weights):
         print(picture)
 
 

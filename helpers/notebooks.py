@@ -42,6 +42,10 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
         from helpers.runs import check_start
 
         check_start(Path(settings.output, recipe.name, "grpo"), settings.adapter)
+    if settings.push:
+        from helpers.sharing import token
+
+        token()  # before anything is trained
     place = ROOT
     if write and "OUTPUT" not in given:
         place = Path(tempfile.mkdtemp(prefix="write-"))

@@ -1,5 +1,6 @@
 """`python -m helpers`: every command, what it prints, and what it says when something is off."""
 
+import errno
 import json
 import random
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from helpers.__main__ import COMMANDS, as_flags, build_parser, main, with_switches
+from helpers.__main__ import COMMANDS, as_flags, build_parser, main, with_cure, with_switches
 from helpers.commands import check_place
 from helpers.drawing import recipe_of
 from helpers.recipes import RECIPES, for_model
@@ -210,7 +211,7 @@ def test_an_adapter_goes_into_an_empty_folder_or_one_of_an_adapter(tmp_path):
 
 DAPO = ["grpo", "--recipe", "dapo_think"]
 WRONG = [
-    (["export", "nowhere"], "There is no adapter in nowhere"),
+    (["export", "nowhere"], "There is no adapter and no model in 'nowhere'.\nName an adapter"),
     (["export", "nowhere", "--repo", "x"], "your-name/model-name"),
     (["push", "nowhere", "me/model"], "no folder nowhere"),
     (["evaluate", "cut/sft"], "The run cut/sft is running.\nRun its training again"),
@@ -271,6 +272,15 @@ MESSAGES = [
 @pytest.mark.parametrize(("command", "said", "shown"), MESSAGES)
 def test_messages_of_the_command_line_name_flags(command, said, shown):
     assert as_flags(said, command) == shown
+
+
+def test_an_error_without_a_cure_gets_one():
+    full = OSError(errno.ENOSPC, "No space left on device", "x/log.jsonl")
+    assert with_cure(full).endswith(
+        "'x/log.jsonl'\nSee that there is room and that you may write there, or set OUTPUT anew."
+    )
+    assert "\nUse .venv/bin/python" in with_cure(ModuleNotFoundError("No module named 'trl'"))
+    assert with_cure(OSError("This.\nDo that.")) == "This.\nDo that."
 
 
 SWITCHES = [

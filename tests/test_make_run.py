@@ -39,6 +39,7 @@ WRONG = [
     (["MAX_STEPS=-1"], "MAX_STEPS is '-1'"),
     (["RECIPE=gsm9k"], "Unknown recipe 'gsm9k'"),
     (["ADAPTER=tests"], "There is no adapter in tests.\nSet ADAPTER"),
+    (["PUSH=true", "REPO=me/x"], "There is no Hub token.\nSet HF_TOKEN"),
 ]
 
 
@@ -108,7 +109,7 @@ def test_an_interrupt_says_that_the_command_goes_on(tmp_path):
 def test_an_interrupt_without_words_is_told_in_words(monkeypatch, capsys):
     monkeypatch.setattr(machine, "detect", mock.Mock(side_effect=KeyboardInterrupt))
     for words, said in (
-        (["evaluate", "x"], "stopped; what was done is saved"),
+        (["evaluate", "me/x"], "stopped; what was done is saved"),
         (["plan"], "stopped"),
     ):
         assert main(words) == 130
@@ -120,7 +121,8 @@ def test_a_full_disk_ends_the_run_in_words(tmp_path, capsys):
     place.parent.mkdir(parents=True)
     place.symlink_to("/dev/full")
     assert main(["run", f"OUTPUT={tmp_path}", "MAX_STEPS=1"]) == 1
-    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+    said, cure = capsys.readouterr().err.splitlines()
+    assert said == "error: [Errno 28] No space left on device" and "there is room" in cure
 
 
 PRINTS = """

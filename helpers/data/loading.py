@@ -308,7 +308,7 @@ def stored(source: Source, where: str) -> dict[str, Iterable[Mapping]]:
 def not_loaded(where: str, error: Exception) -> str:
     """Cause and cure, where a dataset cannot be loaded."""
     cause = error.__cause__ or error  # which says what it was
-    said = str(cause).partition("\n")[0]
+    said = str(cause).partition("\n")[0] or "no rows"
     return (
         f"{where} could not be loaded as a dataset ({type(cause).__name__}: {said:.120}).\n"
         "Set DATASET to non-empty JSON, JSONL, Parquet or CSV files in UTF-8, to a Hub id "

@@ -144,7 +144,10 @@ def evaluate(
     with training.lock_folder(path, "evaluating into"):
         keep_only(path, made_of, resume)
         if path.is_file():
-            return [Record(**line) for line in runs.read_lines(path)]
+            records = [Record(**line) for line in runs.read_lines(path)]
+            if len(records) == len(asked):
+                return records
+            print(f"{path} holds {len(records)} of {len(asked)} records; it is made anew")
         set_seed(seed)
         records = []
         given = (prompts, limit, temperature, batch, path.stem)

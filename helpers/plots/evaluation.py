@@ -34,7 +34,7 @@ def accuracy_bars(summaries: Mapping[str, Mapping]) -> Figure:
     problems = max(summary["n"] for summary in summaries.values())
     axis.set_title(f"{problems} held-out problems, sampled answers, 95 % intervals")
     axis.set(**AXES["accuracy"])
-    axis.legend(ncols=4, loc="upper left", fontsize="small")
+    legend(axis, 0.1, columns=4)
     return figure
 
 
@@ -84,7 +84,7 @@ def scores(records: Mapping[str, Sequence]) -> Figure:
 def calibration(found: Mapping[str, Mapping]) -> Figure:
     """Does agreement among a problem's samples tell that they are right?
 
-    The share of right majorities by agreement, with 95 % intervals.
+    The share of right majorities by agreement, with 95 % intervals; larger dots: more problems.
     """
     figure, [axis] = subplots(4.6, 4)
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1, label="as right as they agree")
@@ -96,11 +96,11 @@ def calibration(found: Mapping[str, Mapping]) -> Figure:
     for i, (name, colour, stroke) in enumerate(looks(voting)):
         levels = voting[name]
         places = levels["agreement"] - 0.012 * i  # beside each other
-        for place, right, n in zip(places, levels["right"], levels["n"], strict=True):
-            axis.annotate(n, (place, right), (-4, 5 + 9 * i), color=colour, **FIGURES["number"])
         errors = error_bars(levels, "right")
-        look = {"color": colour, "linestyle": stroke, "label": name, "marker": "o", "capsize": 3}
+        look = {"color": colour, "linestyle": stroke, "label": name, "capsize": 3}
         axis.errorbar(places, levels["right"], errors, **look)
+        areas = 10 + 200 * levels["n"] / levels["n"].sum()
+        axis.scatter(places, levels["right"], areas, color=colour, zorder=3)
     axis.set(**AXES["calibration"])
     axis.grid(alpha=0.3)
     legend(axis, 0.16)

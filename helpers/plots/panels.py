@@ -65,6 +65,7 @@ def subplots(width: float, height: float, rows=1, columns=1, **more) -> tuple[Fi
     figure, grid = plt.subplots(
         rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **more
     )
+    figure.get_layout_engine().set(w_pad=0.1)  # its ticks may get wider while it is laid out
     plt.close(figure)  # else a notebook shows it twice
     return figure, list(grid.flat)
 

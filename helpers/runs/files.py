@@ -34,7 +34,9 @@ class Run:
     @classmethod
     def read(cls, folder: str | Path) -> Run | None:
         """The run in a folder; None if there is none. Raises ValueError if it is damaged."""
-        cure = "Move the run's folder away, or set OUTPUT to another one."
+        cure = (
+            "Restore it, or move the run's folder away; its adapter can be used without this file."
+        )
         manifest = read_object(Path(folder) / "run.json", {"status": str}, cure)
         return None if manifest is None else Run(folder, manifest)
 

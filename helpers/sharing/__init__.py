@@ -16,11 +16,12 @@ OWNER             stands in a card where nobody said whose the repository is
 plan_push         what a push would do
 name_card         puts the repository into a card that says nobody's
 push              uploads a folder and checks what arrived
+token             the Hub token; says where to put one
 """
 
 from helpers.sharing.card import OWNER, write_card
 from helpers.sharing.export import Export, copy_adapter, local_base, unquantised_name
 from helpers.sharing.gguf import check_gguf, gguf_replies, modelfile, to_gguf
-from helpers.sharing.hub import name_card, plan_push, push
+from helpers.sharing.hub import name_card, plan_push, push, token
 from helpers.sharing.merging import merge
 from helpers.sharing.proof import prove, prove_all

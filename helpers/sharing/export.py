@@ -98,8 +98,8 @@ def staged(
         if free < size:
             raise OSError(
                 f"This export needs {size / 1e9:.2f} GB; {free / 1e9:.2f} GB are free at {place}.\n"
-                "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp); "
-                "in a terminal --out or --staging."
+                "Make room, or set OUTPUT to a larger disk (Kaggle: /kaggle/temp; "
+                "in a terminal also --staging)."
             )
     with lock_folder(folder, "exporting to"), lock_folder(made, "exporting to"):
         remove(made, new, old)  # after a kill

@@ -152,6 +152,8 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
         (["nobody/no..thing", "--recipe", "gsm8k_xml"], "a Hub id (and check the network)"),
         (["outputs/gsm8k_xml/none/adapter"], "There is no model and no adapter at outputs/gsm8k_x"),
         (["./nothing"], "no adapter at ./nothing"),
+        (["nothing"], "no adapter and no model in 'nothing'.\nName an adapter, such as outputs/"),
+        (["RUNS"], "no adapter and no model in 'RUNS'.\nName an adapter, such as RUNS/sft/adapter"),
         (["CUT"], "is damaged (SafetensorError"),
         (["MOVED"], "was trained on /not/here, which is not here.\nSet --model"),
         ([BASE, "--problems", "2", "--vllm", "colocate"], "vLLM is not installed"),
@@ -160,6 +162,7 @@ def test_an_export_says_which_recipe_it_learned(tmp_path):
 def test_what_cannot_be_measured_is_said_in_two_lines(words, said, adapter, tmp_path, monkeypatch):
     """CUT: an adapter whose file is cut off. MOVED: one whose base is not there any more."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(adapter, "RUNS/sft/adapter")
     cut = shutil.copytree(adapter, "CUT") + "/adapter_model.safetensors"
     os.truncate(cut, 1000)
     settings = Path(shutil.copytree(adapter, "MOVED"), "adapter_config.json")

@@ -45,6 +45,8 @@ def test_records_of_something_else_are_refused_and_kept(given, machine, tmp_path
     tuned, said = evaluate(model, problems[:3])
     assert said.startswith("weights, adapter, scale; kept as mine-before-3.jsonl")
     assert tuned != fewer
+    path.write_bytes(path.read_bytes().partition(b"\n")[0] + b"\n")  # a copy that broke off
+    assert evaluate(model, problems[:3]) == (tuned, "") and len(read_records(path)) == 3
     (tmp_path / "mine.json").unlink()  # nothing says any more whose records these are
     assert evaluate(model, problems[:3])[0] == tuned
     for kept, records in (("", first), ("-2", second), ("-3", fewer), ("-4", tuned)):

@@ -284,7 +284,7 @@ def test_a_beginning_that_was_killed_is_no_strangers_folder(recipe, machine, tmp
     assert checkpoints.begin(run, {}) is None
     assert Run.read(folder).manifest["status"] == "running"
     (folder / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="run.json is damaged .*\nMove the run's folder away"):
+    with pytest.raises(ValueError, match="run.json is damaged .*\nRestore it, or move the run's"):
         checkpoints.begin(run, {})
 
 
