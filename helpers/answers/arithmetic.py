@@ -70,7 +70,9 @@ def read_equations(text: str) -> Iterator[Equation]:
 def judged(text: str, left: Expression, right: Expression, sign: str) -> Equation | None:
     """None where a right side at the text's end may be cut off, or a share stands for its part."""
     found, stated = values(left), right_values(left, right)
-    true = any(rounds(value, other, right, sign) for value in found for other in stated)
+    true = False
+    for value, other in itertools.product(found, stated):
+        true |= rounds(value, other, right, sign) or rounds(other, value, left, sign)
     if found and stated and not true:
         at_end = right[-1].end == len(text.rstrip()) and abs(found[0]) < 10**15
         if at_end and str(float(found[0])).startswith(right[-1].text):
@@ -164,7 +166,8 @@ def hallucinates(question: str, completion: str) -> bool:
     if answer is None:
         return False
     known = {*spoken(typed(question)), *results(text)}
-    if not known.isdisjoint((answer, answer * 100, answer / 100)):  # a share, dollars in cents
+    # also a loss, a share, dollars in cents
+    if not known.isdisjoint((answer, -answer, answer * 100, answer / 100)):
         return False
     if any(answer in (math.floor(value), math.ceil(value)) for value in known):
         return False

@@ -28,7 +28,8 @@ AS_TYPED = rules("arithmetic_as_typed")
 PERCENTS = (Fraction(1, 100), Fraction(1))
 PYTHON = {"^": "**", "%": ".percent"}
 TOKEN = re.compile(
-    r"(?P<end>->|[<>=!:]=+>?|=>| - (?=[^\W\d]{2})|(?:because|so|since|that|which|gives)(?!\w))"
+    r"(?P<end>->|[<>=!:]=+>?|=>| - (?=[^\W\d]{2})|(?:because|so|since|that|which|gives)(?!\w)"
+    r"|and(?= -?[0-9(]| [^\W\d]\w* ?=))"
     rf"|(?P<number>(?!0[0-9]){NUMBER.pattern}(?![0-9]|[.,:][0-9]))"
     r"|(?P<unknown>\.?[0-9]+(?:[.,:][0-9]+)*)"  # 5:30, 1.2.3, 007
     r"|(?P<remainder>(?:with |and )?(?:an? )?remainder(?: of)?(?= [0-9])|[Rr](?= ?[0-9]))"

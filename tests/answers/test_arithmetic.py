@@ -16,7 +16,9 @@ from tests.conftest import SHARED, needs_shared
 # ✓ true ✗ false equations
 EQUATIONS = r"""
 sums ✓ 3 + 4 = 7 ✓ 2 + 3 * 4 = 14 ✓ 7 - 10 = -3 ✓ -3 + 5 = 2 ✓ so -3 + 5 = 2 ✓ 5 - (-3) = 8
-    ✓ 1,000 + 1 = 1,001. ✓ 1\,000 + 1 = 1{,}001. ✓ 1 000 + 1 = 1 001 ✓ 3 + 4 equals 7 ✓ 3 + 4⏎= 7
+    ✓ 1,000 + 1 = 1,001. ✓ 1,\!000 + 1 = 1,\! 001 ✗ 1,\!000 + 1 = 1,\!002
+    ✓ so -11 + 50 = 39 and -11 + 100 = 89 ✓ a = 9 - 2 = 7 and b = 3
+    ✓ 1\,000 + 1 = 1{,}001. ✓ 1 000 + 1 = 1 001 ✓ 3 + 4 equals 7 ✓ 3 + 4⏎= 7
     ✗ 3+4=8 ✗ -3 + 5 = 8 ✗ 1 / 0 = 0 ✗ 3 + 4 equals 8 ✗ It is 3 + 4 = 6
 signs ✓ 3 × 4 = 12 ✓ 3 · 4 = 12 ✓ 3x4 = 12 ✓ 3 \cdot 4 = 12 ✓ 12 ÷ 4 = 3 ✓ 12 \div 4 = 3
     ✗ 3 · 4 = 13 ✗ 3 x 4 = 13
@@ -33,7 +35,8 @@ fractions ✓ \frac{1}{2} \times 10 = 5 ✓ 1/2 * 10 = 5 ✓ ½ * 10 = 5 ✓ 2 1
 units ✓ 2 hours * 3 km/h = 6 km ✓ $3 x 4 = $12 ✓ 5 cm * 4 cm = 20 cm^2 ✓ $5/hour * 3 hours = $15
     ✓ 5 \text{ km} + 3 \text{ km} = 8 \text{ km} ✓ 5 reds + 3 blues = 8 in all (so far)
     ✗ 2 hours * 3 km/h = 7 km ✗ 3 apples + 4 pears = 8 fruits ✗ $3 x 4 = $13 a day
-rounded ✓ 10 / 4 = 2.5 ✓ 10/3 = 3.33 ✓ 20/3 = 6.67 ✓ 20/3 = 6.66 ✓ 10/3 ≈ 3 ✓ 10/3 \approx 3.3
+rounded ✓ 0.333 = 1/3 ✓ 0.67 = 2/3 ✗ 0.34 = 1/3 ✗ 1 = 2/3
+    ✓ 10 / 4 = 2.5 ✓ 10/3 = 3.33 ✓ 20/3 = 6.67 ✓ 20/3 = 6.66 ✓ 10/3 ≈ 3 ✓ 10/3 \approx 3.3
     ✓ 399 * 3 ≈ 1,200 ✓ -10/3 = -3.33 ✓ -10/3 ≈ -3
     ✗ 10/3 = 3.34 ✗ 10/3 ≈ 4 ✗ 10/3 = 3 cups ✗ 10/3 = 3.4
 remainders ✓ 17 / 5 = 3 remainder 2 ✓ 17/5 = 3 R 2 ✓ 17 / 5 = 3 with a remainder of 2
@@ -59,7 +62,8 @@ cut off ✓ 12 + 30 = ✓ 12 + 30 = 4 ✓ 12 + 30 = 50 -
 # A question ✓ replies with an answer of their own ✗ that are false or from nowhere
 ANSWERS = """
 2 000 three times? ✓ 2 000 * 3 = 6 000. So 6 000. ✗ 2 000 * 3 = 6 000. So 7 000.
-3 and 4? ✓ 3 + 4 = 7. It is 7. ✓ It is 4. ✓ The sum is 3 + 4. That is 7 ✓ 3 plus 4 makes 7.
+3 and 4? ✓ 3 - 4 = -1, so \\boxed{-1} ✓ 4 - 3 = 1 is lost: -1 ✗ 3 - 4 = -1, so \\boxed{-2}
+    ✓ 3 + 4 = 7. It is 7. ✓ It is 4. ✓ The sum is 3 + 4. That is 7 ✓ 3 plus 4 makes 7.
     ✗ 3 + 4 = 8. ✗ 3 + 4 = 7. It is 9. ✗ It is 9. ✗ 3 and 4, so 9.⏎#### 9
 Half a dozen of ten? ✓ It is 12. ✓ 0.5 ✓ 50% ✓ 10 ✗ 13
 Solve it. ✓ 2x = 10⏎x = 5⏎#### 5 ✓ 10 / 3 = 3.33, so 4 ✓ 1/4 = 0.25, so 25% ✓ Half of 10 is 5.
