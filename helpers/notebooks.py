@@ -34,18 +34,7 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
 
     settings = Settings.read(given)
     recipe = get_recipe(settings.recipe or DEFAULT_RECIPE)
-    places = [Path(settings.adapter, inner, "adapter_config.json") for inner in ("", "adapter")]
-    if settings.adapter and not any(map(Path.is_file, places)):
-        cure = "Set ADAPTER to a trained adapter's folder, or leave it out."
-        raise FileNotFoundError(f"There is no adapter in {settings.adapter}.\n{cure}")
-    if settings.adapter:
-        from helpers.runs import check_start
-
-        check_start(Path(settings.output, recipe.name, "grpo"), settings.adapter)
-    if settings.push:
-        from helpers.sharing import token
-
-        token()  # before anything is trained
+    check(settings, recipe.name)
     place = ROOT
     if write and "OUTPUT" not in given:
         place = Path(tempfile.mkdtemp(prefix="write-"))
@@ -75,6 +64,23 @@ def run(given: Mapping[str, str], write: bool = False) -> None:
             store(book, ROOT / name, stamp)
     print_results(folder)
     print(f"all four notebooks took {time.time() - begun:.0f} s")
+
+
+def check(settings: Settings, recipe: str) -> None:
+    """Raises, before anything is trained, what a later notebook would stop at."""
+    if settings.push:
+        from helpers.sharing import token
+
+        token()
+    if not settings.adapter:
+        return
+    from helpers.runs import check_start
+
+    places = [Path(settings.adapter, inner, "adapter_config.json") for inner in ("", "adapter")]
+    if not any(map(Path.is_file, places)):
+        cure = "Set ADAPTER to a trained adapter's folder, or leave it out."
+        raise FileNotFoundError(f"There is no adapter in {settings.adapter}.\n{cure}")
+    check_start(Path(settings.output, recipe, "grpo"), settings.adapter)
 
 
 def parse(pairs: Sequence[str]) -> dict[str, str]:
