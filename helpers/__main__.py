@@ -129,7 +129,7 @@ def with_cure(error: Exception) -> str:
     if "\n" in text:
         return text
     if isinstance(error, ModuleNotFoundError):
-        return f"{text}\nUse .venv/bin/python, into which `make run` installs what is needed."
+        return f"{text}\nUse `.venv/bin/python`, into which `make run` installs what is needed."
     if isinstance(error, OSError):
         return f"{text}\nSee that there is room and that you may write there, or set OUTPUT anew."
     return text

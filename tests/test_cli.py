@@ -279,7 +279,7 @@ def test_an_error_without_a_cure_gets_one():
     assert with_cure(full).endswith(
         "'x/log.jsonl'\nSee that there is room and that you may write there, or set OUTPUT anew."
     )
-    assert "\nUse .venv/bin/python" in with_cure(ModuleNotFoundError("No module named 'trl'"))
+    assert "\nUse `.venv/bin/python`" in with_cure(ModuleNotFoundError("No module named 'trl'"))
     assert with_cure(OSError("This.\nDo that.")) == "This.\nDo that."
 
 
