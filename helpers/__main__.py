@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from errno import EACCES, ENOSPC, EPERM, EROFS
 
 from helpers import commands
 from helpers.settings import NO, YES, Settings
@@ -130,7 +131,7 @@ def with_cure(error: Exception) -> str:
         return text
     if isinstance(error, ModuleNotFoundError):
         return f"{text}\nUse `.venv/bin/python`, into which `make run` installs what is needed."
-    if isinstance(error, OSError):
+    if getattr(error, "errno", None) in (ENOSPC, EACCES, EPERM, EROFS):
         return f"{text}\nSee that there is room and that you may write there, or set OUTPUT anew."
     return text
 

@@ -202,7 +202,7 @@ def adapter_of(name: str) -> str:
         such = " or ".join(within) or "outputs/gsm8k_xml/grpo/adapter"
         raise FileNotFoundError(
             f"There is no adapter and no model in {name!r}.\n"
-            f"Name an adapter, such as {such}, a model's folder, or an id of the Hub."
+            f"Name an adapter, such as {such}, a model's folder, or owner/name on the Hub."
         )
     return str(inner) if inner.is_dir() else name
 

@@ -82,8 +82,6 @@ def absolute(reader, bar):
 
 def matrix(reader, begin):
     """A matrix; cases, and relations one below the other, are a list."""
-    if begin.text == "vmatrix":
-        reader.fail()  # a determinant
     rows = [[reader.relation()]]
     while not reader.take("end"):
         if reader.need("&", "\\\\") == "&":
@@ -93,7 +91,8 @@ def matrix(reader, begin):
     if begin.text == "cases" or all(len(row) == 1 and row[0].kind == "relation" for row in rows):
         cases = [Node("group", "(", ")", *row) if len(row) > 1 else row[0] for row in rows]
         return joined("list", cases)
-    return Node("matrix", *(Node("row", *row) for row in rows))
+    found = Node("matrix", *(Node("row", *row) for row in rows))
+    return Node("call", "det", found) if begin.text == "vmatrix" else found
 
 
 ATOMS = {

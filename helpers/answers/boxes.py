@@ -8,7 +8,8 @@ from helpers.answers.formats import Format, after_thinking, same_value
 from helpers.answers.numbers import LONGEST_REPLY, last_number
 from helpers.answers.vocabulary import words
 
-MARK = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?|\\.|[{}]", re.DOTALL)
+MARK = r"\\{}(?![A-Za-z])\s*(?P<open>\{{)?|\\.|[{{}}]"
+BOXED_MARK, FRAMED_MARK = (re.compile(MARK.format(name), re.DOTALL) for name in ("boxed", "fbox"))
 BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[A-Za-z](?![A-Za-z])|[^\sA-Za-z\\{}$]|(?=\S))")
 FILLER = re.compile(  # in a box that is only named, or shown as an example
     r"""(?i)(?:[\s{}$.,:;…?_~`'"()\[\]]|\\(?:[ ,;:!_]|\Z|[lcdv]?dots[bcm]?|q?quad|square|phantom)"""
@@ -22,10 +23,10 @@ HEDGE = re.compile(
 CORRECTION = re.compile(
     r"(?is)(?!.*\b(?:also|both|could|might|may)\b)"
     r".*?\b(?:wait|oops|sorry|actually|correction|mistaken"
-    r"|(?:no|wrong|incorrect|mistake)(?=\s*[),.:;!—–-])|scratch that|on second thoughts?"
+    r"|no(?=\s*[,.:;!—–-])|(?:wrong|incorrect)(?=\s*[).!])|mistake(?=!)|scratch that"
     r"|(?:is|was|looks|['’]s) (?:wrong|incorrect|not right|not correct)"
-    r"|(?:(?:is|was)n['’]t|can(?:not| not|['’]t) be) (?:right|correct|true)|misread|redo"
-    r"|let me correct"
+    r"|(?:that|this|it) (?:(?:is|was)n['’]t|can(?:not| not|['’]t) be) (?:right|correct|true)"
+    r"|on second thoughts?|let me correct|misread|redo (?:this|that|it|the)"
     r"|(?:made|is|was) an? (?:\w+ )?(?:mistake|error|slip)|(?:it|that|this|answer) should be"
     r"|(?:right|correct|corrected|revised) (?:value|answer|result|number)"
     r"(?: is| should be|(?=:)))\b"
@@ -58,7 +59,8 @@ def boxes(text: str) -> Iterator[Box]:
     """
     depth = 0
     outer = level = None  # the mark of the box that is open, and how deep it stands
-    for match in MARK.finditer(text):
+    marks = BOXED_MARK if "\\boxed" in text else FRAMED_MARK
+    for match in marks.finditer(text):
         mark = match.group()
         if match["open"] or mark == "{":
             if match["open"] and outer is None:

@@ -46,9 +46,10 @@ def same_in_letters(predicted: str, gold: str) -> bool | None:
 def without_letter(gold: str) -> str:
     r"""The value of a choice such as `\textbf{(B)}\ 18`; any other gold as it is."""
     choice = CHOICE.fullmatch(bare(gold)) if len(gold) <= LONGEST else None
-    if choice and choice["rest"] and "\\" in gold[: gold.index(choice["letter"])]:
-        return gold if OTHER.search(choice["rest"]) else choice["rest"]
-    return gold
+    marked = choice and re.search("[).:]", choice["mark"]) and "\\" in gold
+    if not marked or not choice["rest"] or OTHER.search(choice["rest"]):
+        return gold
+    return choice["rest"]
 
 
 def kind(text: str) -> str:

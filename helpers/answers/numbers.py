@@ -15,16 +15,14 @@ LONGEST = 200  # a number in words and units
 WINDOWS = (500, 10_000, LONGEST_REPLY)  # characters in which the last number is searched
 
 DASHES = str.maketrans("−–﹣\u00a0\u202f\u2009", "---   ")
-GROUPED = (
-    rf"{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[1-9][0-9]{{0,2}}(?: [0-9]{{3}})+(?![0-9])"
-)
-DIGITS = rf"(?:(?:{GROUPED}|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+DIGITS = rf"(?:(?:{DRESSED}|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 NUMBER = re.compile(DIGITS)
 FRACTION = r"\\[cdt]?frac ?(?:\{-?[0-9]+\}|[0-9]) ?(?:\{[0-9]+\}|[0-9])"
-MIXED = rf" ?[¼-¾⅐-⅞]|(?: |\\,)?{FRACTION}|(?: and)? [0-9]+/[0-9]+"
-TYPED = rf"(?:{DIGITS}(?:{MIXED}| ?/ ?{DIGITS})?|[¼-¾⅐-⅞])"
+MIXED = rf" ?[¼-¾⅐-⅞]|(?: |\\,)?{FRACTION}| [0-9]+/[0-9]+| and [0-9]+/[0-9]+(?= )"
+APART = r"[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9])"  # thousands, by blanks
+TYPED = rf"(?:{APART}|{DIGITS}(?:{MIXED}| ?/ ?{DIGITS})?|[¼-¾⅐-⅞])"
 SIGNED = re.compile(  # no exponents
-    rf"-?{FRACTION}|(?<![0-9A-Za-z.)}}^])(?<!\^\{{)-?(?:\\?[$€£] ?)?{TYPED}"
+    rf"-?{FRACTION}|(?<![0-9A-Za-z.)}}^])(?<![\^_]\{{)-?(?:\\?[$€£] ?)?{TYPED}"
     rf"|(?<!\^)(?<!\^\{{)(?<!\^-)(?<!\^\{{-)(?<!\^[0-9])(?<!\^\{{[0-9]){TYPED}"
 )
 TERM = rf"\(?(?:\\?\$)?(?:{FRACTION}|{DIGITS})\)?"

@@ -110,7 +110,8 @@ class UnitReader(Cursor):
         if len(word) == 1:
             if parts:  # `m/s`, `kg m` and `m s^{-1}`, but not `m g l`
                 inverse = self.ahead("^", "-", skip=1) or self.ahead("^", "{", "-", skip=1)
-                fits = parts[-1] in ("/", "·") or (spaced and (inverse or len(parts[-1]) > 1))
+                fits = parts[-1] == "/" or (spaced and (inverse or len(parts[-1]) > 1))
+                fits |= parts[-1] == "·" and self.kind(1) in (None, "/", "*", "^")
             else:
                 letters = any(token.kind == "word" for token in self.cut[: self.at])
                 fits = spaced and not letters and self.kind(1) in (None, "/", "*", "^", "word")

@@ -54,7 +54,8 @@ SMALLER = r"([0-9]+)\s*(?:\\text\s*\{\s*)?(minutes?|mins?|inch(?:es)?|in|cents?)
 TWO_UNITS = re.compile(rf"\A\s*{LARGER}\s*(?:and\s*)?\}}?\s*{SMALLER}\s*\}}?\s*\Z")
 PARTS = {"h": 60, "f": 12, "d": 100}  # minutes of an hour, inches of a foot, cents of a dollar
 DISPLAY = r"\s*\{(?:equation|align|gather|split|center|aligned|gathered)\*?\}"
-ALIGNED = re.compile(rf"(?:(?:\\left\s*)?\\\{{\s*)?\\begin{DISPLAY}|\\end{DISPLAY}")
+OPENED, CLOSED = r"(?:(?:\\left\s*)?\\\{\s*)?", r"(?:\s*(?:\\right\s*)?\\\})?"
+ALIGNED = re.compile(rf"{OPENED}\\begin{DISPLAY}|\\end{DISPLAY}{CLOSED}")
 
 
 def together(found: re.Match) -> str:
@@ -69,5 +70,7 @@ def spelled(text: str) -> str:
         text = rewritten(text, FOREIGN)
         text = unicodedata.normalize("NFKC", text.translate(UNICODE))
     if ALIGNED.search(text):
-        text = ALIGNED.sub("", text).replace("\\\\", ",").replace("&", "").strip(" ,")
+        text = ALIGNED.sub("", text)
+        if "\\begin" not in text:
+            text = text.replace("\\\\", ",").replace("&", "").strip(" ,")
     return TWO_UNITS.sub(together, rewritten(text, SPELLINGS)).translate(UNICODE)

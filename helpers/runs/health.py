@@ -107,7 +107,7 @@ def means(lines: Log) -> dict[str, float]:
     known = defaultdict(list)
     for line in lines:
         for key, value in line.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and math.isfinite(value):
                 known[key].append(value)
     half = len(lines) / 2
     return {key: fmean(values) for key, values in known.items() if len(values) >= half}

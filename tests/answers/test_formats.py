@@ -100,6 +100,7 @@ nothing ✗ so⏎#### 18⏎Or 19. ✗ so⏎#### 18⏎#### 19 ✗ so⏎#### 18 or
 
 # the answer that is read ✓ from these texts, whether they follow the format or not
 NAMED_BOXES = r"""
+5 ✓ \boxed{5}. \fbox{Done} ✓ \fbox{Step 1} so \boxed{5} ✓ \boxed{5} (not \fbox{7})
 7 ✓ I put it in \boxed{}. There are seven pens. \boxed{7} ✓ Using \boxed{...}: seven. \boxed{7}
     ✓ It is \boxed{7}. (In \boxed{} as requested.) ✓ In `\boxed{}`: \boxed{7} ✓ \boxed{?} \boxed{7}
     ✓ In \boxed{\text{your answer}}: \boxed{7} ✓ As \boxed{answer}: \boxed{7}, in \boxed{\ldots}
@@ -108,8 +109,7 @@ NAMED_BOXES = r"""
     ✓ \boxed{\boxed{}} \boxed{7} ✓ \boxed{____} \boxed 7 ✓ \fbox{7}
     ✓ \boxed{\ } \boxed{7} ✓ \boxed{\text{letter}}, so \boxed{7}
 nothing ✓ \boxed{answer} ✓ \boxed{\text{your answer}} ✓ \boxed{ } ✓ \boxed{\ldots} ✓ \boxed{…}
-    ✓ \boxed{} \boxed{...} ✓ \boxed{7}, in \boxed{ ✓ \boxed{5} \fbox{7}
-    ✓ In \boxed{}: \boxed{7} or \boxed{8}
+    ✓ \boxed{} \boxed{...} ✓ \boxed{7}, in \boxed{ ✓ In \boxed{}: \boxed{7} or \boxed{8}
 \{\} ✓ \boxed{\{\}}
 < ✓ \boxed{<}
 - ✓ \boxed{-}
@@ -143,6 +143,8 @@ nothing ✓ \boxed{6}. Wait, or maybe \boxed{7} ✓ \boxed{6}. Wait, it could al
     ✓ \boxed{6}. Also \boxed{7}
     ✓ \boxed{6}. It would be wrong to say \boxed{7} ✓ \boxed{6}, possibly \boxed{7}; no doubt.
     ✓ \boxed{5}. That's right. \boxed{7} ✓ \boxed{5}. The answer: \boxed{7}
+    ✓ \boxed{1} and, since the root 3 isn't correct, \boxed{2}
+    ✓ \boxed{1} and, redo for the other, \boxed{2} ✓ \boxed{5}⏎ A common mistake: \boxed{-5}
     ✓ \boxed{6}. There is no other one: \boxed{7} ✓ \boxed{6}. Either that is wrong, so \boxed{7}
 """
 IN_PARTS = r"""
