@@ -49,7 +49,7 @@ def remainder(node: Node) -> int:
         case ("apply", name, *parts):
             return drawn(f"{name} of {[remainder(part) for part in parts]}")
         case ("call", "binom", above, below) if whole(above) in range(LARGEST_FACTORIAL):
-            return math.comb(whole(above), max(0, whole(below))) % PRIME
+            return math.comb(whole(above), whole(below)) % PRIME if whole(below) >= 0 else 0
         case ("call", "factorial", of) if whole(of) in range(LARGEST_FACTORIAL):
             return product(range(1, whole(of) + 1))
     raise ValueError
