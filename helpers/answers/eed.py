@@ -17,7 +17,7 @@ from helpers.answers.parser import read
 from helpers.answers.tree import Node, Unreadable, found, walk
 from helpers.answers.vocabulary import words
 
-LIMIT = 30.0  # seconds of computing for one pair: the longest takes 8, or twice that when crowded
+LIMIT = 30.0  # seconds of computing for one pair: two simplifications take up to twelve
 FORMULAS = words("formulas")
 ANGLES = ("degree", "percent")
 NO_FORMULAS = ("infinity", "cap", "setminus")
