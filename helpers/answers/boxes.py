@@ -13,7 +13,8 @@ BOXED_MARK, FRAMED_MARK = (re.compile(MARK.format(name), re.DOTALL) for name in 
 BARE = re.compile(r"\s*(?P<value>\\[A-Za-z]+|[A-Za-z](?![A-Za-z])|[^\sA-Za-z\\{}$]|(?=\S))")
 FILLER = re.compile(  # in a box that is only named, or shown as an example
     r"""(?i)(?:[\s{}$.,:;…?_~`'"()\[\]]|\\(?:[ ,;:!_]|\Z|[lcdv]?dots[bcm]?|q?quad|square|phantom)"""
-    r"|\\(?:text|math|boxed)[a-z]*|<?(?:your|the|final|answer|result|value|number|letter|here)\b>?)*+"
+    r"|\\(?:text|math|boxed)[a-z]*"
+    r"|<?(?:your|the|final|answer|result|value|number|letter|here)\b>?)*+"
 )
 STEP = re.compile(r"[0-9A-Za-z)}] ?(?:[-+*/×·^÷=]|\\(?:cdot|times|div|frac|sqrt|pm)\b)")
 HEDGE = re.compile(
