@@ -68,6 +68,13 @@ def test_who_never_votes_is_not_in_the_calibration():
     assert labels == ["as right as they agree", "sft"]
 
 
+def test_the_dot_of_more_problems_is_larger():
+    levels = [LEVEL | {"agreement": 0.5, "n": 1}, LEVEL | {"agreement": 1.0, "n": 9}]
+    *_, dots = plots.calibration({"sft": {"levels": levels}}).axes[0].collections
+    small, large = dots.get_sizes()
+    assert 3 * small < large
+
+
 def test_runs_are_compared_in_what_they_have_in_common():
     (axis,) = plots.compare_runs({"one": SFT, "two": GRPO}).axes
     assert axis.get_title() == "Gradient norm" and len(axis.lines) == 4
