@@ -1,7 +1,7 @@
 # make run    install what is missing and run the four notebooks (RECIPE=dapo_think for another of the five); results in outputs/
 # make test   install what is missing and run the tests, the notebooks among them, two at a time
 # make soak   every recipe on three seeds, each measured on 400 held-out problems, and the README's tables; four recipes through the notebooks; twenty kills, and three of one of two processes; ten healthy runs and four ill ones; models as other families have them, from the base to the export; a real one, trained for half an hour (an hour)
-# make bench  one table of what a step, an evaluation, grading, the log and the start cost, most beside another way to do it (ten minutes on an idle machine)
+# make bench  one table of what a step, an evaluation, grading, the log and the start cost, most beside another way to do it (five minutes on an idle machine)
 # make bench-gpu  steps on a card, ours beside plain TRL, into outputs/bench_gpu.md (MODEL=unsloth/Qwen3-1.7B for another model or a folder)
 # make write  run the notebooks and store them, executed, in their place
 # make address URL=https://github.com/you/name  write your copy's address into badges, set-up cells and README

@@ -1,6 +1,6 @@
 """`make bench`: one table of what training, evaluation, grading, the log and the start cost.
 
-It takes about ten minutes. Both sides of each row are measured in one run. Every part is a process
+It takes about five minutes. Both sides of each row are measured in one run. Every part is a process
 of its own and prints its rows as it ends: `python -m tests.bench_grading` and the others can be run
 alone.
 """

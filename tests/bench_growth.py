@@ -1,4 +1,4 @@
-"""How time and memory grow: `python -m tests.bench_growth` (ten minutes, a gigabyte of disk).
+"""How time and memory grow: `python -m tests.bench_growth` (five minutes, a gigabyte of disk).
 
 Rows in a Parquet file are read, their golds checked and a share held out; answers are graded,
 summed up and compared; a log is drawn with its verdicts. Each size is a process of its own.

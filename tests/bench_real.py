@@ -1,4 +1,4 @@
-"""What a real model costs on the CPU: `python -m tests.bench_real ADAPTER` (half an hour).
+"""What a real model costs on the CPU: `python -m tests.bench_real ADAPTER` (a quarter of an hour).
 
 ADAPTER: SmolLM2-135M's of `gsm8k_hash` after SFT, as `make run MODEL=smollm2 RECIPE=gsm8k_hash`
 leaves it. A step beside TRL with LoRA in float32, an evaluation beside one prompt at a time, with
